@@ -1,0 +1,1 @@
+"""Casemate: from training data to production behind walls."""

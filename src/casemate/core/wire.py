@@ -1,0 +1,245 @@
+"""Frames and calls between our own processes, over Unix sockets. MessagePack, never pickle.
+
+A frame is a 4-byte big-endian length, a MessagePack header, then raw buffers whose lengths the header names, so
+that tensors cross without being copied into the header. Descriptors ride along with the first byte (SCM_RIGHTS).
+"""
+
+from __future__ import annotations
+
+import array
+import os
+import socket
+import struct
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from casemate.core import errors
+from casemate.core.errors import CasemateError, StorageError
+
+MAX_HEADER = 16 << 20  # bytes; our own messages stay far below, a broken peer is cut off here
+MAX_BUFFERS = 1 << 30  # bytes of raw buffers in one frame
+MAX_FDS = 250  # descriptors in one frame; the kernel's own bound is 253
+
+_LENGTH = struct.Struct(">I")
+_ENCODE = msgspec.msgpack.Encoder()
+_DECODE = msgspec.msgpack.Decoder()
+
+
+class Frame(msgspec.Struct):
+    """`message` is plain data; `buffers` are raw bytes; `fds` belong to whoever received them."""
+
+    message: Any
+    buffers: list[bytearray] = []
+    fds: list[int] = []
+
+
+def encode_frame(
+    message: Any, buffers: Sequence[bytes | bytearray | memoryview] = ()
+) -> list[bytes | bytearray | memoryview]:
+    """The parts of one frame, to be written in order."""
+    header = _ENCODE.encode([message, [len(b) for b in buffers]])
+    return [_LENGTH.pack(len(header)) + header, *buffers]
+
+
+def send_frame(
+    sock: socket.socket,
+    message: Any,
+    buffers: Sequence[bytes | bytearray | memoryview] = (),
+    fds: Sequence[int] = (),
+) -> None:
+    """Write one frame whole. Raises: OSError when the peer is gone."""
+    parts = encode_frame(message, buffers)
+    first = parts[0]
+    if fds:
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
+        sent = sock.sendmsg([first], rights)
+        first = memoryview(first)[sent:]
+    sock.sendall(first)
+    for part in parts[1:]:
+        sock.sendall(part)
+
+
+def recv_frame(sock: socket.socket, *, max_buffers: int = MAX_BUFFERS) -> Frame | None:
+    """Read one frame; None when the peer closed between frames. Raises: StorageError when the frame is malformed."""
+    head, fds = _recv_head(sock)
+    try:
+        if head is None:
+            return None
+        (length,) = _LENGTH.unpack(head)
+        if length > MAX_HEADER:
+            raise StorageError("A process of ours sent an oversized frame.", code="bad-frame")
+        message, sizes = decode_header(_recv_exactly(sock, length), max_buffers=max_buffers)
+        return Frame(message, [_recv_exactly(sock, size) for size in sizes], fds)
+    except BaseException:
+        for fd in fds:
+            os.close(fd)
+        raise
+
+
+def decode_header(header: bytes | bytearray, *, max_buffers: int = MAX_BUFFERS) -> tuple[Any, list[int]]:
+    """Split a header into message and buffer lengths. Raises: StorageError when it is malformed."""
+    try:
+        message, sizes = _DECODE.decode(header)
+        fair = all(type(size) is int and size >= 0 for size in sizes) and sum(sizes) <= max_buffers
+    except (msgspec.DecodeError, ValueError, TypeError) as error:
+        raise StorageError("A process of ours sent a malformed frame.", code="bad-frame") from error
+    if not fair:
+        raise StorageError("A process of ours sent a frame with impossible sizes.", code="bad-frame")
+    return message, sizes
+
+
+def _recv_head(sock: socket.socket) -> tuple[bytes | None, list[int]]:
+    data, ancillary, flags, _ = sock.recvmsg(4, socket.CMSG_SPACE(MAX_FDS * 4), socket.MSG_CMSG_CLOEXEC)
+    fds = array.array("i")
+    for level, kind, payload in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            fds.frombytes(payload[: len(payload) - len(payload) % 4])
+    if flags & socket.MSG_CTRUNC:
+        for fd in fds:
+            os.close(fd)
+        raise StorageError("A process of ours sent too many descriptors.", code="bad-frame")
+    if not data:
+        return None, list(fds)
+    try:
+        return data + bytes(_recv_exactly(sock, 4 - len(data))), list(fds)
+    except BaseException:
+        for fd in fds:
+            os.close(fd)
+        raise
+
+
+def _recv_exactly(sock: socket.socket, size: int) -> bytearray:
+    data = bytearray(size)
+    view, done = memoryview(data), 0
+    while done < size:
+        got = sock.recv_into(view[done:])
+        if not got:
+            raise StorageError("A process of ours closed its socket in the middle of a frame.", code="bad-frame")
+        done += got
+    return data
+
+
+def listen(path: Path) -> socket.socket:
+    """A listening Unix socket at `path`, mode 0600, whatever the length of the path."""
+    path.unlink(missing_ok=True)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        before = os.umask(0o177)
+        try:
+            sock.bind(f"/proc/self/fd/{folder}/{path.name}")
+        finally:
+            os.umask(before)
+    finally:
+        os.close(folder)
+    sock.listen(128)
+    return sock
+
+
+def connect(path: Path) -> socket.socket:
+    """Connect to a Unix socket, whatever the length of its path. Raises: StorageError when nobody listens."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            sock.connect(f"/proc/self/fd/{folder}/{path.name}")
+        finally:
+            os.close(folder)
+    except OSError as error:
+        sock.close()
+        raise StorageError(f"Nobody listens at {path}: is `casemate up` running?", code="not-running") from error
+    return sock
+
+
+def peer_uid(sock: socket.socket) -> int:
+    """The user id of the process at the other end, as the kernel saw it."""
+    _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+    return int(uid)
+
+
+class Caller:
+    """Calls methods of a process at the other end of a Unix socket, one at a time, from any thread."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._lock = threading.Lock()
+
+    def call(self, method: str, *args: Any) -> Any:
+        """Return what the method returned. Raises: what it raised, as the same family; StorageError when it is gone."""
+        with self._lock:
+            try:
+                send_frame(self._sock, [method, args])
+                frame = recv_frame(self._sock)
+            except OSError as error:
+                raise StorageError("A process of ours is gone; see the server's log.", code="not-running") from error
+        if frame is None:
+            raise StorageError("A process of ours is gone; see the server's log.", code="not-running")
+        ok, value = frame.message
+        if not ok:
+            raise _revived(value)
+        return value
+
+    def close(self) -> None:
+        self._sock.close()
+
+
+def _revived(value: dict[str, Any]) -> CasemateError:
+    family = getattr(errors, value["family"], CasemateError)
+    if family is errors.LimitError:
+        return errors.LimitError(value["message"], retry_after=value["retry_after"], code=value["code"])
+    error: CasemateError = family(value["message"], code=value["code"])
+    return error
+
+
+def serve_calls(listener: socket.socket, methods: dict[str, Callable[..., Any]]) -> None:
+    """Answer calls until the listener is closed: a thread per connection; peers of another user are cut off.
+
+    Only what is in `methods` can be called. An unexpected exception becomes a CasemateError without its text.
+    """
+    while True:
+        try:
+            sock, _ = listener.accept()
+        except OSError:
+            return
+        if peer_uid(sock) not in (os.geteuid(), 0):
+            sock.close()
+            continue
+        threading.Thread(target=_answer, args=(sock, methods), daemon=True).start()
+
+
+def _answer(sock: socket.socket, methods: dict[str, Callable[..., Any]]) -> None:
+    with sock:
+        while True:
+            try:
+                frame = recv_frame(sock)
+                if frame is None:
+                    return
+                for fd in frame.fds:
+                    os.close(fd)
+                send_frame(sock, _outcome(frame.message, methods))
+            except (OSError, StorageError):
+                return
+
+
+def _outcome(message: Any, methods: dict[str, Callable[..., Any]]) -> tuple[bool, Any]:
+    try:
+        method, args = message
+        return True, methods[method](*args)
+    except CasemateError as error:
+        return False, {
+            "family": type(error).__name__,
+            "message": error.message,
+            "code": error.code,
+            "retry_after": getattr(error, "retry_after", 0.0),
+        }
+    except Exception as error:  # the peer must learn that it failed, and nothing else
+        return False, {
+            "family": "CasemateError",
+            "message": f"Internal error ({type(error).__name__}).",
+            "code": "internal",
+            "retry_after": 0.0,
+        }

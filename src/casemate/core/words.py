@@ -1,0 +1,178 @@
+"""The words that every room shares: names, refs, ids, digests, canonical bytes, principals, actions.
+
+A **Ref** is `[project/]name[@VERSION]`; VERSION is an integer, a digest or a tag such as `latest`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import time
+from enum import StrEnum
+from typing import Any, NewType
+
+import msgspec
+
+from casemate.core.errors import InputError
+
+DEFAULT_PROJECT = "default"
+SCHEMA = 1  # number of the layout of manifests, statements, events, ledger entries and the home
+
+Digest = NewType("Digest", str)  # "sha256:" + 64 hex digits
+
+_NAME = re.compile(r"[a-z0-9-]{1,63}")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_TAG = re.compile(r"[a-z][a-z0-9._-]{0,62}")
+
+
+def checked_name(text: str, *, what: str = "name") -> str:
+    """Return `text` if it is a name; ASCII only, so no two names look alike. Raises: InputError."""
+    if not _NAME.fullmatch(text):
+        raise InputError(f"{what} {text[:80]!r} is not valid: use 1 to 63 of a-z, 0-9 and '-'.", code="bad-name")
+    return text
+
+
+def checked_digest(text: str) -> Digest:
+    """Return `text` as a Digest. Raises: InputError."""
+    if not _DIGEST.fullmatch(text):
+        raise InputError("A digest is 'sha256:' followed by 64 hexadecimal digits.", code="bad-digest")
+    return Digest(text)
+
+
+def digest_of(data: bytes | memoryview) -> Digest:
+    return Digest("sha256:" + hashlib.sha256(data).hexdigest())
+
+
+_ENCODER = msgspec.json.Encoder(order="deterministic")
+
+
+def canonical(value: Any) -> bytes:
+    """One byte string per value: JSON, keys sorted, no white space, UTF-8. Digests and signatures are over this."""
+    return _ENCODER.encode(value)
+
+
+def new_id(prefix: str) -> str:
+    """A new `prefix_UUIDv7`: sorts by creation time (ms), 74 random bits. Source: RFC 9562, section 5.7."""
+    value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10))
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    return f"{prefix}_{value:032x}"
+
+
+class Environment(StrEnum):
+    DEV = "dev"
+    STAGING = "staging"
+    PRODUCTION = "production"
+
+
+class Profile(StrEnum):
+    """How strictly a deployment is guarded; the numbers are in `gateway/profiles.py`."""
+
+    OPEN = "open"
+    STANDARD = "standard"
+    STRICT = "strict"
+
+
+class AssetKind(StrEnum):
+    DATASET = "dataset"
+    MODEL = "model"
+
+
+class Ref(msgspec.Struct, frozen=True):
+    """`[project/]name[@VERSION]`, parsed; `version` None means the latest."""
+
+    name: str
+    version: int | Digest | str | None = None
+    project: str = DEFAULT_PROJECT
+
+    def __str__(self) -> str:
+        project = "" if self.project == DEFAULT_PROJECT else f"{self.project}/"
+        return f"{project}{self.name}" + ("" if self.version is None else f"@{self.version}")
+
+
+def parse_ref(text: str) -> Ref:
+    """Parse a Ref. Raises: InputError, naming the part that is wrong."""
+    rest, at, version = text.partition("@")
+    project, slash, name = rest.rpartition("/")
+    return Ref(
+        name=checked_name(name),
+        version=_parse_version(version) if at else None,
+        project=checked_name(project, what="project") if slash else DEFAULT_PROJECT,
+    )
+
+
+def _parse_version(text: str) -> int | Digest | str:
+    if text.isascii() and text.isdigit() and len(text) <= 9 and int(text) > 0:
+        return int(text)
+    if _DIGEST.fullmatch(text):
+        return Digest(text)
+    if _TAG.fullmatch(text):
+        return text
+    raise InputError(f"version {text[:80]!r} is not a positive integer, a sha256 digest or a tag.", code="bad-version")
+
+
+class Role(StrEnum):
+    OWNER = "owner"
+    DATA_SCIENTIST = "data-scientist"
+    APPROVER = "approver"
+    OPERATOR = "operator"
+    AUDITOR = "auditor"
+    CALLER = "caller"
+
+
+class PrincipalKind(StrEnum):
+    USER = "user"
+    SERVICE = "service"
+
+
+class Principal(msgspec.Struct, frozen=True):
+    """Somebody who acts. `id` is stable; `name` is for people; `credential` is the id of what proved it."""
+
+    id: str
+    kind: PrincipalKind
+    name: str
+    project: str = DEFAULT_PROJECT
+    credential: str = ""
+
+
+class Action(StrEnum):
+    """All that can be done. Each control-plane route declares one; what declares none is denied."""
+
+    DATASET_READ = "dataset:read"  # metadata, never rows
+    DATASET_EXPORT = "dataset:export"  # rows
+    DATASET_PUSH = "dataset:push"
+    DATASET_VERIFY = "dataset:verify"
+    DATASET_DELETE = "dataset:delete"
+    MODEL_READ = "model:read"  # metadata, never weights
+    MODEL_EXPORT = "model:export"  # weights
+    MODEL_PUSH = "model:push"
+    MODEL_TRAIN = "model:train"
+    MODEL_VERIFY = "model:verify"
+    MODEL_APPROVE = "model:approve"
+    MODEL_DELETE = "model:delete"
+    DEPLOYMENT_READ = "deployment:read"
+    DEPLOYMENT_DEPLOY = "deployment:deploy"
+    DEPLOYMENT_ROLLBACK = "deployment:rollback"
+    DEPLOYMENT_PAUSE = "deployment:pause"
+    DEPLOYMENT_PREDICT = "deployment:predict"
+    KEY_READ = "key:read"
+    KEY_ISSUE = "key:issue"
+    KEY_REVOKE = "key:revoke"
+    POLICY_READ = "policy:read"
+    AUDIT_READ = "audit:read"
+    AUDIT_VERIFY = "audit:verify"
+    STATUS_READ = "status:read"
+
+
+class Resource(msgspec.Struct, frozen=True):
+    """What is acted on: `kind` is the part of the Action before the colon; empty name means the whole kind."""
+
+    kind: str
+    name: str = ""
+    project: str = DEFAULT_PROJECT
+    environment: Environment | None = None
+    attributes: dict[str, str | int | bool] = {}
+
+    def __str__(self) -> str:
+        return f"{self.project}/{self.kind}:{self.name or '*'}"
