@@ -236,7 +236,7 @@ def _outcome(message: Any, methods: dict[str, Callable[..., Any]]) -> tuple[bool
             "code": error.code,
             "retry_after": getattr(error, "retry_after", 0.0),
         }
-    except Exception as error:  # the peer must learn that it failed, and nothing else
+    except Exception as error:  # noqa: BLE001 the peer must learn that it failed, and nothing else
         return False, {
             "family": "CasemateError",
             "message": f"Internal error ({type(error).__name__}).",
