@@ -17,6 +17,9 @@ from casemate.core.errors import (
 )
 from casemate.core.events import Event, EventSink
 from casemate.core.findings import Finding, Severity, Verdict, verdict_of
+from casemate.core.paths import checked_path
+from casemate.core.sealed import SealedFile, memory_file, seal_bytes
+from casemate.core.tensors import DATATYPES, Signature, TensorSpec
 from casemate.core.words import (
     DEFAULT_PROJECT,
     SCHEMA,
@@ -39,6 +42,7 @@ from casemate.core.words import (
 )
 
 __all__ = [
+    "DATATYPES",
     "DEFAULT_PROJECT",
     "SCHEMA",
     "Action",
@@ -63,9 +67,12 @@ __all__ = [
     "Resource",
     "Role",
     "SandboxError",
+    "SealedFile",
     "Severity",
+    "Signature",
     "StorageError",
     "SystemClock",
+    "TensorSpec",
     "TooLargeError",
     "UpstreamError",
     "Verdict",
@@ -73,11 +80,14 @@ __all__ = [
     "canonical",
     "checked_digest",
     "checked_name",
+    "checked_path",
     "digest_of",
+    "memory_file",
     "new_id",
     "parse_duration",
     "parse_ref",
     "parse_rfc3339",
     "rfc3339",
+    "seal_bytes",
     "verdict_of",
 ]
