@@ -17,8 +17,10 @@ from casemate.core import InputError
 
 FILE = "casemate.toml"
 _PREFIX = "CASEMATE_"
-# Read elsewhere: by training scripts inside the sandbox, and by the test runner.
-_NOT_SETTINGS = frozenset({"CASEMATE_DATASET", "CASEMATE_OUTPUT", "CASEMATE_PARAMETERS", "CASEMATE_REQUIRE_PROGRAMS"})
+# Read elsewhere: by the client, by training scripts inside the sandbox, and by the test runner.
+_NOT_SETTINGS = frozenset(
+    f"CASEMATE_{name}" for name in ("SERVER", "KEY", "CA", "DATASET", "OUTPUT", "PARAMETERS", "REQUIRE_PROGRAMS")
+)
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
