@@ -1,0 +1,243 @@
+"""`casemate dataset ...`, `casemate model ...`, `casemate train`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from casemate.cli import output
+from casemate.cli.output import json_option
+from casemate.cli.session import Session, pass_session
+from casemate.core import Environment, Verdict
+
+_file = click.Path(path_type=Path)
+_reason = click.option("--reason", default="", help="Why; it goes into the audit log.")
+_version_columns = {"version": "version", "digest": "digest", "created_at": "created", "created_by": "by"}
+
+
+@click.group()
+def dataset() -> None:
+    """Versioned, encrypted datasets."""
+
+
+@dataset.command("push")
+@click.argument("name")
+@click.argument("path", type=_file)
+@click.option("--target", help="The column that models are to predict.")
+@_reason
+@json_option
+@pass_session
+def push_dataset(session: Session, name: str, path: Path, target: str | None, reason: str, as_json: bool) -> None:
+    """Push a CSV, JSON Lines or Parquet file as a new version."""
+    with session.client() as casemate, output.sending(f"pushing {path.name}") as progress:
+        result = casemate.push_dataset(name, path, target=target, reason=reason, progress=progress)
+    output.verdict(result, as_json, f"{result['name']}@{result['version']}  {result['digest']}")
+
+
+@dataset.command("list")
+@json_option
+@pass_session
+def list_datasets(session: Session, as_json: bool) -> None:
+    """All datasets, with their latest version."""
+    with session.client() as casemate:
+        rows = casemate.datasets()
+    output.show(rows, as_json, lambda value: _assets(value, "No dataset yet: casemate dataset push NAME FILE"))
+
+
+@dataset.command("show")
+@click.argument("ref")
+@json_option
+@pass_session
+def show_dataset(session: Session, ref: str, as_json: bool) -> None:
+    """One version: digest, columns, who pushed it. REF is NAME[@VERSION]."""
+    with session.client() as casemate:
+        output.show(casemate.dataset(ref), as_json, output.facts)
+
+
+@dataset.command("pull")
+@click.argument("ref")
+@click.argument("to", type=_file)
+@_reason
+@json_option
+@pass_session
+def pull_dataset(session: Session, ref: str, to: Path, reason: str, as_json: bool) -> None:
+    """Write a version's rows to TO as Parquet. The rows leave the walls: this is recorded."""
+    with session.client() as casemate, output.working(f"pulling {ref}"):
+        casemate.pull_dataset(ref, to, reason=reason)
+    output.show({"name": ref, "path": str(to)}, as_json, lambda _: click.echo(f"{to} written."))
+
+
+@dataset.command("verify")
+@click.argument("ref", required=False)
+@click.option("--all", "everything", is_flag=True, help="Every version of every dataset.")
+@json_option
+@pass_session
+def verify_dataset(session: Session, ref: str | None, everything: bool, as_json: bool) -> None:
+    """Read every stored byte and compare it with what was pushed."""
+    _one_or_all(ref, everything)
+    with session.client() as casemate, output.working("reading every byte"):
+        result = casemate.verify_datasets(ref)
+    _verified(result, as_json)
+
+
+@dataset.command("delete")
+@click.argument("ref")
+@_reason
+@json_option
+@pass_session
+def delete_dataset(session: Session, ref: str, reason: str, as_json: bool) -> None:
+    """Delete one version and destroy the keys of what no other version holds. REF is NAME@VERSION."""
+    with session.client() as casemate:
+        output.show(casemate.delete_dataset(ref, reason=reason), as_json, output.facts)
+
+
+@click.command()
+@click.argument("script", type=_file)
+@click.option("--dataset", "dataset_ref", required=True, metavar="NAME[@VERSION]", help="What to train on.")
+@click.option("--model", required=True, help="The model that gets the new version.")
+@click.option("--parameters", default="{}", help="A JSON object; the script reads it from CASEMATE_PARAMETERS.")
+@_reason
+@json_option
+@pass_session
+def train(
+    session: Session, script: Path, dataset_ref: str, model: str, parameters: str, reason: str, as_json: bool
+) -> None:
+    """Run SCRIPT in the sandbox and push the model that it writes under CASEMATE_OUTPUT."""
+    with session.client() as casemate, output.working(f"training {model} on {dataset_ref}"):
+        result = casemate.train(script, dataset=dataset_ref, model=model, parameters=parameters, reason=reason)
+    output.verdict(result, as_json, f"{result['name']}@{result['version']}  {result['digest']}")
+
+
+@click.group()
+def model() -> None:
+    """Versioned, scanned, signed models."""
+
+
+@model.command("push")
+@click.argument("name")
+@click.argument("path", type=_file)
+@click.option("--dataset", "dataset_ref", metavar="NAME[@VERSION]", help="What it was trained on.")
+@_reason
+@json_option
+@pass_session
+def push_model(session: Session, name: str, path: Path, dataset_ref: str | None, reason: str, as_json: bool) -> None:
+    """Push a model file or folder as a new version, once it has been scanned."""
+    with session.client() as casemate, output.sending(f"pushing {path.name}") as progress:
+        result = casemate.push_model(name, path, dataset=dataset_ref, reason=reason, progress=progress)
+    output.verdict(result, as_json, f"{result['name']}@{result['version']}  {result['digest']}")
+
+
+@model.command("scan")
+@click.argument("path", type=_file)
+@json_option
+@pass_session
+def scan_model(session: Session, path: Path, as_json: bool) -> None:
+    """Look inside a model file or folder, in the sandbox. Needs no home and runs nothing of it."""
+    import msgspec
+
+    from casemate.scanning import scan_path
+
+    with output.working(f"scanning {path.name}"):
+        report = scan_path(path, insecure=session.insecure_no_sandbox)
+    output.verdict(msgspec.to_builtins(report), as_json, str(report.format))
+
+
+@model.command("list")
+@json_option
+@pass_session
+def list_models(session: Session, as_json: bool) -> None:
+    """All models, with their latest version."""
+    with session.client() as casemate:
+        rows = casemate.models()
+    output.show(rows, as_json, lambda value: _assets(value, "No model yet: casemate model push NAME PATH"))
+
+
+@model.command("show")
+@click.argument("ref")
+@json_option
+@pass_session
+def show_model(session: Session, ref: str, as_json: bool) -> None:
+    """One version: digest, signature, findings, approvals. REF is NAME[@VERSION]."""
+    with session.client() as casemate:
+        output.show(casemate.model(ref), as_json, output.facts)
+
+
+@model.command("lineage")
+@click.argument("ref")
+@json_option
+@pass_session
+def lineage(session: Session, ref: str, as_json: bool) -> None:
+    """What a version was made from: dataset, script, parameters, environment."""
+    with session.client() as casemate:
+        output.show(casemate.lineage(ref), as_json, output.tree)
+
+
+@model.command("pull")
+@click.argument("ref")
+@click.argument("to", type=_file)
+@_reason
+@json_option
+@pass_session
+def pull_model(session: Session, ref: str, to: Path, reason: str, as_json: bool) -> None:
+    """Write a version's files and signature into the folder TO. The weights leave the walls: this is recorded."""
+    with session.client() as casemate, output.working(f"pulling {ref}"):
+        casemate.pull_model(ref, to, reason=reason)
+    output.show({"name": ref, "path": str(to)}, as_json, lambda _: click.echo(f"{to} written."))
+
+
+@model.command("verify")
+@click.argument("ref", required=False)
+@click.option("--all", "everything", is_flag=True, help="Every version of every model.")
+@json_option
+@pass_session
+def verify_model(session: Session, ref: str | None, everything: bool, as_json: bool) -> None:
+    """Read every stored byte and check every signature."""
+    _one_or_all(ref, everything)
+    with session.client() as casemate, output.working("reading every byte"):
+        result = casemate.verify_models(ref)
+    _verified(result, as_json)
+
+
+@model.command("approve")
+@click.argument("ref")
+@click.option("--environment", "--env", type=click.Choice(list(Environment)), default=Environment.DEV.value)
+@_reason
+@json_option
+@pass_session
+def approve(session: Session, ref: str, environment: str, reason: str, as_json: bool) -> None:
+    """Say, signed, that a version may be deployed. Whoever pushed it may approve it for dev only."""
+    with session.client() as casemate:
+        output.show(casemate.approve(ref, environment=environment, reason=reason), as_json, output.facts)
+
+
+@model.command("delete")
+@click.argument("ref")
+@_reason
+@json_option
+@pass_session
+def delete_model(session: Session, ref: str, reason: str, as_json: bool) -> None:
+    """Delete one version and destroy the keys of what no other version holds. REF is NAME@VERSION."""
+    with session.client() as casemate:
+        output.show(casemate.delete_model(ref, reason=reason), as_json, output.facts)
+
+
+def _assets(rows: list[dict[str, Any]], empty: str) -> None:
+    output.table(rows, {"name": "name", **_version_columns}, empty=empty)
+
+
+def _one_or_all(ref: str | None, everything: bool) -> None:
+    if (ref is None) != everything:
+        raise click.UsageError("Name one version, or say --all.")
+
+
+def _verified(result: dict[str, Any], as_json: bool) -> None:
+    def human(_: Any) -> None:
+        output.findings(result["problems"])
+        click.echo(f"{result['checked']} version(s) read, {len(result['problems'])} problem(s).")
+
+    output.show({"verdict": Verdict.CLEAN if result["ok"] else Verdict.REFUSED, **result}, as_json, human)
+    if not result["ok"]:
+        sys.exit(output.REFUSED)

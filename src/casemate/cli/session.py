@@ -1,0 +1,46 @@
+"""How a command reaches the control plane: a server by key, the running home, or the home opened in this process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from casemate.client import Casemate
+from casemate.core import InputError
+from casemate.settings import Settings, load_settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """The options that stand before the noun."""
+
+    home: Path | None
+    server: str
+    ca: str
+    insecure_no_sandbox: bool
+
+    def settings(self, **overrides: object) -> Settings:
+        return load_settings(home=self.home, insecure_no_sandbox=self.insecure_no_sandbox or None, **overrides)
+
+    @contextmanager
+    def client(self) -> Iterator[Casemate]:
+        """A client for the place that the options name."""
+        if self.server:
+            key = os.environ.get("CASEMATE_KEY", "")
+            if not key:
+                raise InputError("Put the key into the environment as CASEMATE_KEY.", code="no-key")
+            with Casemate(server=self.server, key=key, ca=self.ca or None) as casemate:
+                yield casemate
+            return
+        from casemate.app.local import control_socket
+
+        with control_socket(self.settings()) as socket, Casemate(socket=socket) as casemate:
+            yield casemate
+
+
+pass_session = click.make_pass_decorator(Session)
