@@ -55,7 +55,7 @@ class Step:
         return asdict(self) | {"seconds": round(self.seconds, 3)}
 
 
-class Failed(Exception):
+class StepError(Exception):
     """A step did not see what it must see."""
 
 
@@ -95,11 +95,13 @@ class Walk:
         command = [sys.executable, "-m", "casemate", "up", "--home", str(self.settings.home), *ports]
         if self.settings.insecure_no_sandbox:
             command.append("--insecure-no-sandbox")
-        self._server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+        self._server = subprocess.Popen(  # noqa: S603 our own command
+            command, stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
         assert self._server.stdout is not None
         line = self._server.stdout.readline().strip()
         if not line.startswith("ready "):
-            raise Failed("casemate up did not become ready; its message stands above")
+            raise StepError("casemate up did not become ready; its message stands above")
         self.data = dict(word.split("=", 1) for word in line.split()[1:])["data"]
         trust = ssl.create_default_context(cafile=str(self.settings.home / "tls" / "ca.pem"))
         self._http = httpx.Client(verify=trust, timeout=30)
@@ -128,8 +130,10 @@ class Walk:
         return [
             f"export CASEMATE_HOME={self.settings.home}",
             f"{Path(sys.executable).with_name('casemate')} status",
-            f"curl --cacert {self.settings.home}/tls/ca.pem -H 'Authorization: Bearer {self.key}' "
-            f"-d @{body} {self.data}/v2/models/{DEPLOYMENT}/infer",
+            (
+                f"curl --cacert {self.settings.home}/tls/ca.pem -H 'Authorization: Bearer {self.key}' "
+                f"-d @{body} {self.data}/v2/models/{DEPLOYMENT}/infer"
+            ),
         ]
 
 
@@ -144,7 +148,7 @@ def walk(here: Walk) -> Iterator[Step]:
         start = time.monotonic()
         try:
             detail, passed = act(here), True
-        except (Failed, CasemateError, httpx.HTTPError, OSError) as error:
+        except (StepError, CasemateError, httpx.HTTPError, OSError) as error:
             detail, passed = f"{type(error).__name__}: {error}", False
         yield Step(name=name, ok=passed, seconds=time.monotonic() - start, detail=detail)
         if not passed:
@@ -205,12 +209,12 @@ def _predict(here: Walk) -> str:
     for row, label in zip(here.rows, here.labels, strict=True):
         answer = here.infer(request([row]))
         if answer.status_code != 200:
-            raise Failed(f"an honest row was answered {answer.status_code}: {answer.text[:200]}")
+            raise StepError(f"an honest row was answered {answer.status_code}: {answer.text[:200]}")
         outputs = {output["name"]: output["data"] for output in answer.json()["outputs"]}
         right += int(outputs["label"][0] == label)
     share = right / len(here.labels)
     if share < 0.9:
-        raise Failed(f"accuracy {share:.3f} on held-back rows")
+        raise StepError(f"accuracy {share:.3f} on held-back rows")
     return f"accuracy {share:.3f} on {len(here.labels)} held-back rows; receipt {answer.headers['casemate-receipt']}"
 
 
@@ -230,7 +234,7 @@ def _flipped_byte(here: Walk) -> str:
         _flip(weights, weights.stat().st_size // 2)
     still = here.infer(request(here.rows[:1]))
     if still.status_code != 200 or still.json()["model_version"] != "1":
-        raise Failed("version 1 no longer serves")
+        raise StepError("version 1 no longer serves")
     return f"{error.code}; nothing loaded, version 1 still serves"
 
 
@@ -239,7 +243,7 @@ def _hostile_pickle(here: Walk) -> str:
     file.write_bytes(_HOSTILE_PICKLE)
     result = here.control.push_model("stranger", file, reason="demo")
     if result["verdict"] != "refused" or Path("/tmp/casemate-was-breached").exists():  # noqa: S108 what it would touch
-        raise Failed(f"a pickle that runs a shell was {result['verdict']}")
+        raise StepError(f"a pickle that runs a shell was {result['verdict']}")
     return f"{result['findings'][0]['id']}: {result['findings'][0]['evidence']}"
 
 
@@ -254,7 +258,7 @@ def _hostile_training(here: Walk) -> str:
     seen |= {"key file": ("open", str(key)) in blocked, "write outside": ("open", str(outside)) in blocked}
     missed = [what for what, found in seen.items() if not found]
     if missed or result["verdict"] != "refused" or outside.exists():
-        raise Failed(f"{result['verdict']}, and these were not reported: {missed}")
+        raise StepError(f"{result['verdict']}, and these were not reported: {missed}")
     return "socket, key file and write outside its folder: stopped and reported"
 
 
@@ -291,7 +295,7 @@ def _too_many(here: Walk) -> str:
     answers = [here.infer(request(here.rows[:1]), key=slow) for _ in range(20)]
     refused = [answer for answer in answers if answer.status_code == 429]
     if not refused or "retry-after" not in refused[0].headers:
-        raise Failed(f"20 requests at once on 2/s: {[answer.status_code for answer in answers]}")
+        raise StepError(f"20 requests at once on 2/s: {[answer.status_code for answer in answers]}")
     return f"{len(refused)} of 20 answered 429, Retry-After {refused[0].headers['retry-after']} s"
 
 
@@ -316,7 +320,7 @@ def _roll_back(here: Walk) -> str:
         done.set()
         sender.join()
     if set(statuses) != {"version 1", "version 2"} or (deployed["version"], back["version"]) != (2, 1):
-        raise Failed(f"answers: {statuses}")
+        raise StepError(f"answers: {statuses}")
     return f"1 -> 2 -> 1 under traffic, {sum(statuses.values())} requests, none failed"
 
 
@@ -325,10 +329,10 @@ def _audit(here: Walk) -> str:
 
     report = here.control.audit_verify()
     if not report["ok"]:
-        raise Failed(f"the log does not verify: {report['problems'][:3]}")
+        raise StepError(f"the log does not verify: {report['problems'][:3]}")
     problems = verify_altered_copy(here.settings)
     if not problems:
-        raise Failed("an altered row was not noticed")
+        raise StepError("an altered row was not noticed")
     return f"{report['size']} entries verified; in a copy with one altered row: {problems[0]}"
 
 
@@ -359,14 +363,14 @@ def _example() -> Path:
 
 def _clean(result: dict[str, Any]) -> dict[str, Any]:
     if result["verdict"] != "clean":
-        raise Failed(f"refused: {[finding['id'] for finding in result['findings']]}")
+        raise StepError(f"refused: {[finding['id'] for finding in result['findings']]}")
     return result
 
 
 def _expect(answer: httpx.Response, status: int, what: str) -> None:
     problem = answer.headers.get("content-type", "").startswith("application/problem+json")
     if answer.status_code != status or not problem:
-        raise Failed(f"{what}: answered {answer.status_code}, not a problem document with {status}")
+        raise StepError(f"{what}: answered {answer.status_code}, not a problem document with {status}")
 
 
 def _refused(act: Callable[[], object], family: type[CasemateError]) -> CasemateError:
@@ -374,7 +378,7 @@ def _refused(act: Callable[[], object], family: type[CasemateError]) -> Casemate
         act()
     except family as error:
         return error
-    raise Failed("it was not refused")
+    raise StepError("it was not refused")
 
 
 def _flip(path: Path, offset: int) -> None:
