@@ -162,29 +162,43 @@ def peer_uid(sock: socket.socket) -> int:
 
 
 class Caller:
-    """Calls methods of a process at the other end of a Unix socket, one at a time, from any thread."""
+    """Calls methods of the process that listens at `path`, one at a time, from any thread.
 
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
+    Connects at the first call, and again after a failure: the failed call itself is not repeated, since it may have
+    taken effect.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._sock: socket.socket | None = None
         self._lock = threading.Lock()
 
     def call(self, method: str, *args: Any) -> Any:
         """Return what the method returned. Raises: what it raised, as the same family; StorageError when it is gone."""
         with self._lock:
+            sock = self._sock = self._sock or connect(self._path)
             try:
-                send_frame(self._sock, [method, args])
-                frame = recv_frame(self._sock)
+                send_frame(sock, [method, args])
+                frame = recv_frame(sock)
             except OSError as error:
-                raise StorageError("A process of ours is gone; see the server's log.", code="not-running") from error
-        if frame is None:
-            raise StorageError("A process of ours is gone; see the server's log.", code="not-running")
+                self.close()
+                raise StorageError(f"Who listened at {self._path.name} is gone.", code="not-running") from error
+            except BaseException:
+                self.close()
+                raise
+            if frame is None:
+                self.close()
+                raise StorageError(f"Who listened at {self._path.name} is gone.", code="not-running")
         ok, value = frame.message
         if not ok:
             raise _revived(value)
         return value
 
     def close(self) -> None:
-        self._sock.close()
+        """Let go of the connection; the next call makes a new one."""
+        if self._sock is not None:
+            self._sock.close()
+            self._sock = None
 
 
 def _revived(value: dict[str, Any]) -> CasemateError:
