@@ -260,9 +260,8 @@ class Casemate:
     def _download(self, path: str, to: Path, reason: str) -> Path:
         part = to.with_name(to.name + ".part")
         try:
-            with self._opened(path, reason) as response, open(part, "wb", opener=_private) as file:  # noqa: PTH123 mode
-                for chunk in response.iter_bytes(_CHUNK):
-                    file.write(chunk)
+            with self._opened(path, reason) as response, open(part, "wb", opener=_private) as file:
+                file.writelines(response.iter_bytes(_CHUNK))
             part.replace(to)
         finally:
             part.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ import asyncio
 import io
 import tarfile
 from collections.abc import AsyncIterator, Iterator
+from typing import Self
 
 from casemate.core import InputError, checked_path
 
@@ -48,11 +49,11 @@ class BodyReader(io.RawIOBase):
 def files_in_tar(body: BodyReader) -> Iterator[tuple[str, Iterator[bytes]]]:
     """The regular files of an uncompressed tar stream, in its order; each must be read before the next.
 
-    Raises: InputError: a link, a device, an unsafe or doubled path, too many files, or not a tar stream.
+    Raises: InputError: no plain file, an unsafe or doubled path, too many files, or not a tar stream.
     """
     seen: set[str] = set()
     try:
-        with tarfile.open(fileobj=io.BufferedReader(body, _CHUNK), mode="r|") as archive:
+        with tarfile.open(fileobj=io.BufferedReader(body, _CHUNK), mode="r|", tarinfo=_PlainMember) as archive:
             for member in archive:
                 if member.isdir():
                     continue
@@ -71,14 +72,22 @@ def files_in_tar(body: BodyReader) -> Iterator[tuple[str, Iterator[bytes]]]:
         raise InputError("The upload holds no file.", code="bad-upload")
 
 
+class _PlainMember(tarfile.TarInfo):
+    """Refuses, before a byte of it is read, whatever is no plain file: links, devices, extended headers of any size."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        member = super().frombuf(buf, encoding, errors)
+        if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE):
+            raise InputError(f"{member.name[:80]!r} is no plain file with a name under 256 bytes.", code="bad-upload")
+        return member
+
+
 def _pieces(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Iterator[bytes]:
     source = archive.extractfile(member)
-    left = member.size
-    while left and source is not None:
-        piece = source.read(min(_CHUNK, left))
-        if not piece:
-            raise InputError(
-                f"The upload ends in the middle of {member.name[:80]!r}; send it again.", code="bad-upload"
-            )
-        left -= len(piece)
-        yield piece
+    assert source is not None, "a plain file can be read"
+    try:
+        while piece := source.read(_CHUNK):
+            yield piece
+    except tarfile.TarError as error:
+        raise InputError(f"The upload ends within {member.name[:80]!r}; send it again.", code="bad-upload") from error
