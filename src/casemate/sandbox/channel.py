@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
-from casemate.core.wire import Frame
+from casemate.core.errors import SandboxError, StorageError
+from casemate.core.wire import MAX_BUFFERS, Frame, recv_frame, send_frame
 
 
 class Channel:
@@ -15,9 +18,10 @@ class Channel:
     The parent's side takes no descriptors from a confined process: a frame that carries one is refused.
     """
 
-    def __init__(self, sock: socket.socket, *, take_fds: bool = False) -> None:
+    def __init__(self, sock: socket.socket, *, take_fds: bool = False, max_buffers: int = MAX_BUFFERS) -> None:
         self.socket = sock
         self._take_fds = take_fds
+        self._max_buffers = max_buffers
 
     def send(
         self,
@@ -26,7 +30,10 @@ class Channel:
         fds: Sequence[int] = (),
     ) -> None:
         """Send one frame. Raises: SandboxError `sandbox-gone` when the other side has ended."""
-        raise NotImplementedError
+        try:
+            send_frame(self.socket, message, buffers, fds)
+        except OSError as error:
+            raise SandboxError("The confined process has ended.", code="sandbox-gone") from error
 
     def recv(self, timeout: float | None = None) -> Frame:
         """The next frame.
@@ -35,7 +42,47 @@ class Channel:
         Raises: SandboxError `sandbox-gone` when the other side has ended, `sandbox-timeout`, `sandbox-protocol` when
             what came is not a frame.
         """
-        raise NotImplementedError
+        source = self.socket if timeout is None else cast("socket.socket", _Timed(self.socket, timeout))
+        try:
+            frame = recv_frame(source, max_buffers=self._max_buffers)
+        except TimeoutError as error:
+            raise SandboxError("The confined process did not answer in time.", code="sandbox-timeout") from error
+        except OSError as error:
+            raise SandboxError("The confined process has ended.", code="sandbox-gone") from error
+        except (StorageError, RecursionError) as error:
+            raise SandboxError("The confined process broke the protocol.", code="sandbox-protocol") from error
+        finally:
+            if timeout is not None:
+                self.socket.settimeout(None)
+        if frame is None:
+            raise SandboxError("The confined process has ended.", code="sandbox-gone")
+        if frame.fds and not self._take_fds:
+            for fd in frame.fds:
+                os.close(fd)
+            raise SandboxError("The confined process sent a descriptor.", code="sandbox-protocol")
+        return frame
 
     def close(self) -> None:
         self.socket.close()
+
+
+class _Timed:
+    """A socket to read from until a deadline, however slowly the bytes drip."""
+
+    def __init__(self, sock: socket.socket, seconds: float) -> None:
+        self._sock = sock
+        self._deadline = time.monotonic() + seconds
+
+    def recvmsg(self, *args: int) -> Any:
+        self._wait_at_most()
+        return self._sock.recvmsg(*args)
+
+    def recv_into(self, buffer: memoryview) -> int:
+        self._wait_at_most()
+        return self._sock.recv_into(buffer)
+
+    def _wait_at_most(self) -> None:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._sock.settimeout(left)

@@ -50,3 +50,13 @@ class WallStatus(msgspec.Struct, frozen=True, kw_only=True):
     floor: bool
     detail: str
     mend: str = ""
+
+
+MENDS = {  # what to do about a wall that is missing
+    Wall.PRIVILEGES: "Run on Linux 5.13 or newer, x86_64 or aarch64.",
+    Wall.LIMITS: "Raise the hard limits of this user (ulimit -H -a) or lower Limits.",
+    Wall.LANDLOCK: "Run Linux 5.13 or newer with landlock in its lsm= list (see /sys/kernel/security/lsm).",
+    Wall.SECCOMP: "Run Linux 5.13 or newer built with CONFIG_SECCOMP_FILTER, on x86_64 or aarch64.",
+    Wall.NAMESPACES: "Install bubblewrap (apt-get install bubblewrap) and allow user namespaces.",
+    Wall.CGROUPS: "Start with a delegated control group (systemd: Delegate=yes) or as root.",
+}
