@@ -1,0 +1,48 @@
+"""The data plane: the public door through which predictions leave. See `pipeline.py` for the order of its guards."""
+
+from casemate.gateway.connection import WireLimits
+from casemate.gateway.http import ROUTES, Access, DataPlane, Route, build_app
+from casemate.gateway.interface import (
+    Authenticate,
+    Authorize,
+    Decision,
+    Deployments,
+    Infer,
+    Rate,
+    RateOf,
+    ServedModel,
+)
+from casemate.gateway.limits import LimitsConfig
+from casemate.gateway.profiles import RULES, ProfileRules, rules_of
+from casemate.gateway.recorder import Recorder
+from casemate.gateway.refusals import RecorderConfig
+from casemate.gateway.server import FrontServer, ServerConfig, TlsFiles, reload_certificates, serve, tls_context
+
+__all__ = [
+    "ROUTES",
+    "RULES",
+    "Access",
+    "Authenticate",
+    "Authorize",
+    "DataPlane",
+    "Decision",
+    "Deployments",
+    "FrontServer",
+    "Infer",
+    "LimitsConfig",
+    "ProfileRules",
+    "Rate",
+    "RateOf",
+    "Recorder",
+    "RecorderConfig",
+    "Route",
+    "ServedModel",
+    "ServerConfig",
+    "TlsFiles",
+    "WireLimits",
+    "build_app",
+    "reload_certificates",
+    "rules_of",
+    "serve",
+    "tls_context",
+]

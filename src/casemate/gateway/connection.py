@@ -1,0 +1,229 @@
+"""One client connection: uvicorn's HTTP/1.1 protocol, with the walls that it leaves out.
+
+What is added: bounds on the head of a request, deadlines for head, body and idling, one way to read the length of a
+body, problem documents instead of plain text, no answer out of turn, and a close that lets the client read why.
+Deadlines are numbers that the server's sweep compares, so a request costs no timer.
+
+Source: RFC 9112, sections 3.2 (targets, Host), 6.3 (body length), 9.6 (tear-down) and 11.2 (smuggling).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+from enum import IntEnum
+from http import HTTPStatus
+from typing import Any
+
+import httptools
+import msgspec
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from casemate.core import CasemateError, InputError, LimitError
+from casemate.gateway.problems import problem_of
+
+
+class WireLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """What one connection may take. Seconds unless said otherwise."""
+
+    head_bytes: int = 16 << 10  # bytes of request line and headers; a token of 8 KiB fits with room
+    head_fields: int = 64  # header fields; browsers send about 20
+    head_seconds: float = 10.0  # from the first byte, or from connecting, to the end of the headers
+    body_seconds: float = 30.0  # from the end of the headers to the end of the body: 4 MiB at 1.2 Mbit/s
+    idle_seconds: float = 30.0  # between two requests on one connection
+    linger_seconds: float = 2.0  # reading and forgetting, so that a client that still sends can read the answer
+    pipelined: int = 16  # requests sent ahead on one connection
+    connections: int = 1024  # at once; a descriptor and some 100 KB with TLS each
+    connections_per_address: int = 256  # so that one client cannot take all places
+    handshake_seconds: float = 5.0  # TLS: two round trips
+
+
+class Phase(IntEnum):
+    IDLE = 0  # between requests
+    HEAD = 1  # a request has begun
+    BODY = 2  # its headers are in
+    SERVED = 3  # it is all in and being answered
+    CLOSING = 4  # nothing more is taken
+
+
+class Connection(HttpToolsProtocol):
+    """Args: limits: as above. open_per_address: shared count. on_refused: told of each refusal made here."""
+
+    def __init__(
+        self,
+        *,
+        config: Config,
+        server_state: ServerState,
+        limits: WireLimits,
+        open_per_address: dict[str, int],
+        on_refused: Callable[[CasemateError, str], None],
+    ) -> None:
+        super().__init__(config=config, server_state=server_state, app_state={})
+        self._limits = limits
+        self._open_per_address = open_per_address
+        self._on_refused = on_refused
+        self._address = ""
+        self._head_bytes = 0
+        self._refusal: CasemateError | None = None
+        self.phase = Phase.HEAD
+        self.deadline = math.inf
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._address = self.client[0] if self.client else ""
+        count = self._open_per_address.get(self._address, 0) + 1
+        self._open_per_address[self._address] = count
+        self.deadline = self.loop.time() + self._limits.head_seconds
+        if len(self.connections) > self._limits.connections or count > self._limits.connections_per_address:
+            self._refuse(
+                LimitError("Too many connections: come back in a second.", retry_after=1.0, code="too-many-connections")
+            )
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        left = self._open_per_address.get(self._address, 0) - 1
+        if left > 0:
+            self._open_per_address[self._address] = left
+        else:
+            self._open_per_address.pop(self._address, None)
+        self.phase, self.deadline = Phase.CLOSING, math.inf
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self.phase is Phase.CLOSING:
+            return
+        if self.phase <= Phase.HEAD:
+            self._head_bytes += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._refuse(InputError("This connection cannot change its protocol.", code="upgrade-refused"))
+        except httptools.HttpParserError:
+            self._refuse(self._refusal or InputError("This is not valid HTTP/1.1.", code="bad-http"))
+        else:
+            if self.phase <= Phase.HEAD and self._head_bytes > self._limits.head_bytes:
+                self._refuse(_head_too_large(self._limits))
+
+    # What the parser reports, in the order in which it does.
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        if len(self.pipeline) >= self._limits.pipelined:
+            raise self._refused("Too many requests were sent ahead: wait for answers.", "too-many-pipelined")
+        if self.phase is Phase.IDLE:
+            self.deadline = self.loop.time() + self._limits.head_seconds
+        self.phase = Phase.HEAD
+        self._unset_keepalive_if_required()
+
+    def on_headers_complete(self) -> None:
+        self._check_head()
+        self._head_bytes = 0
+        self.phase = Phase.BODY
+        self.deadline = self.loop.time() + self._limits.body_seconds
+        super().on_headers_complete()
+
+    def _check_head(self) -> None:
+        """One reading of the request only. Raises: InputError, which the parser hands to `data_received`."""
+        hosts = lengths = codings = 0
+        size = len(self.url)
+        for name, value in self.headers:
+            size += len(name) + len(value)
+            if name == b"host":
+                hosts += 1
+            elif name == b"content-length":
+                lengths += 1
+            elif name == b"transfer-encoding":
+                codings += 1
+                if value.lower() != b"chunked":
+                    raise self._refused("The only transfer coding is 'chunked'.", "bad-framing")
+        if size > self._limits.head_bytes or len(self.headers) > self._limits.head_fields:
+            self._refusal = _head_too_large(self._limits)
+            raise self._refusal
+        version = self.parser.get_http_version()
+        if version not in ("1.1", "1.0"):
+            raise self._refused("Speak HTTP/1.1.", "bad-http")
+        if lengths + codings > 1 or (codings and version == "1.0"):
+            raise self._refused("The body's length is given twice: send one Content-Length.", "bad-framing")
+        if hosts != 1 and version == "1.1":
+            raise self._refused("A request needs exactly one Host header.", "bad-host")
+        if self.parser.should_upgrade():
+            raise self._refused("This connection cannot change its protocol.", "upgrade-refused")
+
+    def _refused(self, message: str, code: str) -> CasemateError:
+        self._refusal = InputError(message, code=code)
+        return self._refusal
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self.phase, self.deadline = Phase.SERVED, math.inf
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._unset_keepalive_if_required()
+        if self.transport.is_closing():
+            self._wait_for_close()
+        elif self.phase is Phase.SERVED and self.cycle.response_complete:
+            self.phase = Phase.IDLE
+            self.deadline = self.loop.time() + self._limits.idle_seconds
+        elif self.phase is Phase.BODY and self.cycle.response_complete:  # answered early, the client still sends
+            self.deadline = self.loop.time() + self._limits.linger_seconds
+
+    # Ends.
+
+    def sweep(self, now: float) -> None:
+        """Cut off what has passed its deadline. Called by the server, a few times a second."""
+        if now < self.deadline:
+            return
+        if self.phase is Phase.CLOSING:
+            self.transport.abort()
+        elif self.pipeline:
+            self.deadline = now + self._limits.body_seconds  # reading is paused by us, not by the client
+        elif self.phase is Phase.IDLE or (self.phase is Phase.BODY and self.cycle.response_complete):
+            self.transport.close()
+            self._wait_for_close()
+        else:
+            self._refuse(InputError("The request did not come in time: send it at once.", code="request-timeout"))
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(InputError(msg, code="bad-http"))
+
+    def _refuse(self, error: CasemateError) -> None:
+        """Answer with a problem document, unless an answer is owed to an earlier request, and close."""
+        self._on_refused(error, self._address)
+        if self.transport.is_closing():
+            return
+        owed = self.cycle is not None and not self.cycle.response_complete
+        if owed and (self.pipeline or self.phase is not Phase.BODY):
+            self.cycle.keep_alive = False  # the answer in work is the last one
+            self.pipeline.clear()
+            self.phase, self.deadline = Phase.CLOSING, math.inf
+            return
+        self.transport.write(_response(error))
+        self.transport.close()
+        self._wait_for_close()
+
+    def _wait_for_close(self) -> None:
+        self.phase = Phase.CLOSING
+        self.deadline = self.loop.time() + self._limits.linger_seconds
+
+
+def _head_too_large(limits: WireLimits) -> InputError:
+    return InputError(
+        f"The head of the request is larger than {limits.head_bytes} bytes or {limits.head_fields} fields.",
+        code="headers-too-large",
+    )
+
+
+def _response(error: CasemateError) -> bytes:
+    problem = problem_of(error)
+    headers: list[tuple[bytes, bytes]] = [
+        *problem.headers,
+        (b"content-length", b"%d" % len(problem.body)),
+        (b"cache-control", b"no-store"),
+        (b"connection", b"close"),
+    ]
+    phrase: Any = HTTPStatus(problem.status).phrase
+    head = b"HTTP/1.1 %d %s\r\n" % (problem.status, phrase.encode())
+    return head + b"".join(b"%s: %s\r\n" % header for header in headers) + b"\r\n" + problem.body

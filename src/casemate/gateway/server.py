@@ -1,0 +1,183 @@
+"""The front server of the data plane: TLS 1.3 only, bounded connections, slow clients cut off, stops by draining."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+import time
+from email.utils import formatdate
+from pathlib import Path
+from typing import Self
+
+import msgspec
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from casemate.core import CasemateError, StorageError
+from casemate.gateway.connection import Connection, WireLimits
+from casemate.gateway.http import DataPlane
+from casemate.gateway.limits import network_of
+from casemate.gateway.problems import status_of
+from casemate.gateway.recorder import Recorder
+from casemate.gateway.refusals import Refusal
+
+_LOG = logging.getLogger("casemate.gateway")
+
+
+class TlsFiles(msgspec.Struct, frozen=True):
+    """PEM files: the certificate with its chain, and its private key."""
+
+    certificate: Path
+    key: Path
+
+
+class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Safe as it stands."""
+
+    host: str = "127.0.0.1"
+    port: int = 8443  # 0 takes any free one
+    limits: WireLimits = WireLimits()
+    backlog: int = 512  # connections that wait to be accepted
+    sweep_seconds: float = 0.25  # between two looks at the deadlines: how late a cut-off may come
+    drain_seconds: float = 20.0  # for requests in flight to finish when the server stops
+
+
+def tls_context(files: TlsFiles) -> ssl.SSLContext:
+    """A server context that speaks TLS 1.3 and nothing older. Raises: StorageError: no usable certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    context.set_alpn_protocols(["http/1.1"])
+    _load(context, files)
+    return context
+
+
+def reload_certificates(context: ssl.SSLContext, files: TlsFiles) -> None:
+    """New connections get the certificate that now lies in `files`; running ones keep theirs.
+
+    Raises: StorageError: the new pair is not usable; the old one stays in service.
+    """
+    _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), files)
+    _load(context, files)
+
+
+def _load(context: ssl.SSLContext, files: TlsFiles) -> None:
+    try:
+        context.load_cert_chain(files.certificate, files.key)
+    except (OSError, ssl.SSLError) as error:
+        raise StorageError(
+            f"The certificate {files.certificate} and its key cannot be used together: make them anew, or fix the"
+            " settings.",
+            code="bad-certificate",
+        ) from error
+
+
+class FrontServer:
+    """Listens on entering its context; leaving it stops accepting, answers what is in flight, then closes.
+
+    Args: tls: None serves plain HTTP, for benchmarks and tests behind loopback only.
+    """
+
+    def __init__(
+        self, app: DataPlane, *, recorder: Recorder, tls: ssl.SSLContext | None, config: ServerConfig | None = None
+    ) -> None:
+        self._app = app
+        self._recorder = recorder
+        self._tls = tls
+        self.config = config or ServerConfig()
+        self._state = ServerState()
+        self._per_address: dict[str, int] = {}
+        self._wire = Config(
+            app, loop="none", http=Connection, ws="none", lifespan="off", interface="asgi3", log_config=None,
+            access_log=False, proxy_headers=False, server_header=False,
+        )  # fmt: skip
+        self._wire.load()
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
+    async def __aenter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        timeouts = {"ssl_handshake_timeout": self.config.limits.handshake_seconds, "ssl_shutdown_timeout": 2.0}
+        try:
+            self._server = await loop.create_server(
+                self._connection,
+                host=self.config.host,
+                port=self.config.port,
+                backlog=self.config.backlog,
+                ssl=self._tls,
+                **(timeouts if self._tls else {}),
+            )
+        except OSError as error:
+            raise StorageError(
+                f"Cannot listen on {self.config.host} port {self.config.port}: {error.strerror or error}.",
+                code="cannot-listen",
+            ) from error
+        self._sweeper = asyncio.create_task(self._sweep())
+        return self
+
+    def _connection(self) -> Connection:
+        return Connection(
+            config=self._wire,
+            server_state=self._state,
+            limits=self.config.limits,
+            open_per_address=self._per_address,
+            on_refused=self._count_refusal,
+        )
+
+    def _count_refusal(self, error: CasemateError, address: str) -> None:
+        self._recorder.count_refusal(Refusal(error.code, status_of(error), address=network_of(address)))
+
+    async def _sweep(self) -> None:
+        second = 0
+        loop = asyncio.get_running_loop()
+        while True:
+            if second != int(time.time()):
+                second = int(time.time())
+                self._state.default_headers = [(b"date", formatdate(second, usegmt=True).encode())]
+            now = loop.time()
+            for connection in list(self._state.connections):
+                try:
+                    connection.sweep(now)  # type: ignore[union-attr]
+                except Exception:
+                    _LOG.exception("A connection could not be swept; it is dropped.")
+                    connection.transport.abort()
+            await asyncio.sleep(self.config.sweep_seconds)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._app.draining = True
+        self._server.close()
+        for connection in list(self._state.connections):
+            connection.shutdown()
+        try:
+            async with asyncio.timeout(self.config.drain_seconds):
+                while self._state.connections or self._state.tasks:
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            _LOG.warning("%d requests did not finish in time and were cut off.", len(self._state.tasks))
+        for connection in list(self._state.connections):
+            connection.transport.abort()
+        for task in list(self._state.tasks):
+            task.cancel()
+        self._sweeper.cancel()
+        await asyncio.gather(self._sweeper, *self._state.tasks, return_exceptions=True)
+
+
+async def serve(
+    app: DataPlane,
+    *,
+    recorder: Recorder,
+    tls: ssl.SSLContext,
+    config: ServerConfig,
+    stop: asyncio.Event,
+    on_ready: asyncio.Future[int] | None = None,
+) -> None:
+    """Serve until `stop` is set, then drain. Args: on_ready: gets the port once connections are accepted."""
+    async with FrontServer(app, recorder=recorder, tls=tls, config=config) as server:
+        if on_ready is not None:
+            on_ready.set_result(server.port)
+        await stop.wait()
