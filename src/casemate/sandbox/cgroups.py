@@ -46,6 +46,14 @@ class ControlGroup:
                 return int(facts.get("oom_kill", 0)) > 0
         return False
 
+    def peak(self) -> int:
+        """Most bytes that were in use at a time; 0 where the kernel does not say."""
+        folder = self._folders.get("memory")
+        for name in ("memory.peak", "memory.max_usage_in_bytes") if folder else ():
+            with contextlib.suppress(OSError, ValueError):
+                return int((folder / name).read_text()) if folder else 0
+        return 0
+
     def close(self) -> None:
         until = time.monotonic() + _REMOVE_SECONDS
         for folder in set(self._folders.values()):

@@ -51,10 +51,10 @@ def _try_floor() -> tuple[set[Wall], str]:
 def _try_groups() -> str:
     walls = Walls(namespaces=Need.NEVER, cgroups=Need.REQUIRED)
     try:
-        spawn("casemate.sandbox.doctor:nothing", walls=walls, job=True).kill()
+        with spawn("casemate.sandbox.doctor:nothing", walls=walls, job=True):
+            return ""
     except SandboxError as error:
         return error.message
-    return ""
 
 
 def _abi() -> str:

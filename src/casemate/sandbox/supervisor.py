@@ -26,7 +26,7 @@ from casemate.sandbox.watch import Denial, Watch
 _LOOK_SECONDS = 0.2  # between looks at what no kernel bound covers everywhere
 _OUTPUT_KEPT = 64 << 10  # bytes
 _PAGE = 4096  # bytes that even an empty file is taken to need
-_NEARLY_ALL = 0.9  # share of the memory bound from which a crash is put down to memory
+_NEARLY_ALL = 0.75  # share of the memory bound from which a crash is put down to memory
 
 
 class Launch(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,7 +54,8 @@ class Supervisor:
         self._watch: Watch | None = None
         self._group: ControlGroup | None = None
         self._child_fd = -1
-        self._peak = 0
+        self._peak = 0  # bytes of private writable memory at the last looks
+        self._used = 0.0  # seconds of processor time at the last look
         self._pid = 0
         self._exit: Exit | None = None
         self.output = bytearray()
@@ -172,6 +173,7 @@ class Supervisor:
             with contextlib.suppress(OSError, ValueError):
                 use = _use_of(self._pid)
                 self._peak = max(self._peak, use["VmData"])
+                self._used = _processor_seconds(self._pid)
                 if use["Threads"] > limits.threads:
                     self.kill(ExitReason.THREADS)
                 if use["RssAnon"] + use["RssShmem"] > limits.memory:
@@ -211,7 +213,7 @@ class Supervisor:
 
     def _cause(self, code: int | None, number: int | None, usage: struct_rusage) -> ExitReason:
         limits = self._launch.limits
-        used = usage.ru_utime + usage.ru_stime
+        used = max(self._used, usage.ru_utime + usage.ru_stime)  # bubblewrap's usage leaves out what it started
         if code == CODE_MEMORY:
             return ExitReason.MEMORY
         if code is not None:
@@ -221,7 +223,7 @@ class Supervisor:
             return ExitReason.CPU
         if number == signal.SIGKILL and self._reason:
             return self._reason
-        peak = max(self._peak, usage.ru_maxrss << 10)
+        peak = max(self._peak, usage.ru_maxrss << 10, self._group.peak() if self._group else 0)
         if (self._group and self._group.ran_out_of_memory()) or peak >= limits.memory * _NEARLY_ALL:
             return ExitReason.MEMORY
         return ExitReason.CRASHED
@@ -236,6 +238,11 @@ def _use_of(pid: int) -> dict[str, int]:
             number, *unit = value.split()
             use[name] = int(number) << (10 if unit else 0)
     return use
+
+
+def _processor_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def folder_bytes(folder: Path, enough: int) -> int:

@@ -144,7 +144,7 @@ def _named_path(pid: int, folder: int, address: int) -> str:
     raw = _read_text(pid, address)
     if not raw.startswith(b"/"):
         link = "cwd" if folder == _AT_FDCWD else f"fd/{folder}"
-        raw = os.fsencode(Path(f"/proc/{pid}/{link}").readlink()) + b"/" + raw
+        raw = os.fsencode(Path(f"/proc/{pid}/{link}").readlink()).rstrip(b"/") + b"/" + raw
     return os.path.normpath(os.fsdecode(raw)).encode(errors="replace").decode()
 
 
