@@ -1,0 +1,25 @@
+"""Signatures and attestations: make, verify, and whom to trust. The private key never comes here."""
+
+from casemate.signing.bundle import sign_files, verify_bundle, verify_files
+from casemate.signing.dsse import ReleaseSigner
+from casemate.signing.statements import Statement, VersionIdentity, sign_statement, verify_statement
+from casemate.signing.trust import Predicate, TrustedSigner, TrustPolicy, initial_trust
+from casemate.signing.verified import StoredModel, VerifiedModel, verify_model
+
+__all__ = [
+    "Predicate",
+    "ReleaseSigner",
+    "Statement",
+    "StoredModel",
+    "TrustPolicy",
+    "TrustedSigner",
+    "VerifiedModel",
+    "VersionIdentity",
+    "initial_trust",
+    "sign_files",
+    "sign_statement",
+    "verify_bundle",
+    "verify_files",
+    "verify_model",
+    "verify_statement",
+]

@@ -1,0 +1,142 @@
+"""Who may sign what, and from when until when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from casemate.core import DEFAULT_PROJECT, SCHEMA, InputError, VerificationError, parse_rfc3339
+from casemate.signing.dsse import keyid_of, load_public_key
+
+
+class Predicate(StrEnum):
+    """What a signed statement says; each is trusted apart."""
+
+    FILES = "https://model_signing/signature/v1.0"  # the OpenSSF bundle: these files, these digests
+    RELEASE = "https://casemate.dev/release/v1"
+    SCAN = "https://casemate.dev/scan/v1"
+    TRAINING = "https://casemate.dev/training/v1"
+    APPROVAL = "https://casemate.dev/approval/v1"
+
+
+class TrustedSigner(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A ledger body of kind `trust`.
+
+    Args:
+        pem: An ECDSA P-256 public key, or an X.509 certificate, whose validity then binds too.
+        may_sign: Predicate types.
+        not_before, not_after: RFC 3339, or empty for no bound of our own.
+        removed: The signer is trusted for nothing from here on.
+    """
+
+    pem: str
+    may_sign: tuple[Predicate, ...]
+    project: str = DEFAULT_PROJECT
+    not_before: str = ""
+    not_after: str = ""
+    removed: bool = False
+    schema: int = SCHEMA
+
+
+class _Key(msgspec.Struct, frozen=True, kw_only=True):
+    public: ec.EllipticCurvePublicKey
+    may_sign: frozenset[Predicate]
+    windows: tuple[tuple[datetime, datetime], ...]
+
+
+class TrustPolicy:
+    """The signers of one project, by key id. What it does not name is not trusted."""
+
+    def __init__(self, signers: Iterable[TrustedSigner] = ()) -> None:
+        """Args: signers: in the order of the record; a later entry for the same key replaces the earlier one.
+        Raises: InputError: a key or certificate cannot be read."""
+        self._keys: dict[str, _Key] = {}
+        for signer in signers:
+            keyid, key = _loaded(signer)
+            self._keys.pop(keyid, None)
+            if not signer.removed:
+                self._keys[keyid] = key
+
+    @classmethod
+    def fold(cls, bodies: Iterable[Any], *, project: str = DEFAULT_PROJECT) -> TrustPolicy:
+        """The policy of `project` after these ledger bodies of kind `trust`.
+
+        Raises: VerificationError `trust-malformed`: an entry cannot be read; nothing is trusted then.
+        """
+        try:
+            signers = [msgspec.convert(body, TrustedSigner) for body in bodies]
+            return cls(signer for signer in signers if signer.project == project)
+        except (msgspec.ValidationError, InputError, ValueError) as error:
+            raise VerificationError("The record of trusted signers cannot be read.", code="trust-malformed") from error
+
+    def key_for(self, keyid: str, predicate: Predicate, *, at: datetime) -> ec.EllipticCurvePublicKey:
+        """The key of a signer trusted for `predicate` at `at`.
+
+        Raises: VerificationError `signer-not-trusted`, `certificate-expired`.
+        """
+        key = self._keys.get(keyid)
+        if key is None or predicate not in key.may_sign:
+            raise VerificationError(
+                f"The signer {keyid[:16]!r} is not trusted to sign {predicate}: "
+                "sign with a trusted key, or have an owner trust this one.",
+                code="signer-not-trusted",
+            )
+        check_windows(key.windows, at=at)
+        return key.public
+
+
+def check_windows(windows: Iterable[tuple[datetime, datetime]], *, at: datetime) -> None:
+    """Raises: VerificationError `certificate-expired`: `at` is outside one of them."""
+    for start, end in windows:
+        if not start <= at <= end:
+            raise VerificationError(
+                f"The signer's key or certificate is valid from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC "
+                "only: sign again with a valid one.",
+                code="certificate-expired",
+            )
+
+
+def certificate_window(certificate: x509.Certificate) -> tuple[datetime, datetime]:
+    return certificate.not_valid_before_utc, certificate.not_valid_after_utc
+
+
+def certificate_key(certificate: x509.Certificate) -> ec.EllipticCurvePublicKey:
+    """Raises: InputError: not ECDSA P-256."""
+    key = certificate.public_key()
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise InputError("A signing certificate must hold an ECDSA key on the curve P-256.", code="bad-public-key")
+    return key
+
+
+def initial_trust(release_pem: bytes) -> Mapping[str, Any]:
+    """The ledger body with which a new home trusts its own release key for everything in project `default`."""
+    load_public_key(release_pem)
+    signer = TrustedSigner(pem=release_pem.decode(), may_sign=tuple(Predicate))
+    body: dict[str, Any] = msgspec.to_builtins(signer)
+    return body
+
+
+def _loaded(signer: TrustedSigner) -> tuple[str, _Key]:
+    windows = [
+        (
+            parse_rfc3339(signer.not_before) if signer.not_before else datetime.min.replace(tzinfo=UTC),
+            parse_rfc3339(signer.not_after) if signer.not_after else datetime.max.replace(tzinfo=UTC),
+        )
+    ]
+    pem = signer.pem.encode()
+    if "BEGIN CERTIFICATE" in signer.pem:
+        try:
+            certificate = x509.load_pem_x509_certificate(pem)
+        except ValueError as error:
+            raise InputError("This is not a certificate in PEM form.", code="bad-public-key") from error
+        public = certificate_key(certificate)
+        windows.append(certificate_window(certificate))
+    else:
+        public = load_public_key(pem)
+    return keyid_of(public), _Key(public=public, may_sign=frozenset(signer.may_sign), windows=tuple(windows))
