@@ -4,11 +4,12 @@ from casemate.signing.bundle import sign_files, verify_bundle, verify_files
 from casemate.signing.dsse import ReleaseSigner
 from casemate.signing.statements import Statement, VersionIdentity, sign_statement, verify_statement
 from casemate.signing.trust import Predicate, TrustedSigner, TrustPolicy, initial_trust
-from casemate.signing.verified import StoredModel, VerifiedModel, verify_model
+from casemate.signing.verified import SignedVersion, StoredModel, VerifiedModel, verify_model, verify_version
 
 __all__ = [
     "Predicate",
     "ReleaseSigner",
+    "SignedVersion",
     "Statement",
     "StoredModel",
     "TrustPolicy",
@@ -22,4 +23,5 @@ __all__ = [
     "verify_files",
     "verify_model",
     "verify_statement",
+    "verify_version",
 ]

@@ -5,29 +5,35 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 
 import msgspec
 
-from casemate.core import Digest, SealedFile, Signature, Verdict, VerificationError, digest_of
+from casemate.core import AssetKind, Digest, SealedFile, Signature, Verdict, VerificationError, digest_of
 from casemate.signing.bundle import compare_files, verify_files
 from casemate.signing.statements import Statement, VersionIdentity, verify_statement
 from casemate.signing.trust import Predicate, TrustPolicy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StoredModel:
-    """A model version as it lies in the store: nothing here is trusted yet. Closes its files at exit.
+class SignedVersion:
+    """A version's record as it lies in the store: nothing here is trusted yet.
 
     Args:
         about: Which version was asked for; everything else must agree with it.
         manifest: The canonical manifest's bytes. attestations: predicate type -> envelope or bundle.
-        files: path -> sealed bytes, decrypted once.
     """
 
     about: VersionIdentity
     manifest: bytes
     attestations: Mapping[str, bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredModel:
+    """A model version's record and its files, decrypted once into sealed memory. Closes them at exit."""
+
+    version: SignedVersion
     files: Mapping[str, SealedFile]
 
     def close(self) -> None:
@@ -86,60 +92,94 @@ class _File(msgspec.Struct, frozen=True, kw_only=True):
 class _Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """The part of a version's manifest that verification reads."""
 
-    schema: int
+    schema: Literal[1]
     project: str
-    kind: str
+    kind: AssetKind
     name: str
     files: dict[str, _File]
     signature: Signature | None = None
+    lineage: dict[str, Any] | None = None
 
 
 def verify_model(stored: StoredModel, trust: TrustPolicy, *, at: datetime) -> VerifiedModel:
     """Check the very bytes that will be loaded, and return them; on failure they are closed.
 
-    Checked: the manifest has the digest asked for; project, kind and name are in it; the release statement binds
-    them, the number and the bundle; the bundle names every sealed file and nothing else; the scan was clean; each
-    signer is trusted for what it said at `at`; a training statement, where there is one, verifies too.
-
-    Raises: VerificationError with the codes of `verify_files` and `verify_statement`, and `manifest-changed`,
-        `manifest-malformed`, `name-mismatch`, `signature-missing`, `bundle-mismatch`, `scan-not-clean`.
+    Raises: VerificationError with the codes of `verify_version`, and `kind-mismatch` for what is no model.
     """
     try:
-        return _verified(stored, trust, at)
+        version = stored.version
+        if version.about.kind is not AssetKind.MODEL:
+            raise VerificationError(f"{version.about} is not a model.", code="kind-mismatch")
+        digests = {path: file.digest for path, file in stored.files.items()}
+        statements = verify_version(version, digests, trust, at=at)
+        return VerifiedModel(
+            _EARNED,
+            about=version.about,
+            manifest=msgspec.json.decode(version.manifest, type=dict[str, Any]),
+            signature=_read_manifest(version).signature,
+            files=dict(stored.files),
+            statements=statements,
+        )
     except BaseException:
         stored.close()
         raise
 
 
-def _verified(stored: StoredModel, trust: TrustPolicy, at: datetime) -> VerifiedModel:
-    manifest = _read_manifest(stored)
-    statements = _statements(stored, trust, at)
-    bundle = _required(stored, Predicate.FILES)
+def verify_version(
+    version: SignedVersion, found: Mapping[str, Digest], trust: TrustPolicy, *, at: datetime
+) -> dict[Predicate, Statement]:
+    """Return what trusted signers said of this version, whose files have the digests `found`.
+
+    Checked: the manifest has the digest asked for; project, kind and name are in it; the release statement binds
+    them, the number and the bundle; the bundle names every file found and nothing else; a model's scan was clean;
+    a model with lineage carries the statement of its training; each signer is trusted for what it said at `at`.
+
+    Raises: VerificationError with the codes of `verify_files` and `verify_statement`, and `manifest-changed`,
+        `manifest-malformed`, `signature-missing`, `bundle-mismatch`, `scan-not-clean`, `lineage-mismatch`.
+    """
+    manifest = _read_manifest(version)
+    statements = {
+        predicate: verify_statement(_required(version, predicate), predicate, version.about, trust=trust, at=at)
+        for predicate in _predicates(manifest)
+    }
+    bundle = _required(version, Predicate.FILES)
     if statements[Predicate.RELEASE].facts.get("bundle") != digest_of(bundle):
         raise VerificationError(
-            f"The signature bundle of {stored.about} is not the one that was released.", code="bundle-mismatch"
+            f"The signature bundle of {version.about} is not the one that was released.", code="bundle-mismatch"
         )
-    found = {path: file.digest for path, file in stored.files.items()}
     verify_files(bundle, found, trust=trust, at=at)
     compare_files({path: entry.digest for path, entry in manifest.files.items()}, found)
-    if statements[Predicate.SCAN].facts.get("verdict") != Verdict.CLEAN:
-        raise VerificationError(f"The scan of {stored.about} was not clean.", code="scan-not-clean")
-    return VerifiedModel(
-        _EARNED,
-        about=stored.about,
-        manifest=msgspec.json.decode(stored.manifest, type=dict[str, Any]),
-        signature=manifest.signature,
-        files=dict(stored.files),
-        statements=statements,
-    )
+    _check_facts(version, manifest, statements)
+    return statements
 
 
-def _read_manifest(stored: StoredModel) -> _Manifest:
-    about = stored.about
-    if digest_of(stored.manifest) != about.digest:
+def _predicates(manifest: _Manifest) -> list[Predicate]:
+    wanted = [Predicate.RELEASE]
+    if manifest.kind is AssetKind.MODEL:
+        wanted.append(Predicate.SCAN)
+    if manifest.lineage is not None:
+        wanted.append(Predicate.TRAINING)
+    return wanted
+
+
+def _check_facts(version: SignedVersion, manifest: _Manifest, statements: Mapping[Predicate, Statement]) -> None:
+    scan = statements.get(Predicate.SCAN)
+    if scan and scan.facts.get("verdict") != Verdict.CLEAN:
+        raise VerificationError(f"The scan of {version.about} was not clean.", code="scan-not-clean")
+    training = statements.get(Predicate.TRAINING)
+    if training and training.facts != manifest.lineage:
+        raise VerificationError(
+            f"The training statement of {version.about} tells another origin than its manifest.",
+            code="lineage-mismatch",
+        )
+
+
+def _read_manifest(version: SignedVersion) -> _Manifest:
+    about = version.about
+    if digest_of(version.manifest) != about.digest:
         raise VerificationError(f"The manifest of {about} was altered.", code="manifest-changed")
     try:
-        manifest = msgspec.json.decode(stored.manifest, type=_Manifest)
+        manifest = msgspec.json.decode(version.manifest, type=_Manifest)
     except ValueError as error:
         raise VerificationError(f"The manifest of {about} cannot be read.", code="manifest-malformed") from error
     if (manifest.project, manifest.kind, manifest.name) != (about.project, about.kind, about.name):
@@ -150,20 +190,10 @@ def _read_manifest(stored: StoredModel) -> _Manifest:
     return manifest
 
 
-def _statements(stored: StoredModel, trust: TrustPolicy, at: datetime) -> dict[Predicate, Statement]:
-    wanted = [Predicate.RELEASE, Predicate.SCAN]
-    if Predicate.TRAINING in stored.attestations:
-        wanted.append(Predicate.TRAINING)
-    return {
-        predicate: verify_statement(_required(stored, predicate), predicate, stored.about, trust=trust, at=at)
-        for predicate in wanted
-    }
-
-
-def _required(stored: StoredModel, predicate: Predicate) -> bytes:
+def _required(version: SignedVersion, predicate: Predicate) -> bytes:
     try:
-        return stored.attestations[predicate]
+        return version.attestations[predicate]
     except KeyError:
         raise VerificationError(
-            f"{stored.about} has no signature of type {predicate}: push it again.", code="signature-missing"
+            f"{version.about} has no signature of type {predicate}: push it again.", code="signature-missing"
         ) from None
