@@ -1,0 +1,55 @@
+"""What runs foreign code: models as workers behind the walls, and training scripts.
+
+    pool = Pool(sink=events, clock=clock)
+    served = await pool.replace("diagnosis", verified)  # up, warm, then switched to
+    outputs = await served.infer({"X": rows}, batchable=True)
+
+    signature = describe(files)  # at push: loads once, confined
+    result = run_training(script, dataset_files, params={"C": 1.0})
+    findings = findings_of(result)
+
+Names load when first used: the modules that run inside the sandbox lie in this room too, and start without the rest.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from casemate.runtime.describe import describe
+    from casemate.runtime.live import LiveModel
+    from casemate.runtime.pool import Pool, PoolConfig
+    from casemate.runtime.scratch import clean_scratch
+    from casemate.runtime.training import TRAINING_LIMITS, TrainingResult, run_training
+    from casemate.runtime.training_findings import findings_of
+
+__all__ = [
+    "TRAINING_LIMITS",
+    "LiveModel",
+    "Pool",
+    "PoolConfig",
+    "TrainingResult",
+    "clean_scratch",
+    "describe",
+    "findings_of",
+    "run_training",
+]
+
+_HOMES = {
+    "TRAINING_LIMITS": "training",
+    "LiveModel": "live",
+    "Pool": "pool",
+    "PoolConfig": "pool",
+    "TrainingResult": "training",
+    "clean_scratch": "scratch",
+    "describe": "describe",
+    "findings_of": "training_findings",
+    "run_training": "training",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
