@@ -1,0 +1,166 @@
+"""Bytes at rest in Tink's published streaming format, AES256_GCM_HKDF_1MB: encrypted by segments, read at random.
+
+File: a header (its length in one byte, a 32-byte salt, a 7-byte nonce prefix), then segments of 1 MiB of ciphertext, the
+first one shorter by the header. Each segment is sealed with AES-256-GCM under the key HKDF-SHA256(key, salt, associated
+data); its nonce is prefix, index (4 bytes, big-endian) and one byte that is 1 for the last segment. So no segment can be
+altered, moved, dropped, added, or passed off as the last one.
+Source: Tink wire format, "Streaming AEAD: AES-GCM-HKDF".
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from typing import BinaryIO
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from casemate.core import StorageError, VerificationError
+
+KEY_SIZE = 32  # bytes of the data key
+_SALT, _PREFIX, _TAG = 32, 7, 16  # bytes
+_HEADER = 1 + _SALT + _PREFIX
+_SEGMENT = 1 << 20  # bytes of ciphertext
+_PLAIN = _SEGMENT - _TAG  # bytes of plain text in a full segment
+_FIRST = _PLAIN - _HEADER  # bytes of plain text in the first one
+_LAST_INDEX = (1 << 32) - 1
+
+
+def _cipher(key: bytes, salt: bytes, associated: bytes) -> AESGCM:
+    return AESGCM(HKDF(algorithm=SHA256(), length=KEY_SIZE, salt=salt, info=associated).derive(key))
+
+
+def _nonce(prefix: bytes, index: int, *, last: bool) -> bytes:
+    if index > _LAST_INDEX:
+        raise StorageError("A file of more than 4 PiB cannot be encrypted.", code="too-large")
+    return prefix + index.to_bytes(4) + bytes([last])
+
+
+class StreamWriter:
+    """Encrypts what is written to `file`. Only `close` makes it whole; without it no reader accepts it."""
+
+    def __init__(self, file: BinaryIO, key: bytes, associated: bytes) -> None:
+        salt, self._prefix = os.urandom(_SALT), os.urandom(_PREFIX)
+        self._aead = _cipher(key, salt, associated)
+        self._file = file
+        self._plain = bytearray(_PLAIN)
+        self._sealed = bytearray(_SEGMENT)
+        self._filled, self._room, self._index = 0, _FIRST, 0
+        file.write(bytes([_HEADER]) + salt + self._prefix)
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        view = memoryview(data).cast("B")
+        while view:
+            if self._filled == self._room:  # full, and more follows: it is not the last segment
+                self._seal(last=False)
+            size = min(len(view), self._room - self._filled)
+            self._plain[self._filled : self._filled + size] = view[:size]
+            self._filled += size
+            view = view[size:]
+
+    def close(self) -> None:
+        """Seal the last segment. The caller syncs and closes the file."""
+        self._seal(last=True)
+
+    def _seal(self, *, last: bool) -> None:
+        sealed = memoryview(self._sealed)[: self._filled + _TAG]
+        nonce = _nonce(self._prefix, self._index, last=last)
+        self._aead.encrypt_into(nonce, memoryview(self._plain)[: self._filled], None, sealed)
+        self._file.write(sealed)
+        self._filled, self._room, self._index = 0, _PLAIN, self._index + 1
+
+
+class StreamReader(io.RawIOBase):
+    """Reads plain text at any position; each segment is checked before a byte of it is given out.
+
+    Raises: VerificationError `blob-altered`: altered, cut, extended, reordered, of another key or associated data.
+    """
+
+    def __init__(self, file: BinaryIO, key: bytes, associated: bytes) -> None:
+        """Take ownership of `file`."""
+        super().__init__()
+        self._file = file
+        header = file.read(_HEADER)
+        if len(header) != _HEADER or header[0] != _HEADER:
+            raise _altered()
+        salt, self._prefix = header[1 : 1 + _SALT], header[1 + _SALT :]
+        self._aead = _cipher(key, salt, associated)
+        total = file.seek(0, os.SEEK_END)
+        self._count = max(1, -(-total // _SEGMENT))
+        self._tail = total - (self._count - 1) * _SEGMENT - (_HEADER if self._count == 1 else 0) - _TAG
+        if self._tail < 0 or (self._tail == 0 and self._count > 1):
+            raise _altered()
+        self.size = self._tail if self._count == 1 else _FIRST + (self._count - 2) * _PLAIN + self._tail
+        self._sealed = bytearray(_SEGMENT)
+        self._plain = bytearray(_PLAIN)
+        self._loaded, self._length = -1, 0
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}[whence]
+        if start + offset < 0:
+            raise ValueError("negative position")
+        self._position = start + offset
+        return self._position
+
+    def readinto(self, buffer: object) -> int:
+        view = memoryview(buffer).cast("B")  # type: ignore[arg-type]
+        if self._position >= self.size or not view:
+            if self.size == 0:
+                self._load(0)  # an empty file, too, is only empty if its one segment says so
+            return 0
+        index, start = self._place(self._position)
+        self._load(index)
+        size = min(len(view), self._length - start)
+        view[:size] = memoryview(self._plain)[start : start + size]
+        self._position += size
+        return size
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
+
+    @staticmethod
+    def _place(position: int) -> tuple[int, int]:
+        """Segment and offset in it."""
+        if position < _FIRST:
+            return 0, position
+        index, start = divmod(position - _FIRST, _PLAIN)
+        return index + 1, start
+
+    def _load(self, index: int) -> None:
+        if index == self._loaded:
+            return
+        self._loaded = -1
+        last = index == self._count - 1
+        length = self._tail if last else _FIRST if index == 0 else _PLAIN
+        sealed = memoryview(self._sealed)[: length + _TAG]
+        self._file.seek(index * _SEGMENT if index else _HEADER)
+        if self._file.readinto(sealed) != len(sealed):  # type: ignore[attr-defined]
+            raise _altered()
+        try:
+            nonce = _nonce(self._prefix, index, last=last)
+            self._aead.decrypt_into(nonce, sealed, None, memoryview(self._plain)[:length])
+        except InvalidTag as error:
+            raise _altered() from error
+        self._loaded, self._length = index, length
+
+
+def _altered() -> VerificationError:
+    return VerificationError(
+        "Stored bytes are not what was written: they were altered, cut or swapped. Restore them from a backup.",
+        code="blob-altered",
+    )
