@@ -1,0 +1,25 @@
+"""What is inside a model file or a dataset, found without running any of it.
+
+    report = scan_path(Path("model.onnx"))          # or scan({"model.onnx": sealed})
+    with convert_dataset(sealed, "rows.csv", target="label") as data: ...
+
+All foreign bytes are parsed in one confined process. Unknown, unsupported or unparseable means refused; when the
+inspection itself fails, that is a critical finding.
+"""
+
+from casemate.scanning.collect import collect_files
+from casemate.scanning.dataset import convert_dataset
+from casemate.scanning.limits import DatasetLimits, ScanLimits
+from casemate.scanning.report import ConvertedDataset, ScanReport
+from casemate.scanning.scan import scan, scan_path
+
+__all__ = [
+    "ConvertedDataset",
+    "DatasetLimits",
+    "ScanLimits",
+    "ScanReport",
+    "collect_files",
+    "convert_dataset",
+    "scan",
+    "scan_path",
+]

@@ -1,0 +1,54 @@
+"""The bounds of a scan and of a dataset conversion; over a bound means refused."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class ScanLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """Bounds of one scan.
+
+    Args:
+        files: Files in one model; one frame to the sandbox carries at most 250 descriptors.
+        total_bytes: All files together.
+        side_file_bytes: One JSON, Markdown or text file beside the model.
+        entries: Members of all archives together.
+        depth: Archives within archives.
+        expanded_bytes: What all archives together unpack to; it is held in memory.
+        ratio: Unpacked over packed bytes of one member, once it is over 1 MiB. Weights compress 1.1 to 30 times.
+        operations: Pickle opcodes and protobuf fields together.
+        nodes: Nodes of an ONNX graph, functions expanded.
+        memory: Bytes that the confined process may take.
+        seconds: Wall time of the whole scan.
+    """
+
+    files: int = 200
+    total_bytes: int = 16 << 30
+    side_file_bytes: int = 4 << 20
+    entries: int = 4096
+    depth: int = 4
+    expanded_bytes: int = 512 << 20
+    ratio: int = 200
+    operations: int = 10_000_000
+    nodes: int = 1_000_000
+    memory: int = 2 << 30
+    seconds: float = 120.0
+
+
+class DatasetLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """Bounds of one dataset.
+
+    Args:
+        file_bytes: The file as given, and the Parquet file that it becomes.
+        memory: Bytes that the confined process may take.
+        categories: A column of text, or a whole-number target, with at most so many values lists them.
+    """
+
+    file_bytes: int = 1 << 30
+    rows: int = 20_000_000
+    columns: int = 4096
+    cell_bytes: int = 1 << 20
+    uncompressed_bytes: int = 2 << 30
+    memory: int = 4 << 30
+    seconds: float = 300.0
+    categories: int = 32

@@ -1,0 +1,47 @@
+"""What a scan and a conversion give back."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import msgspec
+
+from casemate.core import Finding, SealedFile, Verdict
+
+
+class ScanReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The outcome of a scan.
+
+    Args:
+        verdict: REFUSED when any finding is high or critical.
+        format: `onnx`, `safetensors`, `skops`, `pickle`, `torch`, ... of the model; empty when there is none.
+        facts: For ONNX `opset`, `ir_version`, `nodes`, and `inputs` and `outputs` as lists of {"name", "datatype",
+            "shape"}; for safetensors `tensors` and `parameters`; for skops `estimator`. What the file claims about
+            itself: as foreign as the file.
+    """
+
+    verdict: Verdict
+    findings: tuple[Finding, ...]
+    format: str
+    facts: dict[str, Any]
+
+
+class ConvertedDataset(msgspec.Struct, frozen=True, kw_only=True):
+    """A dataset as normalised Parquet; a context manager that closes the sealed file.
+
+    Args:
+        schema: Content of schema.json: {"schema": 1, "rows": N, "columns": [{"name", "type", "role", "min", "max",
+            "nulls", "categories"?}]}; type is int64, float64, bool, string, date or timestamp; role is feature or
+            target; min and max are null where a type has none.
+        findings: What was changed or is odd; never refusing, as what is refused raises.
+    """
+
+    parquet: SealedFile
+    schema: dict[str, Any]
+    findings: tuple[Finding, ...]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.parquet.close()
