@@ -1,0 +1,184 @@
+"""The signed state: who may do what, as one encrypted, hash-chained record whose number only grows (ADR 3).
+
+The keeper alone appends. Everybody else reads, and believes nothing that the chain and the head's signature do not carry.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from sqlalchemy import Connection, Engine, Row, insert, select
+
+from casemate.core import Digest, VerificationError, canonical, digest_of
+from casemate.keys import Head, Keeper, KeyService, Purpose, write_private
+from casemate.storage.database import ledger, reading
+
+FIRST = Digest("sha256:" + "0" * 64)  # what the first entry names as its previous one
+_NONCE = 12  # bytes
+_STATE_KEY = "state.key"
+
+
+class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
+    number: int
+    at: str
+    kind: str
+    body: Any
+    previous: Digest
+    digest: Digest
+    intent: str
+
+
+def create_state_key(home: Path, home_id: str, keys: KeyService) -> None:
+    """Make the key that encrypts the ledger, wrapped, in the home; what is there stays."""
+    path = home / _STATE_KEY
+    if not path.exists():
+        write_private(path, keys.wrap(AESGCM.generate_key(256), _state_context(home_id)))
+
+
+def unwrap_state_key(home: Path, home_id: str, keys: KeyService) -> bytes:
+    """Raises: VerificationError: altered, or of another home or key folder."""
+    return keys.unwrap((home / _STATE_KEY).read_bytes(), _state_context(home_id))
+
+
+class Ledger:
+    """Reads the ledger. Each `entries` call checks the chain from where it starts to the signed end."""
+
+    def __init__(self, engine: Engine, *, home_id: str, key: bytes, public: Ed25519PublicKey) -> None:
+        self._engine, self._home_id, self._cipher, self._public = engine, home_id, AESGCM(key), public
+        self._known: dict[int, Digest] = {0: FIRST}  # numbers up to which the chain was checked here
+
+    def entries(self, after: int = 0) -> list[LedgerEntry]:
+        """All entries whose number is over `after`, oldest first.
+
+        Raises: VerificationError `state-altered`: an entry was altered, dropped, added or moved; `state-rolled-back`:
+            the ledger is shorter than it was.
+        """
+        with reading(self._engine) as connection:
+            rows = connection.execute(select(ledger).where(ledger.c.number > after).order_by(ledger.c.number)).all()
+            last = connection.execute(select(ledger.c.digest).where(ledger.c.number == after)).scalar()
+        previous = self._known.get(after) or Digest(last or "")
+        if after and last != previous:
+            raise VerificationError(
+                "The signed state is shorter than it was, or another one.", code="state-rolled-back"
+            )
+        found = []
+        for number, row in enumerate(rows, after + 1):
+            found.append(self._opened(row, number, previous))
+            previous = Digest(row.digest)
+        if rows:
+            self._check_signature(rows[-1])
+            self._known = {0: FIRST, rows[-1].number: previous}
+        return found
+
+    def check_head(self, head: Head) -> Head:
+        """Compare with the head that was kept beside the keys; returns the ledger's own head, which may be ahead.
+
+        Raises: VerificationError `state-rolled-back`, `state-altered`.
+        """
+        entries = self.entries()
+        number = entries[-1].number if entries else 0
+        if number < head.number or (head.number and entries[head.number - 1].digest != head.digest):
+            raise VerificationError(
+                f"The home's signed state ends at {number}, and its keys know {head.number}: an older copy was put"
+                " back. Restore the newest one.",
+                code="state-rolled-back",
+            )
+        return Head(number, entries[-1].digest) if entries else head
+
+    def _opened(self, row: Row[Any], number: int, previous: Digest) -> LedgerEntry:
+        body = bytes(row.body)
+        digest = _digest(self._home_id, number, row.at, row.kind, body, previous, row.intent)
+        if (row.number, row.previous, row.digest) != (number, previous, digest):
+            raise VerificationError(f"Entry {number} of the signed state was altered or dropped.", code="state-altered")
+        try:
+            plain = self._cipher.decrypt(body[:_NONCE], body[_NONCE:], _body_context(self._home_id, number))
+        except InvalidTag as error:
+            raise VerificationError(
+                f"Entry {number} of the signed state cannot be read.", code="state-altered"
+            ) from error
+        return LedgerEntry(
+            number=number,
+            at=row.at,
+            kind=row.kind,
+            body=msgspec.json.decode(plain),
+            previous=previous,
+            digest=digest,
+            intent=row.intent,
+        )
+
+    def _check_signature(self, row: Row[Any]) -> None:
+        try:
+            self._public.verify(bytes(row.signature), _signed(self._home_id, row.number, row.digest))
+        except InvalidSignature as error:
+            raise VerificationError("The signed state's last signature does not fit.", code="state-altered") from error
+
+
+class LedgerPen:
+    """The keeper's: the only writer. Opens only on a ledger that is at least as new as the kept head."""
+
+    def __init__(self, engine: Engine, reader: Ledger, keeper: Keeper, *, home_id: str, key: bytes) -> None:
+        """Raises: VerificationError `state-rolled-back`, `state-altered`."""
+        self._engine, self._keeper, self._home_id, self._cipher = engine, keeper, home_id, AESGCM(key)
+        self._lock = threading.Lock()
+        kept = keeper.head()
+        found = reader.check_head(kept)
+        if found != kept:  # a crash came between the commit and the kept head
+            keeper.seal_head(found.number, found.digest)
+
+    def append(self, entries: Sequence[tuple[str, Any]], intent: str, at: str) -> int:
+        """Commit entries together, then keep the new head beside the keys; returns the last one's number."""
+        with self._lock, self._engine.begin() as connection:
+            last = connection.execute(
+                select(ledger.c.number, ledger.c.digest).order_by(ledger.c.number.desc()).limit(1)
+            ).first()
+            number, previous = (last.number, Digest(last.digest)) if last else (0, FIRST)
+            for kind, body in entries:
+                number += 1
+                previous = self._write(connection, number, previous, at, kind, body, intent)
+            connection.commit()
+            self._keeper.seal_head(number, previous)
+        return number
+
+    def _write(
+        self, connection: Connection, number: int, previous: Digest, at: str, kind: str, body: Any, intent: str
+    ) -> Digest:
+        nonce = os.urandom(_NONCE)
+        sealed = nonce + self._cipher.encrypt(nonce, canonical(body), _body_context(self._home_id, number))
+        digest = _digest(self._home_id, number, at, kind, sealed, previous, intent)
+        connection.execute(
+            insert(ledger).values(
+                number=number,
+                at=at,
+                kind=kind,
+                body=sealed,
+                previous=previous,
+                digest=digest,
+                signature=self._keeper.sign(Purpose.CHECKPOINT, _signed(self._home_id, number, digest)),
+                intent=intent,
+            )
+        )
+        return digest
+
+
+def _digest(home: str, number: int, at: str, kind: str, body: bytes, previous: str, intent: str) -> Digest:
+    return digest_of(canonical(["casemate ledger 1", home, number, at, kind, digest_of(body), previous, intent]))
+
+
+def _signed(home: str, number: int, digest: str) -> bytes:
+    return canonical(["casemate ledger head 1", home, number, digest])
+
+
+def _body_context(home: str, number: int) -> bytes:
+    return canonical({"home": home, "ledger": number})
+
+
+def _state_context(home: str) -> bytes:
+    return canonical({"home": home, "key": "state"})
