@@ -15,7 +15,7 @@ import msgspec
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from sqlalchemy import Connection, Engine, Row, insert, select
+from sqlalchemy import Engine, Row, insert, select
 
 from casemate.core import Digest, VerificationError, canonical, digest_of
 from casemate.keys import Head, Keeper, KeyService, Purpose, write_private
@@ -95,7 +95,7 @@ class Ledger:
 
     def _opened(self, row: Row[Any], number: int, previous: Digest) -> LedgerEntry:
         body = bytes(row.body)
-        digest = _digest(self._home_id, number, row.at, row.kind, body, previous, row.intent)
+        digest = _digest(self._home_id, (number, row.at, row.kind, body, previous, row.intent))
         if (row.number, row.previous, row.digest) != (number, previous, digest):
             raise VerificationError(f"Entry {number} of the signed state was altered or dropped.", code="state-altered")
         try:
@@ -142,34 +142,25 @@ class LedgerPen:
             number, previous = (last.number, Digest(last.digest)) if last else (0, FIRST)
             for kind, body in entries:
                 number += 1
-                previous = self._write(connection, number, previous, at, kind, body, intent)
+                sealed = self._seal(number, body)
+                digest = _digest(self._home_id, (number, at, kind, sealed, previous, intent))
+                signature = self._keeper.sign(Purpose.CHECKPOINT, _signed(self._home_id, number, digest))
+                row = {"number": number, "at": at, "kind": kind, "body": sealed, "previous": previous, "intent": intent}
+                connection.execute(insert(ledger).values(**row, digest=digest, signature=signature))
+                previous = digest
             connection.commit()
             self._keeper.seal_head(number, previous)
         return number
 
-    def _write(
-        self, connection: Connection, number: int, previous: Digest, at: str, kind: str, body: Any, intent: str
-    ) -> Digest:
+    def _seal(self, number: int, body: Any) -> bytes:
         nonce = os.urandom(_NONCE)
-        sealed = nonce + self._cipher.encrypt(nonce, canonical(body), _body_context(self._home_id, number))
-        digest = _digest(self._home_id, number, at, kind, sealed, previous, intent)
-        connection.execute(
-            insert(ledger).values(
-                number=number,
-                at=at,
-                kind=kind,
-                body=sealed,
-                previous=previous,
-                digest=digest,
-                signature=self._keeper.sign(Purpose.CHECKPOINT, _signed(self._home_id, number, digest)),
-                intent=intent,
-            )
-        )
-        return digest
+        return nonce + self._cipher.encrypt(nonce, canonical(body), _body_context(self._home_id, number))
 
 
-def _digest(home: str, number: int, at: str, kind: str, body: bytes, previous: str, intent: str) -> Digest:
-    return digest_of(canonical(["casemate ledger 1", home, number, at, kind, digest_of(body), previous, intent]))
+def _digest(home: str, row: tuple[int, str, str, bytes, str, str]) -> Digest:
+    """Over number, time, kind, encrypted body, the previous digest and the intent."""
+    number, at, kind, sealed, previous, intent = row
+    return digest_of(canonical(["casemate ledger 1", home, number, at, kind, digest_of(sealed), previous, intent]))
 
 
 def _signed(home: str, number: int, digest: str) -> bytes:
