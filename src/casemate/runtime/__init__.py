@@ -17,7 +17,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from casemate.runtime.describe import describe
+    from casemate.runtime.description import describe
     from casemate.runtime.live import LiveModel
     from casemate.runtime.pool import Pool, PoolConfig
     from casemate.runtime.scratch import clean_scratch
@@ -43,7 +43,7 @@ _HOMES = {
     "PoolConfig": "pool",
     "TrainingResult": "training",
     "clean_scratch": "scratch",
-    "describe": "describe",
+    "describe": "description",
     "findings_of": "training_findings",
     "run_training": "training",
 }

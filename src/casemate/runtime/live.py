@@ -6,6 +6,7 @@ Everything here runs on the event loop; only starting and killing the process ha
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -175,7 +176,7 @@ class LiveModel:
             self._timer.cancel()
         try:
             if message["id"] != self._number or not batch:
-                raise SandboxError("An answer to no question.", code="sandbox-protocol")  # noqa: TRY003
+                raise SandboxError("An answer to no question.", code="sandbox-protocol")
             failure = message.get("error")
             answers = None if failure else split(batch, decode_tensors(message["outputs"], buffers))
         except (SandboxError, TypeError, KeyError, AttributeError):
@@ -252,10 +253,8 @@ class LiveModel:
 
     async def retire(self, *, linger: float = 0.0) -> None:
         """Take requests for `linger` seconds more, finish what was begun, stop. Idempotent; never raises."""
-        try:
+        with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._hurry.wait(), linger)
-        except TimeoutError:
-            pass
         self._closed = True
         if self._revival is not None:
             self._revival.cancel()

@@ -1,0 +1,133 @@
+"""What a training run is judged by: attempts against the walls, its end, and what it left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from casemate.core import Finding, Severity
+from casemate.runtime.training import TrainingResult
+from casemate.sandbox import ExitReason
+from casemate.sandbox.exits import error_of
+
+MAX_ATTEMPTS = 50  # findings of attempts in one report; one more says how many were left out
+
+# Public facts about the machine that libraries read to size pools, name users and find time zones. Everything else
+# that is refused is an attempt.
+_PROBES = (
+    "/proc/",
+    "/sys/",
+    "/etc/host.conf",
+    "/etc/hosts",
+    "/etc/ld.so.cache",
+    "/etc/ld.so.preload",
+    "/etc/localtime",
+    "/etc/machine-id",
+    "/etc/mime.types",
+    "/etc/nsswitch.conf",
+    "/etc/os-release",
+    "/etc/passwd",
+    "/etc/timezone",
+    "/usr/share/",
+    "/usr/local/share/",
+    "/dev/tty",
+)
+
+_ATTEMPTS = {  # kind -> (title, references)
+    "socket": ("The script tried to use the network", ("ATLAS:AML.T0025",)),
+    "exec": ("The script tried to start a program", ("ATLAS:AML.T0050",)),
+    "fork": ("The script tried to start a process", ("ATLAS:AML.T0050",)),
+    "ptrace": ("The script tried to look into another process", ("ATLAS:AML.T0105",)),
+    "signal": ("The script tried to signal another process", ("ATLAS:AML.T0029",)),
+    "kernel": ("The script tried to reach into the kernel", ("ATLAS:AML.T0105",)),
+    "read": ("The script tried to read outside its folders", ("ATLAS:AML.T0037",)),
+    "write": ("The script tried to write outside its folders", ("ATLAS:AML.T0050",)),
+}
+
+
+def findings_of(result: TrainingResult) -> list[Finding]:
+    """Every reason to refuse what this run made, and what is worth knowing; any HIGH one refuses."""
+    return [*_attempts(result.blocked), *_end(result), *_leavings(result)]
+
+
+def _attempts(blocked: Iterable[dict[str, str]]) -> list[Finding]:
+    blocked = list(blocked)
+    findings = sorted(map(_attempt, blocked), key=lambda finding: finding.severity is Severity.INFO)
+    if len(findings) > MAX_ATTEMPTS:
+        more = Finding(
+            id="training-many-attempts",
+            title="The script ran against the walls again and again",
+            severity=Severity.HIGH,
+            evidence=f"{len(findings) - MAX_ATTEMPTS} more attempts",
+            remediation="Read the script before you run it again; the run's record lists all of them.",
+        )
+        findings = [*findings[:MAX_ATTEMPTS], more]
+    return findings
+
+
+def _attempt(attempt: dict[str, str]) -> Finding:
+    kind, target = attempt["kind"], attempt["target"]
+    if kind == "open" and attempt["mode"] == "read" and target.startswith(_PROBES):
+        return Finding(
+            id="training-probe",
+            title="A library asked for a fact about the machine and did not get it",
+            severity=Severity.INFO,
+            evidence=f"read {target}",
+            remediation="Nothing to do: libraries go on without it.",
+        )
+    what = attempt["mode"] if kind == "open" else kind
+    title, references = _ATTEMPTS.get(what, ("The script tried what the walls refuse", ()))
+    return Finding(
+        id=f"training-{what}",
+        title=title,
+        severity=Severity.HIGH,
+        evidence=f"{what} {target}",
+        remediation="It was stopped. Remove it from the script; data comes from CASEMATE_DATASET, "
+        "results go to CASEMATE_OUTPUT.",
+        references=references,
+    )
+
+
+def _end(result: TrainingResult) -> list[Finding]:
+    if result.exit.reason is ExitReason.FINISHED:
+        return []
+    lines = [line.strip() for line in result.log_tail.splitlines() if line.strip()]
+    last = lines[-1][:300] if lines else "no output"
+    evidence = last if result.exit.reason is ExitReason.FAILED else f"{error_of(result.exit).message} Last line: {last}"
+    return [
+        Finding(
+            id="training-failed",
+            title="The script did not run to its end",
+            severity=Severity.HIGH,
+            evidence=evidence,
+            remediation="Mend the script, or give it more time or memory, and train again.",
+        )
+    ]
+
+
+def _leavings(result: TrainingResult) -> list[Finding]:
+    findings = [
+        Finding(
+            id="training-output-refused",
+            title="The script left something that cannot be part of a model",
+            severity=Severity.HIGH,
+            evidence=text[:300],
+            remediation="Write plain files only, few and small enough, under CASEMATE_OUTPUT.",
+        )
+        for text in result.refused[:MAX_ATTEMPTS]
+    ]
+    names = [path for path, _ in result.files]
+    if result.exit.reason is ExitReason.FINISHED and not any(map(_is_model, names)):
+        findings.append(
+            Finding(
+                id="training-no-model",
+                title="The script wrote no model",
+                severity=Severity.HIGH,
+                evidence=f"files: {', '.join(names)[:200] or 'none'}",
+                remediation="Write one .onnx or .skops file under CASEMATE_OUTPUT.",
+            )
+        )
+    return findings
+
+
+def _is_model(name: str) -> bool:
+    return name.endswith((".onnx", ".skops"))
