@@ -112,9 +112,7 @@ class Connection(HttpToolsProtocol):
         super().on_message_begin()
         if len(self.pipeline) >= self._limits.pipelined:
             raise self._refused("Too many requests were sent ahead: wait for answers.", "too-many-pipelined")
-        if self.phase is Phase.IDLE:
-            self.deadline = self.loop.time() + self._limits.head_seconds
-        self.phase = Phase.HEAD
+        self.phase, self.deadline = Phase.HEAD, self.loop.time() + self._limits.head_seconds
         self._unset_keepalive_if_required()
 
     def on_headers_complete(self) -> None:
@@ -126,30 +124,32 @@ class Connection(HttpToolsProtocol):
 
     def _check_head(self) -> None:
         """One reading of the request only. Raises: InputError, which the parser hands to `data_received`."""
-        hosts = lengths = codings = 0
-        size = len(self.url)
-        for name, value in self.headers:
-            size += len(name) + len(value)
-            if name == b"host":
-                hosts += 1
-            elif name == b"content-length":
-                lengths += 1
-            elif name == b"transfer-encoding":
-                codings += 1
-                if value.lower() != b"chunked":
-                    raise self._refused("The only transfer coding is 'chunked'.", "bad-framing")
-        if size > self._limits.head_bytes or len(self.headers) > self._limits.head_fields:
+        if len(self.headers) > self._limits.head_fields or self._head_size() > self._limits.head_bytes:
             self._refusal = _head_too_large(self._limits)
             raise self._refusal
+        names = [name for name, _ in self.headers]
         version = self.parser.get_http_version()
         if version not in ("1.1", "1.0"):
             raise self._refused("Speak HTTP/1.1.", "bad-http")
-        if lengths + codings > 1 or (codings and version == "1.0"):
+        if b"transfer-encoding" in names:
+            self._check_coding(version)
+        if names.count(b"content-length") + names.count(b"transfer-encoding") > 1:
             raise self._refused("The body's length is given twice: send one Content-Length.", "bad-framing")
-        if hosts != 1 and version == "1.1":
+        if names.count(b"host") != 1 and version == "1.1":
             raise self._refused("A request needs exactly one Host header.", "bad-host")
         if self.parser.should_upgrade():
             raise self._refused("This connection cannot change its protocol.", "upgrade-refused")
+
+    def _head_size(self) -> int:
+        """Bytes of the head: counted only when all that was received with it could be too much."""
+        if self._head_bytes <= self._limits.head_bytes:
+            return self._head_bytes
+        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+
+    def _check_coding(self, version: str) -> None:
+        plain = all(value.lower() == b"chunked" for name, value in self.headers if name == b"transfer-encoding")
+        if not plain or version == "1.0":
+            raise self._refused("The only transfer coding is 'chunked', in HTTP/1.1.", "bad-framing")
 
     def _refused(self, message: str, code: str) -> CasemateError:
         self._refusal = InputError(message, code=code)
@@ -160,14 +160,19 @@ class Connection(HttpToolsProtocol):
         self.phase, self.deadline = Phase.SERVED, math.inf
 
     def on_response_complete(self) -> None:
+        last = not self.pipeline
         super().on_response_complete()
         self._unset_keepalive_if_required()
         if self.transport.is_closing():
             self._wait_for_close()
-        elif self.phase is Phase.SERVED and self.cycle.response_complete:
-            self.phase = Phase.IDLE
-            self.deadline = self.loop.time() + self._limits.idle_seconds
-        elif self.phase is Phase.BODY and self.cycle.response_complete:  # answered early, the client still sends
+        elif not last:
+            return
+        elif self.phase is Phase.CLOSING:
+            self.transport.close()
+            self._wait_for_close()
+        elif self.phase is Phase.SERVED:
+            self.phase, self.deadline = Phase.IDLE, self.loop.time() + self._limits.idle_seconds
+        elif self.phase is Phase.BODY:  # answered early, and the client still sends
             self.deadline = self.loop.time() + self._limits.linger_seconds
 
     # Ends.
@@ -190,17 +195,17 @@ class Connection(HttpToolsProtocol):
         self._refuse(InputError(msg, code="bad-http"))
 
     def _refuse(self, error: CasemateError) -> None:
-        """Answer with a problem document, unless an answer is owed to an earlier request, and close."""
+        """Answer with a problem document and close; after the answers that are owed to earlier requests, just close."""
         self._on_refused(error, self._address)
-        if self.transport.is_closing():
-            return
-        owed = self.cycle is not None and not self.cycle.response_complete
-        if owed and (self.pipeline or self.phase is not Phase.BODY):
-            self.cycle.keep_alive = False  # the answer in work is the last one
-            self.pipeline.clear()
+        reading_body = self.phase is Phase.BODY
+        answered = self.cycle is None or self.cycle.response_complete
+        if self.pipeline or not (answered or reading_body):
+            if reading_body:
+                self.pipeline.popleft()  # the newest, whose body is what was wrong
             self.phase, self.deadline = Phase.CLOSING, math.inf
             return
-        self.transport.write(_response(error))
+        if not (self.transport.is_closing() or (reading_body and answered)):
+            self.transport.write(_response(error))
         self.transport.close()
         self._wait_for_close()
 

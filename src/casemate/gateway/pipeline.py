@@ -166,8 +166,10 @@ class Pipeline:
 
     def _limit(self, raw: RawRequest, principal: Principal, served: ServedModel, deployed: Deployed) -> Allowance:
         """Rates per address and key; and nothing begins that could not be recorded."""
-        rate = self._rate_of(principal) or deployed.rules.key_rate
         key = principal.credential or principal.id
+        rate = self._rate_of(principal)
+        if rate is None:  # the profile's, which is each deployment's own
+            rate, key = deployed.rules.key_rate, f"{key}@{deployed.resource_text}"
         raw.allowance = allowance = self._limits.take(key=key, address=raw.address, rate=rate)
         if raw.action is Action.DEPLOYMENT_PREDICT:
             self._recorder.require_room()

@@ -13,6 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Self
 
 from casemate.core import CasemateError, Clock, Event, EventSink, LimitError, StorageError
 from casemate.gateway.refusals import RecorderConfig, Refusal, RefusalCounter
@@ -132,7 +133,7 @@ class Recorder:
         if left:
             raise StorageError(f"{left} events could not be written to the audit log.", code="record-failed")
 
-    def __enter__(self) -> Recorder:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -102,7 +102,6 @@ class FrontServer:
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        timeouts = {"ssl_handshake_timeout": self.config.limits.handshake_seconds, "ssl_shutdown_timeout": 2.0}
         try:
             self._server = await loop.create_server(
                 self._connection,
@@ -110,7 +109,8 @@ class FrontServer:
                 port=self.config.port,
                 backlog=self.config.backlog,
                 ssl=self._tls,
-                **(timeouts if self._tls else {}),
+                ssl_handshake_timeout=self.config.limits.handshake_seconds if self._tls else None,
+                ssl_shutdown_timeout=self.config.limits.linger_seconds if self._tls else None,
             )
         except OSError as error:
             raise StorageError(
@@ -143,7 +143,7 @@ class FrontServer:
             for connection in list(self._state.connections):
                 try:
                     connection.sweep(now)  # type: ignore[union-attr]
-                except Exception:
+                except Exception:  # noqa: BLE001 one bad connection must not end the watch over the others
                     _LOG.exception("A connection could not be swept; it is dropped.")
                     connection.transport.abort()
             await asyncio.sleep(self.config.sweep_seconds)
@@ -155,7 +155,7 @@ class FrontServer:
             connection.shutdown()
         try:
             async with asyncio.timeout(self.config.drain_seconds):
-                while self._state.connections or self._state.tasks:
+                while self._state.connections or self._state.tasks:  # noqa: ASYNC110 uvicorn keeps plain sets
                     await asyncio.sleep(0.02)
         except TimeoutError:
             _LOG.warning("%d requests did not finish in time and were cut off.", len(self._state.tasks))
