@@ -15,7 +15,7 @@ from casemate.core.errors import (
     UpstreamError,
     VerificationError,
 )
-from casemate.core.events import Event, EventSink
+from casemate.core.events import INTENT, OUTCOME, Event, EventSink, outcome_id
 from casemate.core.findings import Finding, Severity, Verdict, verdict_of
 from casemate.core.paths import checked_path
 from casemate.core.sealed import SealedFile, memory_file, seal_bytes
@@ -44,6 +44,8 @@ from casemate.core.words import (
 __all__ = [
     "DATATYPES",
     "DEFAULT_PROJECT",
+    "INTENT",
+    "OUTCOME",
     "SCHEMA",
     "Action",
     "AssetKind",
@@ -84,6 +86,7 @@ __all__ = [
     "digest_of",
     "memory_file",
     "new_id",
+    "outcome_id",
     "parse_duration",
     "parse_ref",
     "parse_rfc3339",

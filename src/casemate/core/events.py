@@ -41,3 +41,11 @@ class EventSink(Protocol):
     """Where rooms hand in news. Returns only when the events are durable. Raises: StorageError."""
 
     def append(self, events: list[Event]) -> None: ...
+
+
+INTENT, OUTCOME = "int_", "out_"  # prefixes of ids: an intent's outcome bears its number
+
+
+def outcome_id(intent: str) -> str:
+    """The id of an intent's one outcome; a second one cannot be recorded."""
+    return OUTCOME + intent.removeprefix(INTENT)
