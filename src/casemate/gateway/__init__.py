@@ -5,7 +5,6 @@ from casemate.gateway.http import ROUTES, Access, DataPlane, Route, build_app
 from casemate.gateway.interface import (
     Authenticate,
     Authorize,
-    Decision,
     Deployments,
     Infer,
     Rate,
@@ -25,7 +24,6 @@ __all__ = [
     "Authenticate",
     "Authorize",
     "DataPlane",
-    "Decision",
     "Deployments",
     "FrontServer",
     "Infer",

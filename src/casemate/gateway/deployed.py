@@ -60,7 +60,9 @@ def _same(one: ServedModel, other: ServedModel) -> bool:
 
 def _prepared(served: ServedModel) -> Deployed:
     rules = rules_of(served.profile, served.environment)
-    resource = Resource("deployment", served.name, served.project, served.environment)
+    resource = Resource(
+        "deployment", served.name, served.project, served.environment, {"profile": served.profile.value}
+    )
     return Deployed(
         served=served,
         rules=rules,

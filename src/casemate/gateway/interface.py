@@ -44,15 +44,6 @@ class Deployments(Protocol):
     def current(self, name: str) -> ServedModel | None: ...
 
 
-class Decision(Protocol):
-    """A policy's answer. `reason` is safe to show and names the policy."""
-
-    @property
-    def allowed(self) -> bool: ...
-    @property
-    def reason(self) -> str: ...
-
-
 class Rate(msgspec.Struct, frozen=True):
     """A token bucket's measure. Args: per_second: tokens that come back, > 0. burst: most that it holds, >= 1."""
 
@@ -61,5 +52,5 @@ class Rate(msgspec.Struct, frozen=True):
 
 
 Authenticate = Callable[[str], Principal]  # the bearer's credential -> who it is; raises AuthError. Must not block.
-Authorize = Callable[[Principal, Action, Resource], Decision]  # cached by iam; must not block
+Authorize = Callable[[Principal, Action, Resource], object]  # raises PolicyError; must not block
 RateOf = Callable[[Principal], Rate | None]  # the key's own limit, None for the profile's

@@ -24,7 +24,6 @@ from casemate.core import (
     InputError,
     LimitError,
     NotFoundError,
-    PolicyError,
     Principal,
     Resource,
     StorageError,
@@ -89,7 +88,7 @@ class Pipeline:
         clock: Clock,
     ) -> None:
         self._identify = authenticate
-        self._decide = authorize
+        self._authorize = authorize
         self._rate_of = rate_of
         self._deployments = DeployedModels(deployments)
         self._limits = limits
@@ -148,12 +147,7 @@ class Pipeline:
         """May this caller do this to this deployment? Only who may learns whether it exists."""
         found = self._deployments.current(raw.deployment)
         resource = found[1].resource if found else Resource("deployment", raw.deployment, principal.project)
-        decision = self._decide(principal, raw.action, resource)
-        if not decision.allowed:
-            raise PolicyError(
-                f"You may not {raw.action} on deployment {raw.deployment!r}: {decision.reason or 'no policy allows it'}."
-                " Ask its owner for a grant."
-            )
+        self._authorize(principal, raw.action, resource)
         if found is None:
             raise NotFoundError(f"No deployment is called {raw.deployment!r}.", code="deployment-not-found")
         served = found[0]
@@ -275,10 +269,15 @@ class Pipeline:
             action=raw.action,
             resource=f"{principal.project}/deployment:{raw.deployment}" if principal and raw.deployment else "",
             actor=principal.id if principal else "",
-            credential=principal.credential if principal else "",
+            credential=principal.credential if principal else _credential_of(error),
             address=network_of(raw.address),
         )
         receipt.id = self._recorder.count_refusal(refusal)
         problem: Problem = problem_of(error, receipt=receipt.id)
         headers = problem.headers + (raw.allowance.headers() if raw.allowance else [])
         return Answer(problem.status, problem.body, headers, receipt.id)
+
+
+def _credential_of(error: Exception) -> str:
+    """Which credential was refused, when iam could tell: an expired or revoked one has an id."""
+    return str(error.details.get("credential", "")) if isinstance(error, AuthError) else ""

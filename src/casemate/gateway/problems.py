@@ -45,6 +45,7 @@ _STATUS_BY_CODE = {
     "method-not-allowed": 405,
     "request-timeout": 408,
     "headers-too-large": 431,
+    "model-failed": 400,  # the model raised on this input, and would again
     "wrong-output": 500,  # a defect of the model: coming back does not help
 }
 RETRY_SECONDS = 5  # what a failure of ours advises when it knows nothing better

@@ -24,6 +24,7 @@ from casemate.core import (
     AuthError,
     Digest,
     Event,
+    PolicyError,
     Principal,
     PrincipalKind,
     Profile,
@@ -90,11 +91,6 @@ class MemorySink:
         self.events += events
 
 
-class Allowed(msgspec.Struct):
-    allowed: bool
-    reason: str = ""
-
-
 @dataclass
 class World:
     """What the door is given; tests change it while the door is open."""
@@ -113,12 +109,11 @@ class World:
             raise AuthError("This key is unknown.", code="unknown-key")
         return Principal(f"prn_{bearer[7:]}", PrincipalKind.SERVICE, "test", credential=f"key_{bearer[7:]}")
 
-    def authorize(self, principal: Principal, action: Action, resource: Resource) -> Allowed:
+    def authorize(self, principal: Principal, action: Action, resource: Resource) -> None:
         if self.broken == "authorize":
             raise RuntimeError("secret detail")
         if principal.id == "prn_-stranger" or resource.name == "forbidden":
-            return Allowed(False, "no grant")
-        return Allowed(True)
+            raise PolicyError("Refused: no grant.")
 
     def rate_of(self, principal: Principal) -> Rate | None:
         return self.rate
@@ -164,9 +159,7 @@ def make_certificate(folder: Path, name: str = "localhost") -> TlsFiles:
     files = TlsFiles(folder / "cert.pem", folder / "key.pem")
     files.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     files.key.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     return files
 
@@ -238,9 +231,7 @@ async def open_door(
             limits=limits,
         )
         context = tls_context(files)
-        config = ServerConfig(
-            port=0, limits=wire or WireLimits(), sweep_seconds=0.01, drain_seconds=drain_seconds
-        )
+        config = ServerConfig(port=0, limits=wire or WireLimits(), sweep_seconds=0.01, drain_seconds=drain_seconds)
         async with FrontServer(app, recorder=recorder, tls=context, config=config) as server:
             yield Door(server, given, files, recorder, context)
     finally:
@@ -249,7 +240,9 @@ async def open_door(
         recorder.close()
 
 
-def head(method: str = "POST", path: str = "/v2/models/diagnosis/infer", *, key: str | None = KEY, **extra: str) -> bytes:
+def head(
+    method: str = "POST", path: str = "/v2/models/diagnosis/infer", *, key: str | None = KEY, **extra: str
+) -> bytes:
     lines = [f"{method} {path} HTTP/1.1", "Host: localhost"]
     lines += [f"Authorization: Bearer {key}"] if key else []
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in extra.items()]
