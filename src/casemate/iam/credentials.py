@@ -147,39 +147,56 @@ def issue_key(
     """Make the key that `request` describes: a service, its credential and its grant. Authorise first, append after."""
     key = _new_key(random_bytes)
     principal, credential = ids("svc"), ids("key")
-    made = {"project": request.project, "created_at": request.created_at, "created_by": issuer.id}
-    allowed = {"role": request.role, "scope": request.scope, "environment": request.environment}
-    records = [
-        ("principal", PrincipalCreated(id=principal, kind=PrincipalKind.SERVICE, name=request.name, **made)),
-        (
-            "credential",
-            Credential(
-                id=credential,
-                principal=principal,
-                hash=_hash(key),
-                name=request.name,
-                rate=request.rate,
-                expires_at=request.expires_at,
-                **made,
-                **allowed,
-            ),
-        ),
-        (
-            "grant",
-            Grant(
-                id=ids("grt"),
-                principal=principal,
-                project=request.project,
-                reason=reason[:MAX_REASON],
-                granted_by=issuer.id,
-                granted_at=request.created_at,
-                expires_at=request.expires_at,
-                **allowed,
-            ),
-        ),
-    ]
+    records = (
+        ("principal", _service(request, principal, issuer)),
+        ("credential", _credential(request, credential, principal, issuer, hashed=_hash(key))),
+        ("grant", _grant(request, ids("grt"), principal, issuer, reason=reason[:MAX_REASON])),
+    )
     entries = [(kind, record.body()) for kind, record in records]
     return IssuedKey(id=credential, key=key, expires_at=rfc3339(request.expires_at), entries=entries)
+
+
+def _service(request: KeyRequest, principal: str, issuer: Principal) -> PrincipalCreated:
+    return PrincipalCreated(
+        id=principal,
+        kind=PrincipalKind.SERVICE,
+        name=request.name,
+        project=request.project,
+        created_by=issuer.id,
+        created_at=request.created_at,
+    )
+
+
+def _credential(request: KeyRequest, key_id: str, principal: str, issuer: Principal, *, hashed: str) -> Credential:
+    return Credential(
+        id=key_id,
+        principal=principal,
+        project=request.project,
+        hash=hashed,
+        name=request.name,
+        role=request.role,
+        scope=request.scope,
+        environment=request.environment,
+        rate=request.rate,
+        created_at=request.created_at,
+        created_by=issuer.id,
+        expires_at=request.expires_at,
+    )
+
+
+def _grant(request: KeyRequest, grant_id: str, principal: str, issuer: Principal, *, reason: str) -> Grant:
+    return Grant(
+        id=grant_id,
+        principal=principal,
+        project=request.project,
+        role=request.role,
+        scope=request.scope,
+        environment=request.environment,
+        reason=reason,
+        granted_by=issuer.id,
+        granted_at=request.created_at,
+        expires_at=request.expires_at,
+    )
 
 
 def revocation_resource(access: Access, key_id: str) -> Resource:

@@ -24,6 +24,7 @@ from casemate.core import (
     Resource,
     StorageError,
     new_id,
+    outcome_id,
     rfc3339,
 )
 from casemate.iam.authorizer import Authorizer, forbidden
@@ -54,105 +55,99 @@ class Gate:
 
     @contextmanager
     def open(
-        self, principal: Principal, action: Action, resource: Resource, *, reason: str = "", **context: Value
-    ) -> Iterator[Entry]:
-        """Let the block run if it is allowed, between an intent and its outcome, both committed.
-
-        Raises: PolicyError: refused, recorded. StorageError: the intent could not be committed and nothing ran, or
-            the outcome could not, and the reconciler will close it. What the block raises, unchanged.
-        """
-        decision = self._authorizer.decide(principal, action, resource, **context)
-        facts = _asked(resource, context, decision)
-        if not decision.allowed:
-            self._record(principal, action, resource, kind="decision", outcome="refused", reason=reason, facts=facts)
-            raise forbidden(decision)
-        intent = self._record(
-            principal, action, resource, kind="intent", outcome="allowed", reason=reason, facts=facts, prefix="int"
-        )
-        entry = Entry(id=intent, decision=decision, facts=_first_facts(decision))
-        try:
-            yield entry
-        except BaseException as error:
-            outcome, failure = _failed(error)
-            self._close(principal, action, resource, entry, outcome, {**entry.facts, **failure}, reason, error)
-            raise
-        self._close(principal, action, resource, entry, "done", entry.facts, reason, None)
-
-    def read(
-        self, principal: Principal, action: Action, resource: Resource, *, reason: str = "", **context: Value
-    ) -> Decision:
-        """Record and return the decision on something that changes nothing. Raises: PolicyError; StorageError."""
-        decision = self._authorizer.decide(principal, action, resource, **context)
-        outcome = "allowed" if decision.allowed else "refused"
-        facts = _asked(resource, context, decision)
-        self._record(principal, action, resource, kind="decision", outcome=outcome, reason=reason, facts=facts)
-        if not decision.allowed:
-            raise forbidden(decision)
-        return decision
-
-    def _close(
-        self,
-        principal: Principal,
-        action: Action,
-        resource: Resource,
-        entry: Entry,
-        outcome: str,
-        facts: dict[str, Any],
-        reason: str,
-        cause: BaseException | None,
-    ) -> None:
-        facts = {"intent": entry.id, **facts}
-        try:
-            self._record(principal, action, resource, kind="outcome", outcome=outcome, reason=reason, facts=facts)
-        except StorageError:
-            raise
-        except Exception as error:
-            raise StorageError(
-                "The outcome could not be recorded; the next start settles it.", code="outcome-unrecorded"
-            ) from (cause or error)
-
-    def _record(
         self,
         principal: Principal,
         action: Action,
         resource: Resource,
         *,
-        kind: str,
-        outcome: str,
-        reason: str,
-        facts: dict[str, Any],
-        prefix: str = "evt",
-    ) -> str:
+        reason: str = "",
+        intent: str = "",
+        **context: Value,
+    ) -> Iterator[Entry]:
+        """Let the block run if it is allowed, between an intent and its outcome, both committed.
+
+        Args: intent: its id, if the caller must know it before; each can be recorded once.
+        Raises: PolicyError: refused, recorded. StorageError: the intent could not be committed and nothing ran, or
+            the outcome could not, and the reconciler will close it. What the block raises, unchanged.
+        """
+        asked = _Asked(principal=principal, action=action, resource=resource, reason=reason, context=context)
+        decision = self._authorizer.decide(principal, action, resource, **context)
+        if not decision.allowed:
+            self._record(asked, "decision", "refused", asked.facts(decision))
+            raise forbidden(decision)
+        intent = intent or self._ids("int")
+        self._record(asked, "intent", "allowed", asked.facts(decision), event_id=intent)
+        entry = Entry(id=intent, decision=decision, facts=_self_approved(decision))
+        try:
+            yield entry
+        except BaseException as error:
+            outcome, failure = _failed(error)
+            self._close(asked, entry, outcome, failure)
+            raise
+        self._close(asked, entry, "done", {})
+
+    def read(
+        self, principal: Principal, action: Action, resource: Resource, *, reason: str = "", **context: Value
+    ) -> Decision:
+        """Record and return the decision on something that changes nothing. Raises: PolicyError; StorageError."""
+        asked = _Asked(principal=principal, action=action, resource=resource, reason=reason, context=context)
+        decision = self._authorizer.decide(principal, action, resource, **context)
+        self._record(asked, "decision", "allowed" if decision.allowed else "refused", asked.facts(decision))
+        if not decision.allowed:
+            raise forbidden(decision)
+        return decision
+
+    def _close(self, asked: _Asked, entry: Entry, outcome: str, failure: dict[str, Any]) -> None:
+        facts = {**entry.facts, **failure, "intent": entry.id}
+        try:
+            self._record(asked, "outcome", outcome, facts, event_id=outcome_id(entry.id))
+        except StorageError:
+            raise
+        except Exception as error:
+            raise StorageError(
+                "The outcome could not be recorded; the next start settles it.", code="outcome-unrecorded"
+            ) from error
+
+    def _record(self, asked: _Asked, kind: str, outcome: str, facts: dict[str, Any], *, event_id: str = "") -> None:
         event = Event(
-            id=self._ids(prefix),
+            id=event_id or self._ids("evt"),
             at=rfc3339(self._clock.now()),
             kind=kind,
-            project=resource.project,
-            action=action,
-            actor=principal.id,
-            credential=principal.credential,
-            resource=str(resource),
+            project=asked.resource.project,
+            action=asked.action,
+            actor=asked.principal.id,
+            credential=asked.principal.credential,
+            resource=str(asked.resource),
             outcome=outcome,
-            reason=_without_keys(reason)[:MAX_REASON],
+            reason=_without_keys(asked.reason)[:MAX_REASON],
             facts=recordable(facts),
         )
         self._log.append([event])
-        return event.id
 
 
-def _asked(resource: Resource, context: dict[str, Value], decision: Decision) -> dict[str, Any]:
-    return {
-        **resource.attributes,
-        **context,
-        **({"environment": str(resource.environment)} if resource.environment else {}),
-        "policies": list(decision.policies),
-        "roles": list(decision.roles),
-        "because": decision.reason,
-        **_first_facts(decision),
-    }
+class _Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """One question put to the gate."""
+
+    principal: Principal
+    action: Action
+    resource: Resource
+    reason: str
+    context: dict[str, Value]
+
+    def facts(self, decision: Decision) -> dict[str, Any]:
+        environment = self.resource.environment
+        return {
+            **self.resource.attributes,
+            **self.context,
+            **({"environment": environment.value} if environment else {}),
+            "policies": list(decision.policies),
+            "roles": list(decision.roles),
+            "because": decision.reason,
+            **_self_approved(decision),
+        }
 
 
-def _first_facts(decision: Decision) -> dict[str, Any]:
+def _self_approved(decision: Decision) -> dict[str, Any]:
     return {"self_approved": True} if decision.self_approved else {}
 
 

@@ -27,6 +27,7 @@ _LEAST_FIRST = (Role.CALLER, Role.AUDITOR, Role.APPROVER, Role.OPERATOR, Role.DA
 _SOMEBODY = Principal(id="svc_example", kind=PrincipalKind.SERVICE, name="example")
 
 Value = str | int | bool
+_Uid = tuple[tuple[str, str], tuple[str, str]]  # hashable {"type": ..., "id": ...}
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,12 +124,12 @@ class Policies:
         conditions: Mapping[str, Value],
     ) -> cedarpy.AuthzResult:
         request = {
-            "principal": {"type": _PRINCIPAL_TYPES[principal.kind], "id": principal.id},
+            "principal": dict(_uid(principal)),
             "action": {"type": "Action", "id": action.value},
-            "resource": {"type": resource.kind.capitalize(), "id": resource.name},
+            "resource": dict(_uid(resource)),
             "context": conditions,
         }
-        entities = _entities(principal.kind, principal.id, roles, resource.kind, resource.name, resource.project)
+        entities = _entities(_uid(principal), roles, _uid(resource), resource.project)
         return cedarpy.is_authorized(request, self.current.policies, entities, self._schema)
 
     def roles_for(self, action: Action) -> tuple[Role, ...]:
@@ -170,21 +171,17 @@ def _conditions(principal: Principal, resource: Resource, stated: Mapping[str, V
     }
 
 
+def _uid(thing: Principal | Resource) -> _Uid:
+    if isinstance(thing, Principal):
+        return (("type", _PRINCIPAL_TYPES[thing.kind]), ("id", thing.id))
+    return (("type", thing.kind.capitalize()), ("id", thing.name))
+
+
 @lru_cache(maxsize=_ENTITY_SETS)
-def _entities(
-    kind: PrincipalKind, principal: str, roles: tuple[str, ...], resource_kind: str, name: str, project: str
-) -> cedarpy.Entities:
+def _entities(principal: _Uid, roles: tuple[str, ...], resource: _Uid, project: str) -> cedarpy.Entities:
     rows = [
-        {
-            "uid": {"type": _PRINCIPAL_TYPES[kind], "id": principal},
-            "attrs": {},
-            "parents": [{"type": "Role", "id": role} for role in roles],
-        },
-        {
-            "uid": {"type": resource_kind.capitalize(), "id": name},
-            "attrs": {},
-            "parents": [{"type": "Project", "id": project}],
-        },
+        {"uid": dict(principal), "attrs": {}, "parents": [{"type": "Role", "id": role} for role in roles]},
+        {"uid": dict(resource), "attrs": {}, "parents": [{"type": "Project", "id": project}]},
     ]
     return cedarpy.Entities.from_json_str(json.dumps(rows))
 

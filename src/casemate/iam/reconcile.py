@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from casemate.core import Clock, Event, EventSink, new_id, rfc3339
+from casemate.core import Clock, Event, EventSink, outcome_id, rfc3339
 
 
 def reconcile(
@@ -12,8 +12,6 @@ def reconcile(
     log: EventSink,
     took_effect: Callable[[Event], bool | None],
     clock: Clock,
-    *,
-    ids: Callable[[str], str] = new_id,
 ) -> list[Event]:
     """Commit an outcome for each open intent, all at once; returns the outcomes. With nothing open it writes nothing.
 
@@ -24,16 +22,16 @@ def reconcile(
     closed: dict[str, Event] = {}
     for intent in open_intents:
         if intent.id not in closed:
-            closed[intent.id] = _outcome(intent, took_effect(intent), clock, ids)
+            closed[intent.id] = _outcome(intent, took_effect(intent), clock)
     if closed:
         log.append(list(closed.values()))
     return list(closed.values())
 
 
-def _outcome(intent: Event, effect: bool | None, clock: Clock, ids: Callable[[str], str]) -> Event:  # noqa: FBT001
+def _outcome(intent: Event, effect: bool | None, clock: Clock) -> Event:  # noqa: FBT001
     found = {True: "it had taken effect", False: "it had not taken effect", None: "its effect is not known"}[effect]
     return Event(
-        id=ids("evt"),
+        id=outcome_id(intent.id),
         at=rfc3339(clock.now()),
         kind="outcome",
         project=intent.project,

@@ -28,7 +28,7 @@ class _Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return value
 
 
-class PrincipalCreated(_Record, tag="create"):
+class PrincipalCreated(_Record, frozen=True, kw_only=True, tag="create"):
     id: PrincipalId
     kind: PrincipalKind
     name: Name
@@ -37,7 +37,7 @@ class PrincipalCreated(_Record, tag="create"):
     created_at: Instant
 
 
-class Credential(_Record, tag="issue"):
+class Credential(_Record, frozen=True, kw_only=True, tag="issue"):
     """An API key: `hash` is the SHA-256 of the whole key text; 256 random bits need no salt and no slow hash."""
 
     id: CredentialId
@@ -54,7 +54,7 @@ class Credential(_Record, tag="issue"):
     expires_at: Instant
 
 
-class Grant(_Record, tag="grant"):
+class Grant(_Record, frozen=True, kw_only=True, tag="grant"):
     id: GrantId
     principal: PrincipalId
     project: Name
@@ -67,7 +67,7 @@ class Grant(_Record, tag="grant"):
     expires_at: Instant
 
 
-class Revoked(_Record, tag="revoke"):
+class Revoked(_Record, frozen=True, kw_only=True, tag="revoke"):
     """Ends the principal, credential or grant `id` for good: what was revoked is never issued again."""
 
     id: str
