@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -33,45 +34,65 @@ class TlsPaths:
 
 
 def init_tls(public: Path, private: Path, *, now: datetime) -> TlsPaths:
-    """Make or renew authority and certificate; what is valid for 30 days more stays.
+    """Make or renew authority and certificate; what fits together and is valid for 30 days more stays.
+
+    The certificates that count lie beside the keys; the home gets copies, so that nobody slips in another authority.
 
     Args: public: folder of the home for certificates. private: folder beside the keys for private keys.
     Raises: StorageError: a private key is missing, broken, or open to others.
     """
     make_private_folder(private)
-    public.mkdir(mode=0o700, exist_ok=True)
+    make_private_folder(public)
+    authority_key, authority = _authority(private, now)
+    server = _server(private, authority_key, authority, now)
     paths = TlsPaths(public / "ca.pem", public / "server.pem", private / "server.key")
-    if not paths.authority.exists():
-        _make_authority(paths.authority, private / "ca.key", now)
-    if not _is_fresh(paths.certificate, now) or not paths.key.exists():
-        _make_server(paths, private / "ca.key", now)
+    _publish(paths.authority, _pem(authority))
+    _publish(paths.certificate, _pem(server))
     return paths
 
 
-def _make_authority(path: Path, key_path: Path, now: datetime) -> None:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = _name("Casemate local authority")
-    certificate = (
-        _builder(name, name, key.public_key(), now, _AUTHORITY_LIFE)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_usage(authority=True), critical=True)
-        .add_extension(_only_local(), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    write_private(key_path, _private_pem(key))
-    write_private(path, certificate.public_bytes(serialization.Encoding.PEM))
+def _authority(folder: Path, now: datetime) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
+    """The authority's key and certificate; renewed under the same key, so that older server certificates go on."""
+    key_path, path = folder / "ca.key", folder / "ca.pem"
+    if not key_path.exists():
+        if path.exists():
+            raise StorageError(
+                f"The key file {key_path} is missing: restore it from its copy.", code="key-file-missing"
+            )
+        write_private(key_path, _private_pem(ec.generate_private_key(ec.SECP256R1())))
+    key = _load_key(key_path)
+    certificate = _load_certificate(path)
+    if certificate is None or not _fits(certificate, key, now):
+        name = _name("Casemate local authority")
+        certificate = (
+            _builder(name, name, key.public_key(), now, now + _AUTHORITY_LIFE)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(_usage(authority=True), critical=True)
+            .add_extension(_only_local(), critical=True)
+            .sign(key, hashes.SHA256())
+        )
+        write_private(path, _pem(certificate))
+    return key, certificate
 
 
-def _make_server(paths: TlsPaths, authority_key: Path, now: datetime) -> None:
-    authority = x509.load_pem_x509_certificate(paths.authority.read_bytes())
-    signer = serialization.load_pem_private_key(read_private(authority_key), password=None)
-    if not isinstance(signer, ec.EllipticCurvePrivateKey):
-        raise StorageError(f"{authority_key} holds another kind of key.", code="key-file-broken")
+def _server(
+    folder: Path, signer: ec.EllipticCurvePrivateKey, authority: x509.Certificate, now: datetime
+) -> x509.Certificate:
+    key_path, path = folder / "server.key", folder / "server.pem"
+    certificate = _load_certificate(path)
+    if certificate and key_path.exists() and _fits(certificate, _load_key(key_path), now):
+        try:
+            certificate.verify_directly_issued_by(authority)
+        except (InvalidSignature, ValueError):
+            pass
+        else:
+            return certificate
     key = ec.generate_private_key(ec.SECP256R1())
     alternatives: list[x509.GeneralName] = [x509.DNSName(name) for name in _NAMES]
     alternatives += [x509.IPAddress(ipaddress.ip_address(address)) for address in _ADDRESSES]
+    until = min(now + _SERVER_LIFE, authority.not_valid_after_utc)
     certificate = (
-        _builder(_name("casemate"), authority.subject, key.public_key(), now, _SERVER_LIFE)
+        _builder(_name("casemate"), authority.subject, key.public_key(), now, until)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(authority=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
@@ -79,19 +100,51 @@ def _make_server(paths: TlsPaths, authority_key: Path, now: datetime) -> None:
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
         .sign(signer, hashes.SHA256())
     )
-    write_private(paths.key, _private_pem(key))
-    write_private(paths.certificate, certificate.public_bytes(serialization.Encoding.PEM))
+    write_private(key_path, _private_pem(key))  # a crash before the next line leaves a pair that does not fit
+    write_private(path, _pem(certificate))
+    return certificate
 
 
-def _is_fresh(path: Path, now: datetime) -> bool:
-    if not path.exists():
-        return False
-    certificate = x509.load_pem_x509_certificate(path.read_bytes())
-    return certificate.not_valid_after_utc - now > _RENEW_BEFORE
+def _fits(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey, now: datetime) -> bool:
+    """Of this key, valid now, and for longer than the time in which it is renewed."""
+    return (
+        certificate.public_key() == key.public_key()
+        and certificate.not_valid_before_utc <= now
+        and certificate.not_valid_after_utc - now > _RENEW_BEFORE
+    )
+
+
+def _load_certificate(path: Path) -> x509.Certificate | None:
+    """None where it is missing or broken: it can be made again, unlike a key."""
+    try:
+        return x509.load_pem_x509_certificate(read_private(path)) if path.exists() else None
+    except ValueError:
+        return None
+
+
+def _load_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    try:
+        key = serialization.load_pem_private_key(read_private(path), password=None)
+    except (ValueError, TypeError) as error:
+        raise StorageError(
+            f"The key file {path} is broken: restore it from its copy.", code="key-file-broken"
+        ) from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise StorageError(f"The key file {path} holds another kind of key.", code="key-file-broken")
+    return key
+
+
+def _publish(path: Path, pem: bytes) -> None:
+    if not path.exists() or path.read_bytes() != pem:
+        write_private(path, pem)
+
+
+def _pem(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.PEM)
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, public: ec.EllipticCurvePublicKey, now: datetime, life: timedelta
+    subject: x509.Name, issuer: x509.Name, public: ec.EllipticCurvePublicKey, now: datetime, until: datetime
 ) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
@@ -100,7 +153,7 @@ def _builder(
         .public_key(public)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - _SKEW)
-        .not_valid_after(now + life)
+        .not_valid_after(until)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
     )
 

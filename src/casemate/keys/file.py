@@ -14,6 +14,7 @@ from casemate.keys.files import read_private, write_private
 
 _FORMAT = 1  # first byte of a wrapped key
 _ID = 36  # bytes of a key-encryption key's id: "kek_" and 32 hexadecimal digits
+_SIZE = 32  # bytes of a key-encryption key
 _NONCE = 12  # bytes; random, since one key wraps far fewer than 2^32 keys
 
 
@@ -30,6 +31,8 @@ class FileProvider:
         """Raises: StorageError: the file is missing, broken, or others may read it."""
         try:
             kek = msgspec.json.decode(read_private(path), type=_Kek)
+            if len(kek.key) != _SIZE or len(kek.id.encode()) != _ID:
+                raise ValueError("size")
             self._cipher = AESGCM(kek.key)
         except (msgspec.DecodeError, ValueError) as error:
             raise StorageError(
@@ -41,7 +44,7 @@ class FileProvider:
     def create(path: Path) -> None:
         """Make a new key at `path`, unless one is there."""
         if not path.exists():
-            write_private(path, msgspec.json.encode(_Kek(new_id("kek"), os.urandom(32))))
+            write_private(path, msgspec.json.encode(_Kek(new_id("kek"), os.urandom(_SIZE))))
 
     def wrap(self, key: bytes, context: bytes) -> bytes:
         nonce = os.urandom(_NONCE)

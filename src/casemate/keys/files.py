@@ -12,7 +12,10 @@ from casemate.core import StorageError
 
 def make_private_folder(folder: Path) -> None:
     """Create `folder` and what is missing above it, mode 0700. Raises: StorageError: it is there and looser."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not folder.is_dir():
+        for path in reversed([folder, *(above for above in folder.parents if not above.exists())]):
+            path.mkdir(mode=0o700, exist_ok=True)
+            sync_folder(path.parent)
     _check_private(folder, 0o700)
 
 
@@ -42,11 +45,13 @@ def sync_folder(folder: Path) -> None:
 
 
 def read_private(path: Path) -> bytes:
-    """The file's bytes. Raises: StorageError: missing, or others than its owner may read it."""
+    """The file's bytes. Raises: StorageError: missing, a link, or others than its owner may read it."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
-        raise StorageError(f"The key file {path} cannot be read: {error.strerror}.", code="key-file-missing") from error
+        raise StorageError(
+            f"The file {path} cannot be read ({error.strerror}): restore it from its copy.", code="key-file-missing"
+        ) from error
     with os.fdopen(fd, "rb") as file:
         _check_private(path, 0o600, os.fstat(fd))
         return file.read()
@@ -55,6 +60,6 @@ def read_private(path: Path) -> bytes:
 def _check_private(path: Path, mode: int, status: os.stat_result | None = None) -> None:
     status = status or path.stat()
     if stat.S_IMODE(status.st_mode) & 0o077:
-        raise StorageError(f"Others may read {path}: run chmod {mode:o} {path}", code="key-file-open")
+        raise StorageError(f"Others may read {path}: run chmod {mode:o} {path}", code="open-to-others")
     if status.st_uid not in (os.geteuid(), 0):
-        raise StorageError(f"{path} belongs to another user; keys must be your own.", code="key-file-open")
+        raise StorageError(f"{path} belongs to another user; keys must be your own.", code="open-to-others")

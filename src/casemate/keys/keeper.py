@@ -6,6 +6,8 @@ and digest of the newest ledger entry), `checkpoint.txt` (the newest signed root
 
 from __future__ import annotations
 
+import fcntl
+import os
 import threading
 from enum import StrEnum
 from pathlib import Path
@@ -15,11 +17,12 @@ import msgspec
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
-from casemate.core import Digest, StorageError, VerificationError
+from casemate.core import StorageError, VerificationError
 from casemate.keys.file import FileProvider
 from casemate.keys.files import make_private_folder, read_private, write_private
 
 _Key = TypeVar("_Key")
+_KEK, _HEAD, _CHECKPOINT = "kek.json", "head.json", "checkpoint.txt"
 
 
 class Purpose(StrEnum):
@@ -45,13 +48,34 @@ class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def init_keys(folder: Path) -> None:
-    """Make the keys of a home that are not there yet. Raises: StorageError: the folder is open to others."""
+    """Make the keys of a home, once: what a crash left unfinished is finished, and a lost key is never made anew.
+
+    `kek.json` is written last: until it is there nothing was wrapped or signed, so anything may still be made.
+    Raises: StorageError: a key is missing, broken, or open to others.
+    """
     make_private_folder(folder)
-    FileProvider.create(folder / "kek.json")
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / _KEK).exists():
+            _make_keys(folder)
+    finally:
+        os.close(lock)
+    Keeper(folder)
+
+
+def _make_keys(folder: Path) -> None:
+    if (folder / _CHECKPOINT).exists() or ((folder / _HEAD).exists() and _read_head(folder / _HEAD).number):
+        raise StorageError(
+            f"The key file {folder / _KEK} is missing though it was used: restore it from its copy.",
+            code="key-file-missing",
+        )
     for purpose, make in _MAKERS.items():
         path = folder / f"{purpose}.key"
         if not path.exists():
             write_private(path, make())
+    write_private(folder / _HEAD, msgspec.json.encode(Head(0, "")))
+    FileProvider.create(folder / _KEK)
 
 
 class Keeper:
@@ -61,10 +85,11 @@ class Keeper:
         """Raises: StorageError: a key is missing, broken, or open to others."""
         make_private_folder(folder)
         self._folder = folder
-        self._provider = FileProvider(folder / "kek.json")
+        self._provider = FileProvider(folder / _KEK)
         self._checkpoint = _load(folder / "checkpoint.key", ed25519.Ed25519PrivateKey)  # type: ignore[type-abstract]
         self._release = _load(folder / "release.key", ec.EllipticCurvePrivateKey)  # type: ignore[type-abstract]
         self._lock = threading.Lock()
+        self.head()
 
     def wrap(self, key: bytes, context: bytes) -> bytes:
         return self._provider.wrap(key, context)
@@ -85,32 +110,40 @@ class Keeper:
         )
 
     def seal_head(self, number: int, digest: str) -> None:
-        """Keep the ledger's newest head. Raises: VerificationError: it would go back."""
+        """Keep the ledger's newest head. Raises: VerificationError: it would go back, or fork."""
+        new = Head(number, digest)
         with self._lock:
-            if number < self.head().number:
-                raise VerificationError("The ledger's head would go back.", code="state-rolled-back")
-            write_private(self._folder / "head.json", msgspec.json.encode(Head(number, digest)))
+            kept = self.head()
+            if number < kept.number or (number == kept.number and new != kept):
+                raise VerificationError(
+                    f"The signed state would go back from entry {kept.number}: restore the newest copy of the home.",
+                    code="state-rolled-back",
+                )
+            if new != kept:
+                write_private(self._folder / _HEAD, msgspec.json.encode(new))
 
     def head(self) -> Head:
-        """The newest head that was kept; number 0 before the first."""
-        try:
-            return msgspec.json.decode(read_private(self._folder / "head.json"), type=Head)
-        except StorageError as error:
-            if error.code == "key-file-missing" and not (self._folder / "head.json").exists():
-                return Head(0, Digest(""))
-            raise
-        except msgspec.DecodeError as error:
-            raise StorageError(
-                "The kept head of the ledger is broken: restore head.json.", code="key-file-broken"
-            ) from error
+        """The newest head that was kept; number 0 before the first. Raises: StorageError: missing or broken."""
+        return _read_head(self._folder / _HEAD)
 
     def keep_checkpoint(self, text: str) -> None:
-        """Keep the audit log's newest checkpoint."""
-        write_private(self._folder / "checkpoint.txt", text.encode())
+        """Keep the audit log's newest checkpoint. That it only grows is the log's to check."""
+        with self._lock:
+            write_private(self._folder / _CHECKPOINT, text.encode())
 
     def kept_checkpoint(self) -> str | None:
-        path = self._folder / "checkpoint.txt"
+        """The newest checkpoint; None before the first."""
+        path = self._folder / _CHECKPOINT
         return read_private(path).decode() if path.exists() else None
+
+
+def _read_head(path: Path) -> Head:
+    try:
+        return msgspec.json.decode(read_private(path), type=Head)
+    except msgspec.DecodeError as error:
+        raise StorageError(
+            f"The kept head of the signed state, {path}, is broken: restore it from its copy.", code="key-file-broken"
+        ) from error
 
 
 def _new_checkpoint_key() -> bytes:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from casemate.core import PolicyError
 from casemate.core.wire import Caller
-from casemate.keys.keeper import Keeper, Purpose
+from casemate.keys.keeper import Head, Keeper, Purpose
 
 
 class RemoteKeys:
@@ -24,17 +25,34 @@ class RemoteKeys:
     def sign(self, purpose: Purpose, payload: bytes) -> bytes:
         return bytes(self._caller.call("keys.sign", purpose, payload))
 
+    def public_pem(self, purpose: Purpose) -> bytes:
+        return bytes(self._caller.call("keys.public_pem", purpose))
+
+    def head(self) -> Head:
+        """The newest head of the ledger that the keeper keeps."""
+        number, digest = self._caller.call("keys.head")
+        return Head(int(number), str(digest))
+
 
 def key_methods(keeper: Keeper) -> dict[str, Callable[..., Any]]:
-    """What a keeper's process answers to `RemoteKeys`. Ledger heads and log roots are not signed for others."""
+    """What a keeper's process answers to `RemoteKeys`. Ledger heads and log roots are not signed for others.
+
+    A keeper that serves a gateway replaces `keys.unwrap` by one that knows which data keys the gateway may have.
+    """
     return {
         "keys.wrap": keeper.wrap,
         "keys.unwrap": keeper.unwrap,
         "keys.sign": lambda purpose, payload: keeper.sign(_for_others(purpose), payload),
+        "keys.public_pem": lambda purpose: keeper.public_pem(Purpose(purpose)),
+        "keys.head": lambda: _fields(keeper.head()),
     }
 
 
 def _for_others(purpose: str) -> Purpose:
     if purpose != Purpose.RELEASE:
-        raise ValueError(purpose)
+        raise PolicyError("The keeper signs log roots and ledger heads for itself only.", code="keeper-only")
     return Purpose.RELEASE
+
+
+def _fields(head: Head) -> tuple[int, str]:
+    return head.number, head.digest
