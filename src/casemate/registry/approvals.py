@@ -1,0 +1,164 @@
+"""Approvals and revocations: signed, bound to one version's digest, kept in the ledger."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from casemate.core import (
+    AssetKind,
+    Environment,
+    PolicyError,
+    Principal,
+    Ref,
+    VerificationError,
+    rfc3339,
+)
+from casemate.registry.stores import Pen, Stores, unreadable
+from casemate.registry.versions import Version, find_version
+from casemate.signing import Predicate, VersionIdentity, sign_statement, verify_statement
+
+_KIND, _REVOCATION = "approval", "revocation"
+
+
+class Approval(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A ledger body: somebody said that this version may be deployed to this environment.
+
+    Args: statement: the signed envelope that says the same; the ledger entry without it counts for nothing.
+    """
+
+    about: VersionIdentity
+    environment: Environment
+    approver: str
+    self_approved: bool
+    reason: str
+    at: str
+    statement: str
+    schema: Literal[1] = 1
+
+    def summary(self) -> dict[str, Any]:
+        """What a person sees of it."""
+        return {
+            "name": self.about.name,
+            "version": self.about.number,
+            "digest": self.about.digest,
+            "environment": self.environment,
+            "approver": self.approver,
+            "self_approved": self.self_approved,
+            "reason": self.reason,
+            "at": self.at,
+        }
+
+    def facts(self) -> dict[str, Any]:
+        """What its statement must say."""
+        return {
+            "environment": self.environment.value,
+            "approver": self.approver,
+            "self_approved": self.self_approved,
+        }
+
+
+class Revocation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A ledger body: nothing with this digest may be deployed or loaded again."""
+
+    about: VersionIdentity
+    revoked_by: str
+    reason: str
+    at: str
+    schema: Literal[1] = 1
+
+
+def approve(
+    stores: Stores, pen: Pen, ref: Ref, environment: Environment, *, actor: Principal, intent: str, reason: str = ""
+) -> dict[str, Any]:
+    """Say, signed, that a model version may be deployed to `environment`.
+
+    Raises: NotFoundError; PolicyError `self-approval`: whoever pushed it approves it for `dev` only;
+        VerificationError `revoked`.
+    """
+    version = find_version(stores, AssetKind.MODEL, ref)
+    self_approved = version.created_by == actor.id
+    if self_approved and environment is not Environment.DEV:
+        raise PolicyError(
+            f"You pushed {version.about.name}@{version.number}: somebody else must approve it for {environment}.",
+            code="self-approval",
+        )
+    check_not_revoked(stores, version)
+    now = stores.clock.now()
+    approval = Approval(
+        about=version.about,
+        environment=environment,
+        approver=actor.id,
+        self_approved=self_approved,
+        reason=reason,
+        at=rfc3339(now),
+        statement="",
+    )
+    statement = sign_statement(Predicate.APPROVAL, version.about, approval.facts(), signer=pen.signer, at=now)
+    approval = msgspec.structs.replace(approval, statement=statement.decode())
+    pen.commit([(_KIND, msgspec.to_builtins(approval))], intent)
+    return approval.summary()
+
+
+def revoke(stores: Stores, pen: Pen, ref: Ref, *, actor: Principal, intent: str, reason: str) -> dict[str, Any]:
+    """End a version: it is never deployed or loaded again. Raises: NotFoundError."""
+    version = find_version(stores, AssetKind.MODEL, ref)
+    at = rfc3339(stores.clock.now())
+    revocation = Revocation(about=version.about, revoked_by=actor.id, reason=reason, at=at)
+    pen.commit([(_REVOCATION, msgspec.to_builtins(revocation))], intent)
+    return {"name": version.about.name, "version": version.number, "digest": version.digest, "state": "revoked"}
+
+
+def approvals_of(stores: Stores, version: Version) -> list[Approval]:
+    """All approvals of exactly this version, oldest first, as recorded. Raises: VerificationError."""
+    found = [_read(entry.number, entry.body, Approval, _KIND) for entry in stores.entries(_KIND)]
+    return [approval for approval in found if approval.about == version.about]
+
+
+def is_revoked(stores: Stores, version: Version) -> bool:
+    """Whether this content was revoked, under whatever number."""
+    found = [_read(entry.number, entry.body, Revocation, _REVOCATION) for entry in stores.entries(_REVOCATION)]
+    return any(revocation.about.digest == version.digest for revocation in found)
+
+
+def check_not_revoked(stores: Stores, version: Version) -> None:
+    """Raises: VerificationError `revoked`."""
+    if is_revoked(stores, version):
+        raise VerificationError(
+            f"{version.about.name}@{version.number} was revoked: use another version.", code="revoked"
+        )
+
+
+def check_approved(stores: Stores, version: Version, environment: Environment) -> Approval:
+    """The newest approval for `environment` whose signed statement verifies now.
+
+    Raises: PolicyError `not-approved`; VerificationError: an approval is recorded, and its statement does not verify.
+    """
+    recorded = [a for a in approvals_of(stores, version) if a.environment is environment]
+    if not recorded:
+        name = f"{version.about.name}@{version.number}"
+        raise PolicyError(
+            f"{name} is not approved for {environment}: casemate model approve {name} --environment {environment}",
+            code="not-approved",
+        )
+    approval = recorded[-1]
+    said = verify_statement(
+        approval.statement.encode(),
+        Predicate.APPROVAL,
+        version.about,
+        trust=stores.trust(),
+        at=stores.clock.now(),
+    )
+    if said.facts != approval.facts():
+        raise VerificationError(
+            f"The approval of {version.about} says something else than its record.", code="approval-mismatch"
+        )
+    return approval
+
+
+def _read(number: int, body: Any, shape: type[Any], kind: str) -> Any:
+    try:
+        return msgspec.convert(body, shape)
+    except msgspec.ValidationError as error:
+        raise unreadable(kind, number) from error

@@ -1,0 +1,202 @@
+"""Datasets: rows as Parquet with their schema, versioned, signed, encrypted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Self
+
+import msgspec
+
+from casemate.core import (
+    SCHEMA,
+    AssetKind,
+    Principal,
+    Ref,
+    SealedFile,
+    Verdict,
+    VerificationError,
+    canonical,
+    checked_name,
+)
+from casemate.registry.releases import Draft, commit_version, delete_version
+from casemate.registry.stores import Pen, Stores
+from casemate.registry.verification import verify_report
+from casemate.registry.versions import (
+    FileEntry,
+    Manifest,
+    Version,
+    blobs_of,
+    find_version,
+    latest_versions,
+    list_versions,
+    signed_version,
+)
+from casemate.scanning import ConvertedDataset
+from casemate.signing import verify_version
+
+PARQUET, SCHEMA_FILE = "data.parquet", "schema.json"
+_CHUNK = 1 << 20  # bytes read at a time
+_MAX_SCHEMA = 64 << 20  # bytes; 4,096 columns with categories stay below
+
+
+class VerifiedDataset:
+    """Rows in sealed memory, every byte as signed. Closes at exit. Only `Datasets.open` makes one."""
+
+    def __init__(self, version: Version, files: dict[str, SealedFile]) -> None:
+        self.about = version.about
+        self.parquet, self._schema_file = files[PARQUET], files[SCHEMA_FILE]
+        self.schema: dict[str, Any] = msgspec.json.decode(self._schema_file.read())
+
+    def close(self) -> None:
+        self.parquet.close()
+        self._schema_file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Datasets:
+    """The datasets of one project. Args: pen: None where nothing may be changed."""
+
+    def __init__(self, stores: Stores, pen: Pen | None = None) -> None:
+        self._stores, self._pen = stores, pen
+
+    def push(
+        self, name: str, dataset: ConvertedDataset, *, actor: Principal, intent: str, data_class: str = "internal"
+    ) -> dict[str, Any]:
+        """A new version of `name`, or the live one that has the same content.
+
+        Args: dataset: as converted in the sandbox; stays the caller's to close. data_class: a name, free of choice.
+        Returns: name, version, digest, created, verdict, findings.
+        Raises: InputError; TooLargeError; StorageError. Nothing is left then.
+        """
+        stores = self._stores
+        checked_name(name)
+        checked_name(data_class, what="data class")
+        with stores.blobs.push(stores.project, f"{AssetKind.DATASET}/{name}") as push:
+            rows = push.add(PARQUET, _chunks(dataset.parquet))
+            schema = push.add(SCHEMA_FILE, [canonical(dataset.schema)])
+            manifest = Manifest(
+                schema=SCHEMA,
+                project=stores.project,
+                kind=AssetKind.DATASET,
+                name=name,
+                files={
+                    PARQUET: FileEntry(digest=rows.digest, size=rows.size),
+                    SCHEMA_FILE: FileEntry(digest=schema.digest, size=schema.size),
+                },
+                data_class=data_class,
+                facts={"rows": dataset.schema["rows"], "columns": len(dataset.schema["columns"])},
+            )
+            version, created = commit_version(
+                stores, writable(self._pen), Draft(manifest=manifest), push, actor=actor, intent=intent
+            )
+        return {
+            "verdict": Verdict.CLEAN,
+            "findings": list(dataset.findings),
+            "name": name,
+            "version": version.number,
+            "digest": version.digest,
+            "created": created,
+        }
+
+    def find(self, ref: Ref) -> Version:
+        """Raises: NotFoundError."""
+        return find_version(self._stores, AssetKind.DATASET, ref)
+
+    def newest(self) -> list[dict[str, Any]]:
+        """The newest version of each dataset."""
+        return latest_versions(self._stores, AssetKind.DATASET)
+
+    def show(self, ref: Ref) -> dict[str, Any]:
+        """One version: its row, counts, columns (names, types and roles: never a value), and who depends on it."""
+        version = self.find(ref)
+        manifest = version.read_manifest()
+        columns = [
+            {"name": column["name"], "type": column["type"], "role": column["role"]}
+            for column in self.read_schema(version)["columns"]
+        ]
+        return {
+            **version.summary(),
+            **manifest.facts,
+            "columns": columns,
+            "size": sum(entry.size for entry in manifest.files.values()),
+            "used_by": self._dependents(version),
+        }
+
+    def open(self, ref: Ref) -> VerifiedDataset:
+        """The rows of a version, decrypted once into sealed memory and verified there. Raises: VerificationError."""
+        stores, version = self._stores, self.find(ref)
+        files: dict[str, SealedFile] = {}
+        try:
+            for path, record in blobs_of(stores, version).items():
+                files[path] = stores.blobs.seal(record)
+            found = {path: file.digest for path, file in files.items()}
+            verify_version(signed_version(stores, version), found, stores.trust(), at=stores.clock.now())
+            return VerifiedDataset(version, files)
+        except BaseException:
+            for file in files.values():
+                file.close()
+            raise
+
+    def export(self, ref: Ref) -> tuple[int, Iterator[bytes]]:
+        """The rows as Parquet: how many bytes, and the bytes, verified before the first is handed on."""
+        dataset = self.open(ref)
+        return dataset.parquet.size, _handing_on(dataset)
+
+    def read_schema(self, version: Version) -> dict[str, Any]:
+        """Content of schema.json, checked against the manifest's digest. Raises: VerificationError."""
+        return _read_schema(self._stores, version)
+
+    def verify(self, ref: Ref | None = None) -> dict[str, Any]:
+        """Read every stored byte of a version, or of all: `{"ok", "checked", "problems"}`."""
+        return verify_report(self._stores, AssetKind.DATASET, self.find(ref) if ref else None)
+
+    def delete(self, ref: Ref, *, intent: str) -> dict[str, Any]:
+        """Destroy a version's keys and rows; says which model versions were made from it and now cannot be made again.
+
+        Raises: NotFoundError.
+        """
+        version = self.find(ref)
+        dependents = self._dependents(version)
+        delete_version(self._stores, version, intent=intent)
+        return {"name": version.about.name, "version": version.number, "state": "deleted", "used_by": dependents}
+
+    def _dependents(self, version: Version) -> list[str]:
+        found = []
+        for model in list_versions(self._stores, AssetKind.MODEL):
+            lineage = model.read_manifest().lineage
+            if lineage and lineage.dataset and lineage.dataset.digest == version.digest:
+                found.append(f"{model.about.name}@{model.number}")
+        return found
+
+
+def writable(pen: Pen | None) -> Pen:
+    """Raises: TypeError: this part was built to read only, and is asked to write."""
+    if pen is None:
+        raise TypeError("built without a pen: it reads only")
+    return pen
+
+
+def _read_schema(stores: Stores, version: Version) -> dict[str, Any]:
+    entry = version.read_manifest().files.get(SCHEMA_FILE)
+    record = blobs_of(stores, version).get(SCHEMA_FILE)
+    if entry is None or record is None or record.digest != entry.digest or record.size > _MAX_SCHEMA:
+        raise VerificationError(f"The schema of {version.about} is not what was signed.", code="file-changed")
+    with stores.blobs.seal(record) as file:
+        schema: dict[str, Any] = msgspec.json.decode(file.read())
+    return schema
+
+
+def _chunks(file: SealedFile) -> Iterator[bytes]:
+    with file.open() as reader:
+        while piece := reader.read(_CHUNK):
+            yield piece
+
+
+def _handing_on(dataset: VerifiedDataset) -> Iterator[bytes]:
+    with dataset:
+        yield from _chunks(dataset.parquet)

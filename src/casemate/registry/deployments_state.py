@@ -1,0 +1,143 @@
+"""Deployments as the ledger tells them: what each serves, and its history, which is the rollback list."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, Literal
+
+import msgspec
+
+from casemate.core import AssetKind, Digest, Environment, Profile
+from casemate.registry.stores import Stores, unreadable
+from casemate.signing import VersionIdentity
+
+KIND = "deployment"
+
+
+class Change(StrEnum):
+    DEPLOYED = "deployed"
+    ROLLED_BACK = "rolled-back"
+    PAUSED = "paused"
+    RESUMED = "resumed"
+    RESTORED = "restored"  # undoes the entry `undoes`, which could not be carried out
+
+
+class DeploymentRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A ledger body: the whole state that a deployment is in from here on, and why."""
+
+    name: str
+    project: str
+    environment: Environment
+    profile: Profile
+    model: VersionIdentity
+    paused: bool
+    change: Change
+    by: str
+    reason: str = ""
+    undoes: int = 0  # number of a ledger entry
+    schema: Literal[1] = 1
+
+
+class Deployment(msgspec.Struct, frozen=True, kw_only=True):
+    """What a name serves. `number` is of the ledger entry that made it so.
+
+    Args:
+        earlier: what `rollback` returns to, the last one first: each differs from the one after it.
+        history: every change, oldest first.
+    """
+
+    name: str
+    project: str
+    environment: Environment
+    profile: Profile
+    model: VersionIdentity
+    number: int
+    since: str
+    paused: bool
+    earlier: tuple[VersionIdentity, ...] = ()
+    history: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def digest(self) -> Digest:
+        return self.model.digest
+
+    def summary(self) -> dict[str, Any]:
+        """The row of a list."""
+        return {
+            "name": self.name,
+            "model": self.model.name,
+            "version": self.model.number,
+            "digest": self.digest,
+            "profile": self.profile,
+            "environment": self.environment,
+            "state": "paused" if self.paused else "serving",
+            "since": self.since,
+            "number": self.number,
+        }
+
+
+def deployments_of(stores: Stores) -> dict[str, Deployment]:
+    """name -> deployment, by the newest signed state. Raises: VerificationError."""
+    found: dict[str, Deployment] = {}
+    before: dict[int, Deployment | None] = {}
+    for entry in stores.entries(KIND):
+        try:
+            record = msgspec.convert(entry.body, DeploymentRecord)
+        except msgspec.ValidationError as error:
+            raise unreadable(KIND, entry.number) from error
+        if record.project != stores.project or record.model.kind is not AssetKind.MODEL:
+            continue
+        last = found.get(record.name)
+        before[entry.number] = last
+        state = _after(last, record, before, number=entry.number, at=entry.at)
+        if state is None:
+            found.pop(record.name, None)
+        else:
+            found[record.name] = state
+    return found
+
+
+def _after(
+    last: Deployment | None,
+    record: DeploymentRecord,
+    before: dict[int, Deployment | None],
+    *,
+    number: int,
+    at: str,
+) -> Deployment | None:
+    line = {
+        "number": number,
+        "at": at,
+        "change": record.change,
+        "model": record.model.name,
+        "version": record.model.number,
+        "digest": record.model.digest,
+        "by": record.by,
+        "reason": record.reason,
+    }
+    history = (*(last.history if last else ()), line)
+    if record.change is Change.RESTORED:
+        restored = before.get(record.undoes)
+        return msgspec.structs.replace(restored, number=number, history=history) if restored else None
+    return Deployment(
+        name=record.name,
+        project=record.project,
+        environment=record.environment,
+        profile=record.profile,
+        model=record.model,
+        number=number,
+        since=at,
+        paused=record.paused,
+        earlier=_earlier(last, record),
+        history=history,
+    )
+
+
+def _earlier(last: Deployment | None, record: DeploymentRecord) -> tuple[VersionIdentity, ...]:
+    if last is None:
+        return ()
+    if record.change is Change.ROLLED_BACK:
+        return last.earlier[last.earlier.index(record.model) + 1 :] if record.model in last.earlier else last.earlier
+    if record.model.digest == last.digest:
+        return last.earlier
+    return (last.model, *last.earlier)

@@ -1,0 +1,275 @@
+"""Models: encrypted as they arrive, scanned and described behind walls, signed, and only then a version."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from typing import Any, Protocol
+
+import msgspec
+
+from casemate.core import (
+    SCHEMA,
+    AssetKind,
+    ConflictError,
+    Environment,
+    Finding,
+    InputError,
+    Principal,
+    Ref,
+    SealedFile,
+    Severity,
+    Signature,
+    TooLargeError,
+    Verdict,
+    VerificationError,
+    checked_name,
+    checked_path,
+    rfc3339,
+)
+from casemate.registry.approvals import approvals_of, approve, check_not_revoked, is_revoked, revoke
+from casemate.registry.datasets import Datasets, writable
+from casemate.registry.deployments_state import deployments_of
+from casemate.registry.features import with_ranges
+from casemate.registry.lineage import lineage_tree
+from casemate.registry.releases import Draft, commit_version, delete_version
+from casemate.registry.stores import Pen, Stores
+from casemate.registry.verification import verify_report
+from casemate.registry.versions import (
+    FileEntry,
+    Lineage,
+    Manifest,
+    Version,
+    blobs_of,
+    find_version,
+    latest_versions,
+    signed_version,
+)
+from casemate.scanning import ScanReport
+from casemate.signing import StoredModel, VerifiedModel, verify_model
+from casemate.storage import Push
+
+MAX_FILES = 200  # the scanner's own bound; one frame to the sandbox carries at most 250 descriptors
+_CHUNK = 1 << 20  # bytes read at a time
+
+
+class Scan(Protocol):
+    """`scanning.scan`."""
+
+    def __call__(self, files: Mapping[str, SealedFile]) -> ScanReport: ...
+
+
+class Describe(Protocol):
+    """Learns what a model takes and gives by loading it behind the walls; None for what nobody can load.
+
+    Raises: VerificationError: the model is at fault. SandboxError: the walls are missing or it crashed.
+    """
+
+    def __call__(self, files: Mapping[str, SealedFile]) -> Signature | None: ...
+
+
+class Pushed(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a push. `version` and `digest` are None when it was refused; then nothing was kept."""
+
+    verdict: Verdict
+    findings: tuple[Finding, ...]
+    name: str
+    version: int | None = None
+    digest: str | None = None
+    created: bool = False
+
+
+class Models:
+    """The models of one project. Args: pen, scan, describe: None where nothing may be pushed."""
+
+    def __init__(
+        self, stores: Stores, pen: Pen | None = None, *, scan: Scan | None = None, describe: Describe | None = None
+    ) -> None:
+        self._stores, self._pen, self._scan, self._describe = stores, pen, scan, describe
+        self._datasets = Datasets(stores)
+
+    def push(
+        self,
+        name: str,
+        files: Iterable[tuple[str, Iterable[bytes]]],
+        *,
+        actor: Principal,
+        intent: str,
+        lineage: Lineage | None = None,
+        data_class: str = "internal",
+    ) -> Pushed:
+        """Stream files into encrypted blobs, scan and describe the sealed bytes, and commit them if they are clean.
+
+        Args: files: (path, chunks), read once, in order. lineage: its dataset must exist; it gives feature ranges.
+        Returns: the version, or REFUSED with findings; the live version when it has this very content.
+        Raises: InputError, TooLargeError, StorageError, SandboxError, VerificationError (the dataset's schema).
+        """
+        stores = self._stores
+        checked_name(name)
+        checked_name(data_class, what="data class")
+        schema = self._schema_of(lineage)
+        with stores.blobs.push(stores.project, f"{AssetKind.MODEL}/{name}") as push, ExitStack() as closing:
+            _receive(push, files)
+            sealed = {
+                path: closing.enter_context(stores.blobs.seal(record, pending=True))
+                for path, record in push.records.items()
+            }
+            report, signature = self._examine(sealed)
+            if report.verdict is not Verdict.CLEAN:
+                return Pushed(verdict=Verdict.REFUSED, findings=report.findings, name=name)
+            if signature and schema:
+                signature = with_ranges(signature, schema)
+            manifest = Manifest(
+                schema=SCHEMA,
+                project=stores.project,
+                kind=AssetKind.MODEL,
+                name=name,
+                files={path: FileEntry(digest=file.digest, size=file.size) for path, file in sealed.items()},
+                data_class=data_class,
+                signature=signature,
+                lineage=lineage,
+                facts={"format": report.format},
+            )
+            draft = Draft(manifest=manifest, scan=_scan_facts(report, at=rfc3339(stores.clock.now())))
+            version, created = commit_version(stores, writable(self._pen), draft, push, actor=actor, intent=intent)
+        return Pushed(
+            verdict=Verdict.CLEAN,
+            findings=report.findings,
+            name=name,
+            version=version.number,
+            digest=version.digest,
+            created=created,
+        )
+
+    def find(self, ref: Ref) -> Version:
+        """Raises: NotFoundError."""
+        return find_version(self._stores, AssetKind.MODEL, ref)
+
+    def newest(self) -> list[dict[str, Any]]:
+        """The newest version of each model."""
+        return latest_versions(self._stores, AssetKind.MODEL)
+
+    def show(self, ref: Ref) -> dict[str, Any]:
+        """One version: its row, format, signature, files, approvals."""
+        version = self.find(ref)
+        manifest = version.read_manifest()
+        return {
+            **version.summary(),
+            **manifest.facts,
+            "signature": msgspec.to_builtins(manifest.signature),
+            "files": msgspec.to_builtins(manifest.files),
+            "approvals": [approval.summary() for approval in approvals_of(self._stores, version)],
+            "revoked": is_revoked(self._stores, version),
+        }
+
+    def open_stored(self, version: Version) -> StoredModel:
+        """A version's record, and its files decrypted once into sealed memory; nothing of it is verified yet.
+
+        Raises: VerificationError: a file is missing or altered.
+        """
+        files: dict[str, SealedFile] = {}
+        try:
+            for path, record in blobs_of(self._stores, version).items():
+                files[path] = self._stores.blobs.seal(record)
+            return StoredModel(version=signed_version(self._stores, version), files=files)
+        except BaseException:
+            for file in files.values():
+                file.close()
+            raise
+
+    def load(self, ref: Ref) -> VerifiedModel:
+        """The sealed files of a version, every byte as trusted signers signed it. The caller closes it.
+
+        Raises: NotFoundError; VerificationError: `revoked`, or with the codes of `signing.verify_model`.
+        """
+        version = self.find(ref)
+        check_not_revoked(self._stores, version)
+        return verify_model(self.open_stored(version), self._stores.trust(), at=self._stores.clock.now())
+
+    def export(self, ref: Ref) -> Iterator[tuple[str, int, Iterator[bytes]]]:
+        """(path, size, chunks) of each file, verified before the first is handed on."""
+        return _handing_on(self.load(ref))
+
+    def lineage(self, ref: Ref) -> dict[str, Any]:
+        """What it was made from, as a tree. Raises: NotFoundError."""
+        return lineage_tree(self._stores, ref)
+
+    def verify(self, ref: Ref | None = None) -> dict[str, Any]:
+        """Read every stored byte of a version, or of all: `{"ok", "checked", "problems"}`."""
+        return verify_report(self._stores, AssetKind.MODEL, self.find(ref) if ref else None)
+
+    def approve(
+        self, ref: Ref, environment: Environment, *, actor: Principal, intent: str, reason: str = ""
+    ) -> dict[str, Any]:
+        """As `approvals.approve`."""
+        return approve(self._stores, writable(self._pen), ref, environment, actor=actor, intent=intent, reason=reason)
+
+    def revoke(self, ref: Ref, *, actor: Principal, intent: str, reason: str) -> dict[str, Any]:
+        """As `approvals.revoke`."""
+        return revoke(self._stores, writable(self._pen), ref, actor=actor, intent=intent, reason=reason)
+
+    def delete(self, ref: Ref, *, intent: str) -> dict[str, Any]:
+        """Destroy a version's keys and files. Raises: ConflictError `in-use`, naming deployments that serve it."""
+        version = self.find(ref)
+        serving = [d.name for d in deployments_of(self._stores).values() if d.digest == version.digest]
+        if serving:
+            raise ConflictError(
+                f"{version.about.name}@{version.number} is what {', '.join(serving)} serves: deploy another first.",
+                code="in-use",
+            )
+        delete_version(self._stores, version, intent=intent)
+        return {"name": version.about.name, "version": version.number, "state": "deleted"}
+
+    def _schema_of(self, lineage: Lineage | None) -> dict[str, Any] | None:
+        if lineage is None or lineage.dataset is None:
+            return None
+        about = lineage.dataset
+        version = self._datasets.find(Ref(about.name, about.number, about.project))
+        if version.about != about:
+            raise InputError(f"The dataset {about} is not the one that is stored.", code="lineage-mismatch")
+        return self._datasets.read_schema(version)
+
+    def _examine(self, sealed: Mapping[str, SealedFile]) -> tuple[ScanReport, Signature | None]:
+        if self._scan is None or self._describe is None:
+            raise TypeError("built without scan and describe: it takes no push")
+        report = self._scan(sealed)
+        if report.verdict is not Verdict.CLEAN:
+            return report, None
+        try:
+            return report, self._describe(sealed)
+        except VerificationError as error:
+            finding = Finding(
+                id=error.code,
+                title="The model does not load",
+                severity=Severity.HIGH,
+                evidence=error.message,
+                remediation="Export the model again and check that it runs.",
+            )
+            return msgspec.structs.replace(report, verdict=Verdict.REFUSED, findings=(*report.findings, finding)), None
+
+
+def _receive(push: Push, files: Iterable[tuple[str, Iterable[bytes]]]) -> None:
+    for path, chunks in files:
+        if checked_path(path) in push.records:
+            raise InputError(f"The file {path!r} comes twice.", code="duplicate-file")
+        if len(push.records) == MAX_FILES:
+            raise TooLargeError(f"A model has at most {MAX_FILES} files.", code="too-many-files")
+        push.add(path, chunks)
+    if not push.records:
+        raise InputError("There is no file in this push.", code="no-files")
+
+
+def _scan_facts(report: ScanReport, *, at: str) -> dict[str, Any]:
+    return {
+        "verdict": report.verdict.value,
+        "format": report.format,
+        "findings": [{"id": f.id, "severity": f.severity.value, "location": f.location} for f in report.findings],
+        "scanned_at": at,
+    }
+
+
+def _handing_on(model: VerifiedModel) -> Iterator[tuple[str, int, Iterator[bytes]]]:
+    with model:
+        for path, file in sorted(model.files.items()):
+            with file.open() as reader:
+                yield path, file.size, iter(lambda reader=reader: reader.read(_CHUNK), b"")  # type: ignore[misc]

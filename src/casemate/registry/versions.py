@@ -1,0 +1,188 @@
+"""Immutable versions, each named by the digest of its canonical manifest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from sqlalchemy import Row, select
+
+from casemate.core import SCHEMA, AssetKind, Digest, NotFoundError, Ref, Signature, StorageError
+from casemate.registry.stores import Stores
+from casemate.signing import SignedVersion, VersionIdentity
+from casemate.storage import BlobRecord, reading
+from casemate.storage.database import attestations, blobs, version_blobs, versions
+
+
+class FileEntry(msgspec.Struct, frozen=True, kw_only=True):
+    digest: Digest
+    size: int
+
+
+class Lineage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Part of the manifest, and the facts of the signed training statement.
+
+    Args:
+        dataset: The version trained on, or linked by whoever pushed.
+        script, environment: Digests of the training script and of the locked environment; None when not trained here.
+    """
+
+    dataset: VersionIdentity | None = None
+    script: Digest | None = None
+    parameters: dict[str, Any] = {}
+    environment: Digest | None = None
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a version is. Its digest names the version, so nothing here knows the version's number or time."""
+
+    schema: int
+    project: str
+    kind: AssetKind
+    name: str
+    files: dict[str, FileEntry]
+    data_class: str
+    signature: Signature | None = None
+    lineage: Lineage | None = None
+    facts: dict[str, Any] = {}
+
+
+class Version(msgspec.Struct, frozen=True, kw_only=True):
+    """One row: what the database says, which `verify` checks against what was signed."""
+
+    id: str
+    about: VersionIdentity
+    manifest: bytes
+    data_class: str
+    state: str  # "live" | "deleted"
+    created_at: str
+    created_by: str
+
+    @property
+    def number(self) -> int:
+        return self.about.number
+
+    @property
+    def digest(self) -> Digest:
+        return self.about.digest
+
+    def read_manifest(self) -> Manifest:
+        """Raises: StorageError `manifest-malformed`."""
+        try:
+            manifest = msgspec.json.decode(self.manifest, type=Manifest)
+        except ValueError as error:
+            raise StorageError(f"The manifest of {self.about} cannot be read.", code="manifest-malformed") from error
+        if manifest.schema > SCHEMA:
+            raise StorageError(f"{self.about} was written by a newer Casemate.", code="manifest-malformed")
+        return manifest
+
+    def summary(self) -> dict[str, Any]:
+        """The row of a list."""
+        return {
+            "name": self.about.name,
+            "version": self.number,
+            "digest": self.digest,
+            "data_class": self.data_class,
+            "created_at": self.created_at,
+            "created_by": self.created_by,
+        }
+
+
+def find_version(stores: Stores, kind: AssetKind, ref: Ref) -> Version:
+    """The live version that `ref` names; the latest when it names none.
+
+    Raises: NotFoundError `not-found`: no such asset or version, or it was deleted.
+    """
+    query = _live(stores, kind).where(versions.c.name == ref.name)
+    if isinstance(ref.version, int):
+        query = query.where(versions.c.number == ref.version)
+    elif ref.version is not None and ref.version != "latest":
+        query = query.where(versions.c.digest == ref.version)
+    with reading(stores.engine) as connection:
+        row = connection.execute(query.order_by(versions.c.number.desc()).limit(1)).first()
+    if row is None or ref.project != stores.project:
+        raise NotFoundError(f"There is no {kind} {ref}: see casemate {kind} list.", code="not-found")
+    return _version(row)
+
+
+def list_versions(stores: Stores, kind: AssetKind, name: str | None = None) -> list[Version]:
+    """All live versions, by name, oldest first."""
+    query = _live(stores, kind).order_by(versions.c.name, versions.c.number)
+    if name is not None:
+        query = query.where(versions.c.name == name)
+    with reading(stores.engine) as connection:
+        return [_version(row) for row in connection.execute(query)]
+
+
+def latest_versions(stores: Stores, kind: AssetKind) -> list[dict[str, Any]]:
+    """The newest live version of each asset, with how many there are."""
+    newest: dict[str, dict[str, Any]] = {}
+    for version in list_versions(stores, kind):
+        count = newest.get(version.about.name, {}).get("versions", 0) + 1
+        newest[version.about.name] = {**version.summary(), "versions": count}
+    return list(newest.values())
+
+
+def blobs_of(stores: Stores, version: Version) -> dict[str, BlobRecord]:
+    """path -> blob, as the database says."""
+    query = (
+        select(version_blobs.c.path, blobs)
+        .join(blobs, blobs.c.id == version_blobs.c.blob_id)
+        .where(version_blobs.c.version_id == version.id)
+    )
+    with reading(stores.engine) as connection:
+        return {
+            row.path: BlobRecord(
+                id=row.id,
+                project=row.project,
+                asset=row.asset,
+                wrapped_key=bytes(row.wrapped_key),
+                size=row.size,
+                digest=Digest(row.digest),
+            )
+            for row in connection.execute(query)
+        }
+
+
+def signed_version(stores: Stores, version: Version) -> SignedVersion:
+    """The version's record with its attestations; nothing of it is verified yet."""
+    return SignedVersion(about=version.about, manifest=version.manifest, attestations=_attestations(stores, version))
+
+
+def known_blobs(stores: Stores) -> set[str]:
+    """Ids of the blobs that a row names: at start, `BlobStore.clean` removes every other."""
+    with reading(stores.engine) as connection:
+        return set(connection.execute(select(blobs.c.id)).scalars())
+
+
+def _attestations(stores: Stores, version: Version) -> dict[str, bytes]:
+    # The manifest holds project, kind and name, so one live version at most has this digest; deleting removes both.
+    query = select(attestations.c.predicate_type, attestations.c.envelope).where(
+        attestations.c.version_digest == version.digest, attestations.c.project == version.about.project
+    )
+    with reading(stores.engine) as connection:
+        return {row.predicate_type: bytes(row.envelope) for row in connection.execute(query)}
+
+
+def _live(stores: Stores, kind: AssetKind) -> Any:
+    return select(versions).where(
+        versions.c.project == stores.project, versions.c.kind == kind.value, versions.c.state == "live"
+    )
+
+
+def _version(row: Row[Any]) -> Version:
+    return Version(
+        id=row.id,
+        about=VersionIdentity(
+            project=row.project,
+            kind=AssetKind(row.kind),
+            name=row.name,
+            number=row.number,
+            digest=Digest(row.digest),
+        ),
+        manifest=bytes(row.manifest),
+        data_class=row.data_class,
+        state=row.state,
+        created_at=row.created_at,
+        created_by=row.created_by,
+    )
