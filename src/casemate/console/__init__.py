@@ -1,0 +1,7 @@
+"""The control plane's door: HTTP in, through the gate, to the rooms below."""
+
+from casemate.console.app import build_console, build_door
+from casemate.console.door import LOCAL_OWNER
+from casemate.console.services import Services, Trained
+
+__all__ = ["LOCAL_OWNER", "Services", "Trained", "build_console", "build_door"]

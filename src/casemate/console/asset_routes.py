@@ -1,0 +1,201 @@
+"""Datasets and models: push, train, show, pull, verify, approve, delete."""
+
+import asyncio
+import tarfile
+from collections.abc import AsyncIterator, Iterator
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import Depends, Query, Request
+from fastapi.responses import StreamingResponse
+
+from casemate.console.door import Call, Caller, Door
+from casemate.console.uploads import BodyReader, files_in_tar
+from casemate.core import Action, Environment, InputError, Ref, Resource, Severity, TooLargeError, parse_ref
+from casemate.registry import Lineage, Pushed
+
+_MAX_SCRIPT = 4 << 20  # bytes of a training script
+
+
+def _body(request: Request) -> BodyReader:
+    return BodyReader(request.stream(), asyncio.get_running_loop())
+
+
+async def _body_reader(request: Request) -> BodyReader:
+    return _body(request)
+
+
+Body = Annotated[BodyReader, Depends(_body_reader)]
+OptionalRef = Annotated[str, Query(description="NAME[@VERSION]")]
+
+
+def declare(door: Door) -> None:
+    """The routes under /datasets and /models."""
+    _declare_datasets(door)
+    _declare_models(door)
+    _declare_making(door)
+
+
+def _declare_datasets(door: Door) -> None:
+    @door.read("/datasets", Action.DATASET_READ)
+    def datasets(call: Caller) -> dict[str, Any]:
+        """The newest version of each dataset."""
+        return {"items": call.services.datasets.newest(), "next": None}
+
+    @door.change("POST", "/datasets/{name}/versions", Action.DATASET_PUSH)
+    def push(call: Caller, name: str, filename: str, body: Body, target: str = "") -> dict[str, Any]:
+        """Push a CSV, JSON Lines or Parquet file, as the body."""
+        answer = call.services.push_dataset(
+            name, body.chunks(), filename=filename, target=target or None, actor=call.principal, intent=call.intent
+        )
+        return plain(answer)
+
+    @door.change("POST", "/datasets/verify", Action.DATASET_VERIFY)
+    def verify(call: Caller, ref: OptionalRef = "") -> dict[str, Any]:
+        """Read every stored byte of one version, or of all."""
+        return plain(call.services.datasets.verify(parse_ref(ref) if ref else None))
+
+    @door.read("/datasets/{name}/versions/{version}", Action.DATASET_READ)
+    def show(call: Caller, name: str, version: str) -> dict[str, Any]:
+        """One version: digest, columns, who pushed it, what was made from it."""
+        return plain(call.services.datasets.show(_ref(name, version)))
+
+    @door.read("/datasets/{name}/versions/{version}/rows", Action.DATASET_EXPORT)
+    def rows(call: Caller, name: str, version: str) -> StreamingResponse:
+        """The rows as Parquet."""
+        size, pieces = call.services.datasets.export(_ref(name, version))
+        return _download(pieces, "application/vnd.apache.parquet", {"Content-Length": str(size)})
+
+    @door.change("DELETE", "/datasets/{name}/versions/{version}", Action.DATASET_DELETE)
+    def delete(call: Caller, name: str, version: str) -> dict[str, Any]:
+        """Delete a version and destroy its keys."""
+        return plain(call.services.datasets.delete(_numbered(name, version), intent=call.intent))
+
+
+def _declare_models(door: Door) -> None:
+    @door.read("/models", Action.MODEL_READ)
+    def models(call: Caller) -> dict[str, Any]:
+        """The newest version of each model."""
+        return {"items": call.services.models.newest(), "next": None}
+
+    @door.change("POST", "/models/verify", Action.MODEL_VERIFY)
+    def verify(call: Caller, ref: OptionalRef = "") -> dict[str, Any]:
+        """Read every stored byte of one version, or of all, and check every signature."""
+        return plain(call.services.models.verify(parse_ref(ref) if ref else None))
+
+    @door.read("/models/{name}/versions/{version}", Action.MODEL_READ)
+    def show(call: Caller, name: str, version: str) -> dict[str, Any]:
+        """One version: digest, signature, files, approvals."""
+        return plain(call.services.models.show(_ref(name, version)))
+
+    @door.read("/models/{name}/versions/{version}/lineage", Action.MODEL_READ)
+    def lineage(call: Caller, name: str, version: str) -> dict[str, Any]:
+        """What it was made from, as a tree."""
+        return plain(call.services.models.lineage(_ref(name, version)))
+
+    @door.read("/models/{name}/versions/{version}/files", Action.MODEL_EXPORT)
+    def files(call: Caller, name: str, version: str) -> StreamingResponse:
+        """The files as a tar stream."""
+        return _download(_tar(call.services.models.export(_ref(name, version))), "application/x-tar", {})
+
+    @door.change("POST", "/models/{name}/versions/{version}/approvals", Action.MODEL_APPROVE, about=_approved)
+    def approve(call: Caller, name: str, version: str, environment: Environment = Environment.DEV) -> dict[str, Any]:
+        """Say, signed, that a version may be deployed to an environment."""
+        models = call.services.models
+        ref = _ref(name, version)
+        return plain(models.approve(ref, environment, actor=call.principal, intent=call.intent, reason=call.reason))
+
+    @door.change("DELETE", "/models/{name}/versions/{version}", Action.MODEL_DELETE)
+    def delete(call: Caller, name: str, version: str) -> dict[str, Any]:
+        """Delete a version and destroy its keys."""
+        return plain(call.services.models.delete(_numbered(name, version), intent=call.intent))
+
+
+def _declare_making(door: Door) -> None:
+    @door.change("POST", "/models/{name}/versions", Action.MODEL_PUSH)
+    def push(call: Caller, name: str, body: Body, dataset: OptionalRef = "") -> dict[str, Any]:
+        """Push a model's files, as an uncompressed tar stream."""
+        services = call.services
+        lineage = Lineage(dataset=services.datasets.find(parse_ref(dataset)).about) if dataset else None
+        pushed = services.models.push(
+            name, files_in_tar(body), actor=call.principal, intent=call.intent, lineage=lineage
+        )
+        return _told(pushed)
+
+    @door.change("POST", "/models/{name}/train", Action.MODEL_TRAIN)
+    def train(
+        call: Caller, name: str, dataset: str, body: Body, filename: str = "train.py", parameters: str = "{}"
+    ) -> dict[str, Any]:
+        """Run a training script, as the body, in the sandbox and push the model that it writes."""
+        script = body.read(_MAX_SCRIPT + 1)
+        if len(script) > _MAX_SCRIPT:
+            raise TooLargeError(f"A training script has at most {_MAX_SCRIPT} bytes.", code="script-too-large")
+        trained = call.services.train(
+            name,
+            script,
+            dataset=parse_ref(dataset),
+            filename=filename,
+            parameters=_object(parameters),
+            actor=call.principal,
+            intent=call.intent,
+        )
+        return {**_told(trained.pushed), "blocked": trained.blocked, "log": trained.log, "seconds": trained.seconds}
+
+
+def plain(value: Any) -> Any:
+    """Structs of ours as plain JSON values."""
+    return msgspec.to_builtins(value)
+
+
+def _told(pushed: Pushed) -> dict[str, Any]:
+    answer: dict[str, Any] = plain(pushed)
+    if any(finding.severity is Severity.CRITICAL for finding in pushed.findings):
+        answer["findings"].sort(key=lambda finding: finding["severity"] != Severity.CRITICAL)
+    return answer
+
+
+def _ref(name: str, version: str) -> Ref:
+    return parse_ref(f"{name}@{version}")
+
+
+def _numbered(name: str, version: str) -> Ref:
+    ref = _ref(name, version)
+    if ref.version == "latest":
+        raise InputError("Name the version that is to be deleted: NAME@VERSION.", code="bad-version")
+    return ref
+
+
+def _approved(call: Call, arguments: dict[str, Any]) -> Resource:
+    """Four eyes depend on who pushed the version, and on the environment."""
+    version = call.services.models.find(_ref(arguments["name"], arguments["version"]))
+    environment = Environment(arguments["environment"])
+    return Resource("model", version.about.name, environment=environment, attributes={"pushed_by": version.created_by})
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(text, type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        raise InputError("The parameters are not a JSON object.", code="bad-parameters") from error
+
+
+def _download(pieces: Iterator[bytes], media: str, headers: dict[str, str]) -> StreamingResponse:
+    """A streamed answer whose first piece is there: what is altered is refused before a status is sent."""
+    first = next(pieces, b"")
+
+    async def all_pieces() -> AsyncIterator[bytes]:
+        yield first
+        while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+            yield piece
+
+    return StreamingResponse(all_pieces(), media_type=media, headers=headers)
+
+
+def _tar(files: Iterator[tuple[str, int, Iterator[bytes]]]) -> Iterator[bytes]:
+    for path, size, pieces in files:
+        header = tarfile.TarInfo(path)
+        header.size = size
+        yield header.tobuf(tarfile.GNU_FORMAT)
+        yield from pieces
+        yield bytes(-size % tarfile.BLOCKSIZE)
+    yield bytes(2 * tarfile.BLOCKSIZE)

@@ -1,0 +1,83 @@
+"""The record: entries, proofs, checkpoints, verification, export; and the state of the home."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from fastapi import Query
+from fastapi.responses import StreamingResponse
+
+from casemate import __version__
+from casemate.auditlog import verify_log
+from casemate.console.asset_routes import Body, plain
+from casemate.console.door import Caller, Door
+from casemate.core import Action, InputError
+
+_MAX_CHECKPOINT = 4096  # bytes
+
+
+def declare(door: Door) -> None:
+    """The routes under /audit, and /health, /status, /policies."""
+
+    @door.public("/health")
+    def health() -> dict[str, Any]:
+        """That the control plane answers."""
+        return {"ok": True}
+
+    @door.read("/status", Action.STATUS_READ)
+    def status(call: Caller) -> dict[str, Any]:
+        """What the home holds and serves."""
+        return {"version": __version__, **call.services.status()}
+
+    @door.read("/policies", Action.POLICY_READ)
+    def policies(call: Caller) -> dict[str, Any]:
+        """The policies in force."""
+        return {"digest": call.services.policies.digest, "text": call.services.policies.text}
+
+    @door.read("/audit/entries", Action.AUDIT_READ)
+    def entries(
+        call: Caller,
+        kind: str = "",
+        actor: str = "",
+        action: str = "",
+        resource: str = "",
+        since: str = "",
+        until: str = "",
+        after: str | None = None,
+        limit: Annotated[int, Query(ge=1, le=100_000)] = 50,
+    ) -> dict[str, Any]:
+        """Entries, newest first, a page of 200 at most."""
+        filters = {"kind": kind, "actor": actor, "action": action, "resource": resource}
+        page = call.services.log.page(after=after, limit=limit, since=since, until=until, **filters)
+        return plain(page)
+
+    @door.read("/audit/entries/{entry}/proof", Action.AUDIT_READ)
+    def proof(call: Caller, entry: str) -> dict[str, Any]:
+        """A proof that an entry is in the log, to be checked offline."""
+        return call.services.log.prove(entry)
+
+    @door.read("/audit/checkpoint", Action.AUDIT_READ)
+    def checkpoint(call: Caller) -> dict[str, Any]:
+        """The newest signed root."""
+        newest = call.services.log.newest_checkpoint()
+        return {"checkpoint": newest.text if newest else ""}
+
+    @door.read("/audit/export", Action.AUDIT_READ)
+    def export(call: Caller) -> StreamingResponse:
+        """The whole log as JSON lines."""
+        return StreamingResponse(_lines(call), media_type="application/x-ndjson")
+
+    @door.change("POST", "/audit/verify", Action.AUDIT_VERIFY)
+    def verify(call: Caller, body: Body) -> dict[str, Any]:
+        """Recompute the whole log. The body may be a checkpoint that was kept elsewhere."""
+        against = body.read(_MAX_CHECKPOINT + 1)
+        if len(against) > _MAX_CHECKPOINT:
+            raise InputError("This is not a checkpoint.", code="bad-checkpoint")
+        kept = call.services.kept_checkpoints()
+        if against:
+            kept["the checkpoint that you gave"] = against.decode(errors="replace")
+        return plain(verify_log(call.services.log, kept=kept))
+
+
+def _lines(call: Caller) -> Iterator[bytes]:
+    for body in call.services.log.bodies():
+        yield body + b"\n"
