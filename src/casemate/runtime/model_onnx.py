@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import mmap
+import os
 from collections.abc import Mapping
 from typing import Any
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read when the library loads
 
 import onnxruntime
 

@@ -103,7 +103,7 @@ def _empty(folder: int) -> None:
 
 
 def _turn_out(folder: int, name: str) -> None:
-    inner = _open_folder(folder, name)
+    inner: int = _open_folder(folder, name)
     try:
         for child in os.listdir(inner):
             if stat.S_ISDIR(os.stat(child, dir_fd=inner, follow_symlinks=False).st_mode):

@@ -12,25 +12,15 @@ from casemate.sandbox.exits import error_of
 MAX_ATTEMPTS = 50  # findings of attempts in one report; one more says how many were left out
 
 # Public facts about the machine that libraries read to size pools, name users and find time zones. Everything else
-# that is refused is an attempt.
-_PROBES = (
-    "/proc/",
-    "/sys/",
-    "/etc/host.conf",
-    "/etc/hosts",
-    "/etc/ld.so.cache",
-    "/etc/ld.so.preload",
-    "/etc/localtime",
-    "/etc/machine-id",
-    "/etc/mime.types",
-    "/etc/nsswitch.conf",
-    "/etc/os-release",
-    "/etc/passwd",
-    "/etc/timezone",
-    "/usr/share/",
-    "/usr/local/share/",
-    "/dev/tty",
+# that is refused is an attempt. Whole names under /proc, because other ones there lead to any file.
+_PROBES = frozenset(
+    """/etc/host.conf /etc/hosts /etc/ld.so.preload /etc/machine-id /etc/mime.types /etc/nsswitch.conf /etc/os-release
+    /etc/passwd /etc/timezone /proc/1/cgroup /proc/cmdline /proc/filesystems /proc/loadavg /proc/mounts
+    /proc/self/auxv /proc/self/cmdline /proc/self/limits /proc/self/mountinfo /proc/self/mounts /proc/self/smaps
+    /proc/sys/kernel/osrelease /proc/sys/kernel/random/boot_id /proc/sys/vm/max_map_count /proc/uptime /proc/version
+    /usr/lib/ssl/cert.pem""".split()  # noqa: SIM905 a table to read, not a column of quotes
 )
+_PROBED_FOLDERS = ("/sys/devices/", "/sys/fs/cgroup/", "/sys/kernel/mm/", "/usr/local/share/", "/usr/share/")
 
 _ATTEMPTS = {  # kind -> (title, references)
     "socket": ("The script tried to use the network", ("ATLAS:AML.T0025",)),
@@ -66,7 +56,8 @@ def _attempts(blocked: Iterable[dict[str, str]]) -> list[Finding]:
 
 def _attempt(attempt: dict[str, str]) -> Finding:
     kind, target = attempt["kind"], attempt["target"]
-    if kind == "open" and attempt["mode"] == "read" and target.startswith(_PROBES):
+    probed = target in _PROBES or target.startswith(_PROBED_FOLDERS)
+    if probed and (kind, attempt["mode"]) == ("open", "read"):
         return Finding(
             id="training-probe",
             title="A library asked for a fact about the machine and did not get it",
