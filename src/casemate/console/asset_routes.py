@@ -40,7 +40,7 @@ def _declare_datasets(door: Door) -> None:
     @door.read("/datasets", Action.DATASET_READ)
     def datasets(call: Caller) -> dict[str, Any]:
         """The newest version of each dataset."""
-        return {"items": call.services.datasets.newest(), "next": None}
+        return plain({"items": call.services.datasets.newest(), "next": None})
 
     @door.change("POST", "/datasets/{name}/versions", Action.DATASET_PUSH)
     def push(call: Caller, name: str, filename: str, body: Body, target: str = "") -> dict[str, Any]:
@@ -76,7 +76,7 @@ def _declare_models(door: Door) -> None:
     @door.read("/models", Action.MODEL_READ)
     def models(call: Caller) -> dict[str, Any]:
         """The newest version of each model."""
-        return {"items": call.services.models.newest(), "next": None}
+        return plain({"items": call.services.models.newest(), "next": None})
 
     @door.change("POST", "/models/verify", Action.MODEL_VERIFY)
     def verify(call: Caller, ref: OptionalRef = "") -> dict[str, Any]:
@@ -142,13 +142,14 @@ def _declare_making(door: Door) -> None:
         return {**_told(trained.pushed), "blocked": trained.blocked, "log": trained.log, "seconds": trained.seconds}
 
 
-def plain(value: Any) -> Any:
-    """Structs of ours as plain JSON values."""
-    return msgspec.to_builtins(value)
+def plain(value: Any) -> dict[str, Any]:
+    """A struct or dict of ours as plain JSON values."""
+    answer: dict[str, Any] = msgspec.to_builtins(value)
+    return answer
 
 
 def _told(pushed: Pushed) -> dict[str, Any]:
-    answer: dict[str, Any] = plain(pushed)
+    answer = plain(pushed)
     if any(finding.severity is Severity.CRITICAL for finding in pushed.findings):
         answer["findings"].sort(key=lambda finding: finding["severity"] != Severity.CRITICAL)
     return answer

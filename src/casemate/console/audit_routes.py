@@ -17,6 +17,12 @@ _MAX_CHECKPOINT = 4096  # bytes
 
 def declare(door: Door) -> None:
     """The routes under /audit, and /health, /status, /policies."""
+    _declare_state(door)
+    _declare_entries(door)
+    _declare_tree(door)
+
+
+def _declare_state(door: Door) -> None:
 
     @door.public("/health")
     def health() -> dict[str, Any]:
@@ -33,6 +39,8 @@ def declare(door: Door) -> None:
         """The policies in force."""
         return {"digest": call.services.policies.digest, "text": call.services.policies.text}
 
+
+def _declare_entries(door: Door) -> None:
     @door.read("/audit/entries", Action.AUDIT_READ)
     def entries(
         call: Caller,
@@ -55,6 +63,8 @@ def declare(door: Door) -> None:
         """A proof that an entry is in the log, to be checked offline."""
         return call.services.log.prove(entry)
 
+
+def _declare_tree(door: Door) -> None:
     @door.read("/audit/checkpoint", Action.AUDIT_READ)
     def checkpoint(call: Caller) -> dict[str, Any]:
         """The newest signed root."""

@@ -13,7 +13,7 @@ def declare(door: Door) -> None:
     @door.read("/deployments", Action.DEPLOYMENT_READ)
     def deployments(call: Caller) -> dict[str, Any]:
         """All deployments."""
-        return {"items": plain(call.services.deployments.newest()), "next": None}
+        return plain({"items": call.services.deployments.newest(), "next": None})
 
     @door.read("/deployments/{name}", Action.DEPLOYMENT_READ)
     def show(call: Caller, name: str) -> dict[str, Any]:
