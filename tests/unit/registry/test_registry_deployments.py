@@ -1,0 +1,212 @@
+"""Deployments: approved and verified before they switch, undone when the switch fails, rolled back one by one."""
+
+from __future__ import annotations
+
+import pytest
+from registry_house import ANA, BEN, flip, push_model
+from sqlalchemy import select, update
+
+from casemate.core import (
+    ConflictError,
+    Environment,
+    InputError,
+    NotFoundError,
+    PolicyError,
+    Profile,
+    SandboxError,
+    VerificationError,
+    parse_ref,
+)
+from casemate.registry import Deployments, took_effect
+from casemate.registry.approvals import approvals_of
+from casemate.storage.database import version_blobs, versions
+
+
+@pytest.fixture
+def ready(house):
+    """Versions 1 to 3 of one model, approved for dev."""
+    for number in (1, 2, 3):
+        push_model(house, float(number), intent=f"evt_push{number}")
+        house.models.approve(parse_ref(f"diagnosis@{number}"), Environment.DEV, actor=ANA, intent=f"evt_ok{number}")
+    return house
+
+
+def deploy(house, number, **more):
+    return house.deployments.deploy("live", parse_ref(f"diagnosis@{number}"), actor=ANA, intent="evt_d", **more)
+
+
+def rollback(house):
+    return house.deployments.rollback("live", actor=ANA, intent="evt_r")
+
+
+def refused(code, kind, call, *args, **kwargs):
+    with pytest.raises(kind) as caught:
+        call(*args, **kwargs)
+    assert caught.value.code == code
+
+
+def blob_of(house, number):
+    with house.stores.engine.begin() as c:
+        blob = c.execute(
+            select(version_blobs.c.blob_id)
+            .join(versions, versions.c.id == version_blobs.c.version_id)
+            .where(versions.c.number == number)
+        ).scalar()
+    return next(path for path in house.blob_files() if path.name == blob)
+
+
+def test_deploy_and_roll_back_one_by_one(ready):
+    assert deploy(ready, 1)["previous"] is None
+    assert deploy(ready, 2)["previous"] == 1
+    assert deploy(ready, 2)["previous"] == 2  # again the same: nothing more to roll back to
+    assert deploy(ready, 3)["version"] == 3
+    back = rollback(ready)
+    assert (back["version"], back["previous"]) == (2, 3)
+    assert rollback(ready)["version"] == 1
+    refused("nothing-earlier", ConflictError, rollback, ready)
+    found, model = ready.deployments.load("live")
+    with model:
+        assert (model.about.number, found.profile, found.environment) == (1, Profile.STANDARD, Environment.DEV)
+    history = ready.deployments.show("live")["history"]
+    assert [line["version"] for line in history] == [1, 2, 2, 3, 2, 1]
+    assert [number for _, number in ready.gateway.told] == [line["number"] for line in history]
+    assert ready.deployments.newest()[0]["state"] == "serving"
+    assert took_effect(ready.stores, "evt_r")
+
+
+def test_a_gateway_reads_with_no_pen(ready):
+    deploy(ready, 2)
+    found, model = Deployments(ready.stores).load("live")
+    with model:
+        assert found.digest == model.about.digest
+
+
+def test_unapproved_is_refused(house):
+    push_model(house)
+    refused("not-approved", PolicyError, deploy, house, 1)
+    assert house.gateway.told == []
+    assert house.deployments.all() == {}
+
+
+def test_an_approval_is_for_one_environment(ready):
+    refused("not-approved", PolicyError, deploy, ready, 1, environment=Environment.PRODUCTION)
+    ref = parse_ref("diagnosis@1")
+    refused("self-approval", PolicyError, ready.models.approve, ref, Environment.PRODUCTION, actor=ANA, intent="evt_a")
+    said = ready.models.approve(ref, Environment.PRODUCTION, actor=BEN, intent="evt_b")
+    assert said["self_approved"] is False
+    assert deploy(ready, 1, environment=Environment.PRODUCTION)["version"] == 1
+    assert [a.self_approved for a in approvals_of(ready.stores, ready.models.find(ref))] == [True, False]
+    refused("environment-fixed", ConflictError, deploy, ready, 1, environment=Environment.DEV)
+
+
+def test_an_approval_of_another_version_does_not_count(ready):
+    push_model(ready, 9.0, intent="evt_p")
+    entry = next(e for e in ready.stores.entries("approval"))
+    forged = {**entry.body, "about": {**entry.body["about"]}}
+    target = ready.models.find(parse_ref("diagnosis@4")).about
+    forged["about"] |= {"number": 4, "digest": target.digest}
+    ready.commit([("approval", forged)], "evt_forged")
+    refused("name-mismatch", VerificationError, deploy, ready, 4)
+
+
+def test_an_approval_whose_record_says_more_does_not_count(house):
+    push_model(house)
+    house.models.approve(parse_ref("diagnosis@1"), Environment.DEV, actor=ANA, intent="evt_ok")
+    (entry,) = house.stores.entries("approval")
+    house.commit([("approval", {**entry.body, "environment": "production"})], "evt_forged")
+    refused("approval-mismatch", VerificationError, deploy, house, 1, environment=Environment.PRODUCTION)
+
+
+def test_revoked_is_refused_for_deploy_and_rollback(ready):
+    deploy(ready, 1)
+    deploy(ready, 2)
+    ready.models.revoke(parse_ref("diagnosis@1"), actor=BEN, intent="evt_v", reason="backdoor")
+    refused("revoked", VerificationError, rollback, ready)
+    refused("revoked", VerificationError, deploy, ready, 1)
+    assert ready.deployments.find("live").model.number == 2
+
+
+def test_open_is_for_dev_only(ready):
+    assert deploy(ready, 1, profile=Profile.OPEN)["version"] == 1
+    ready.models.approve(parse_ref("diagnosis@1"), Environment.STAGING, actor=BEN, intent="evt_s")
+    refused(
+        "open-outside-dev",
+        PolicyError,
+        ready.deployments.deploy,
+        "stage",
+        parse_ref("diagnosis@1"),
+        actor=ANA,
+        intent="e",
+        profile=Profile.OPEN,
+        environment=Environment.STAGING,
+    )
+
+
+@pytest.mark.parametrize("act", [rollback, lambda house: deploy(house, 1)])
+def test_a_tampered_version_is_not_switched_to(ready, act):
+    deploy(ready, 1)
+    deploy(ready, 2)
+    told = list(ready.gateway.told)
+    flip(blob_of(ready, 1))
+    with pytest.raises(VerificationError):
+        act(ready)
+    assert ready.gateway.told == told
+    assert ready.deployments.find("live").model.number == 2
+
+
+def test_a_rewritten_row_is_not_switched_to(ready):
+    deploy(ready, 1)
+    deploy(ready, 2)
+    with ready.stores.engine.begin() as c:
+        c.execute(update(versions).where(versions.c.number == 1).values(digest="sha256:" + "0" * 64))
+    refused("digest-mismatch", VerificationError, rollback, ready)
+
+
+def test_a_failed_rollout_is_undone(ready):
+    deploy(ready, 1)
+    before = ready.deployments.find("live")
+    ready.gateway.broken = True
+    refused("worker-start", SandboxError, deploy, ready, 2)
+    after = ready.deployments.find("live")
+    assert (after.model, after.profile, after.earlier) == (before.model, before.profile, before.earlier)
+    assert [line["change"] for line in after.history] == ["deployed", "deployed", "restored"]
+    assert ready.gateway.told[-1] == ("live", after.number)
+    ready.gateway.broken = False
+    assert deploy(ready, 2)["previous"] == 1
+    assert rollback(ready)["version"] == 1
+
+
+def test_a_failed_first_rollout_leaves_no_deployment(ready):
+    ready.gateway.broken = True
+    refused("worker-start", SandboxError, deploy, ready, 1)
+    refused("not-found", NotFoundError, ready.deployments.find, "live")
+
+
+def test_pause_and_resume(ready):
+    deploy(ready, 1)
+    assert ready.deployments.pause("live", actor=ANA, intent="e")["state"] == "paused"
+    assert ready.deployments.find("live").paused
+    assert ready.deployments.resume("live", actor=ANA, intent="e")["version"] == 1
+    assert not ready.deployments.find("live").paused
+    refused("nothing-earlier", ConflictError, rollback, ready)
+
+
+def test_what_is_served_is_not_deleted(ready):
+    deploy(ready, 1)
+    refused("in-use", ConflictError, ready.models.delete, parse_ref("diagnosis@1"), intent="e")
+    deploy(ready, 2)
+    ready.models.delete(parse_ref("diagnosis@1"), intent="e")
+    refused("not-found", NotFoundError, rollback, ready)
+
+
+@pytest.mark.parametrize("name", ["", "Live", "a/b", "-" * 64])
+def test_deployment_names_are_checked(ready, name):
+    refused("bad-name", InputError, ready.deployments.deploy, name, parse_ref("diagnosis"), actor=ANA, intent="e")
+
+
+@pytest.mark.parametrize("kind", ["deployment", "approval", "revocation", "trust"])
+def test_state_that_cannot_be_read_stops_everything(ready, kind):
+    deploy(ready, 1)
+    ready.commit([(kind, {"nobody": "understands"})], "e")
+    with pytest.raises(VerificationError):
+        ready.deployments.load("live")
