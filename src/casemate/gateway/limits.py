@@ -67,17 +67,10 @@ class Buckets:
         """Take one token. Returns: tokens left, >= 0; or, when there was none, minus the seconds until there is."""
         now = self._monotonic()
         bucket = self._bucket(key, rate, now)
-        if bucket[0] >= 1.0:
-            bucket[0] -= 1.0
+        if bucket[0] >= 1.0 - 1e-9:  # who waited as long as was advised is not refused by a rounding error
+            bucket[0] = max(0.0, bucket[0] - 1.0)
             return bucket[0]
         return -(1.0 - bucket[0]) / rate.per_second
-
-    def wait(self, key: str, rate: Rate) -> float:
-        """Seconds until a token is there; 0 when there is one. Takes nothing."""
-        if key not in self._buckets:
-            return 0.0
-        tokens = self._bucket(key, rate, self._monotonic())[0]
-        return max(0.0, (1.0 - tokens) / rate.per_second)
 
     def _bucket(self, key: str, rate: Rate, now: float) -> list[float]:
         bucket = self._buckets.get(key)

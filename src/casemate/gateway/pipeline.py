@@ -17,7 +17,6 @@ import msgspec
 import orjson
 
 from casemate.core import (
-    Action,
     AuthError,
     CasemateError,
     Clock,
@@ -26,7 +25,6 @@ from casemate.core import (
     NotFoundError,
     Principal,
     Resource,
-    StorageError,
 )
 from casemate.gateway.deployed import Deployed, DeployedModels
 from casemate.gateway.evidence import prediction_event
@@ -100,6 +98,7 @@ class Pipeline:
         receipt = Receipt()
         try:
             admitted = self.admit(raw, receipt)
+            self._require_service(admitted.served)
             with self._limits.enter(admitted.deployed.slots):
                 receipt.at = "decode"
                 body = await raw.read_body(admitted.deployed.rules.max_body)
@@ -126,7 +125,7 @@ class Pipeline:
         receipt.at = "authorise"
         served, deployed = self._authorise(raw, principal)
         receipt.at = "limit"
-        return AdmittedRequest(raw, principal, served, deployed, self._limit(raw, principal, served, deployed))
+        return AdmittedRequest(raw, principal, served, deployed, self._limit(raw, principal, deployed))
 
     def authenticate(self, raw: RawRequest) -> Principal:
         """Who calls. Raises: AuthError; LimitError: this address was refused too often."""
@@ -158,24 +157,26 @@ class Pipeline:
             )
         return found
 
-    def _limit(self, raw: RawRequest, principal: Principal, served: ServedModel, deployed: Deployed) -> Allowance:
-        """Rates per address and key; and nothing begins that could not be recorded."""
+    def _limit(self, raw: RawRequest, principal: Principal, deployed: Deployed) -> Allowance:
+        """Rates per address and per key."""
         key = principal.credential or principal.id
         rate = self._rate_of(principal)
         if rate is None:  # the profile's, which is each deployment's own
             rate, key = deployed.rules.key_rate, f"{key}@{deployed.resource_text}"
         raw.allowance = allowance = self._limits.take(key=key, address=raw.address, rate=rate)
-        if raw.action is Action.DEPLOYMENT_PREDICT:
-            self._recorder.require_room()
-            if served.paused:
-                raise LimitError(
-                    f"Deployment {served.name!r} is paused by its operator: come back later.",
-                    retry_after=30.0,
-                    code="deployment-paused",
-                )
         return allowance
 
     # From here on the request is a prediction.
+
+    def _require_service(self, served: ServedModel) -> None:
+        """Nothing begins that is paused, or could not be recorded."""
+        self._recorder.require_room()
+        if served.paused:
+            raise LimitError(
+                f"Deployment {served.name!r} is paused by its operator: come back later.",
+                retry_after=30.0,
+                code="deployment-paused",
+            )
 
     async def _decode_and_validate(self, admitted: AdmittedRequest, body: bytes, receipt: Receipt) -> ValidatedInputs:
         if len(body) > OFFLOAD_BYTES:
@@ -259,7 +260,7 @@ class Pipeline:
 
     def refuse(self, raw: RawRequest, error: Exception, receipt: Receipt) -> Answer:
         """The problem document for `error`, counted in the record."""
-        if not isinstance(error, CasemateError) or isinstance(error, StorageError):
+        if not isinstance(error, CasemateError):
             _LOG.error("The guard %s failed.", receipt.at, exc_info=error)
         principal = raw.principal
         refusal = Refusal(

@@ -63,6 +63,7 @@ class Recorder:
         self._wake = threading.Event()  # there is something to do
         self._hurry = threading.Event()  # do not wait for more
         self._closing = False
+        self._give_up = 0.0  # monotonic seconds: when closing stops trying
         self._failed = False
         self._refusals = RefusalCounter(self._config, clock, monotonic)
         self._thread = threading.Thread(target=self._run, name="casemate-recorder", daemon=True)
@@ -125,10 +126,11 @@ class Recorder:
 
     def close(self) -> None:
         """Hand in what is queued and stop. Raises: StorageError: the sink did not take all of it in time."""
+        self._give_up = self._monotonic() + self._config.close
         self._closing = True
         self._hurry.set()
         self._wake.set()
-        self._thread.join(self._config.close)
+        self._thread.join(self._config.close + self._config.retry)
         left = len(self._queue) + self._taken
         if left:
             raise StorageError(f"{left} events could not be written to the audit log.", code="record-failed")
@@ -148,9 +150,12 @@ class Recorder:
             self._hurry.clear()
             self._queue.extend((event, None) for event in self._refusals.due(everything=self._closing))
             while self._queue:
-                if not self._write_batch() and self._closing:
-                    return
-            if self._closing and not self._queue:
+                if not self._write_batch():
+                    if self._closing and self._monotonic() >= self._give_up:
+                        return
+                    self._hurry.clear()
+                    self._hurry.wait(self._config.retry)
+            if self._closing:
                 return
 
     def _write_batch(self) -> bool:
@@ -164,9 +169,6 @@ class Recorder:
             self._settle(batch, StorageError("The audit log did not take the event.", code="record-failed"))
             self._queue.extendleft((event, None) for event, _ in reversed(batch))
             self._taken = 0
-            if not self._closing:
-                self._hurry.clear()
-                self._hurry.wait(self._config.retry)
             return False
         self._failed = False
         self._taken = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime
+import datetime as dt
 import ssl
 import threading
 import time
@@ -67,7 +67,7 @@ SIGNATURE = Signature(
 )
 
 
-async def answer(inputs: dict[str, np.ndarray], batchable: bool) -> dict[str, np.ndarray]:
+async def answer(inputs: dict[str, np.ndarray], batchable: bool) -> dict[str, np.ndarray]:  # noqa: FBT001
     """A tiny model: class 1 when the row's mean is above 5."""
     score = (inputs["x"].mean(axis=1) / 10).clip(0, 1).astype(np.float32)
     return {"label": (score > 0.5).astype(np.int64), "probability": np.stack([1 - score, score], axis=1)}
@@ -143,15 +143,15 @@ def world() -> World:
 def make_certificate(folder: Path, name: str = "localhost") -> TlsFiles:
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     certificate = (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(hours=1))
         .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
         .sign(key, hashes.SHA256())
     )
