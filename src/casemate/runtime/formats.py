@@ -9,6 +9,11 @@ from casemate.core import VerificationError
 _RUNTIMES = {".onnx": "onnx", ".skops": "skops"}
 
 
+def is_servable(paths: Iterable[str]) -> bool:
+    """Whether any of these is a file that a runtime of ours loads."""
+    return any(path.endswith(tuple(_RUNTIMES)) for path in paths)
+
+
 def model_file(paths: Iterable[str]) -> tuple[str, str]:
     """(path, runtime) of the one model file. Raises: VerificationError: `model-format` when there is none, or two."""
     found = [(path, runtime) for path in sorted(paths) for end, runtime in _RUNTIMES.items() if path.endswith(end)]

@@ -12,14 +12,15 @@ from casemate.core import SandboxError, Signature, TensorSpec
 from casemate.runtime.tensors import Array, datatype_of
 from casemate.runtime.worker import Files, serve_model
 from casemate.sandbox import Channel
+from casemate.scanning.allowlist import SKOPS_TYPES
 
 # Preload what nearly every model needs: behind the walls each file that Python opens costs a check.
 import sklearn.linear_model  # isort: skip
 import sklearn.pipeline  # isort: skip
 import sklearn.preprocessing  # noqa: F401 # isort: skip
 
-# Beyond what skops trusts by itself (scikit-learn's estimators, numpy, scipy): nothing.
-TRUSTED: tuple[str, ...] = ()
+# What the scan at push allows, beside what skops trusts by itself; anything else is not built.
+TRUSTED = sorted(f"{module}.{name}" for module, name in SKOPS_TYPES)
 
 
 class SkopsModel:
@@ -57,7 +58,7 @@ class SkopsModel:
 
 def load(files: Files) -> SkopsModel:
     """Raises: SandboxError: `model-io`; whatever skops raises, as for a type that it does not trust."""
-    return SkopsModel(skops.io.load(files.open_path(), trusted=list(TRUSTED)), threads=files.threads)
+    return SkopsModel(skops.io.load(files.open_path(), trusted=TRUSTED), threads=files.threads)
 
 
 def serve(channel: Channel, _args: dict[str, Any]) -> None:

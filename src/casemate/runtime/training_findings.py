@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from casemate.core import Finding, Severity
+from casemate.runtime.formats import is_servable
 from casemate.runtime.training import TrainingResult
 from casemate.sandbox import ExitReason
 from casemate.sandbox.exits import error_of
@@ -107,7 +108,7 @@ def _leavings(result: TrainingResult) -> list[Finding]:
         for text in result.refused[:MAX_ATTEMPTS]
     ]
     names = [path for path, _ in result.files]
-    if result.exit.reason is ExitReason.FINISHED and not any(map(_is_model, names)):
+    if result.exit.reason is ExitReason.FINISHED and not is_servable(names):
         findings.append(
             Finding(
                 id="training-no-model",
@@ -118,7 +119,3 @@ def _leavings(result: TrainingResult) -> list[Finding]:
             )
         )
     return findings
-
-
-def _is_model(name: str) -> bool:
-    return name.endswith((".onnx", ".skops"))
