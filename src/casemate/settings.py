@@ -46,7 +46,7 @@ def load_settings(environ: Mapping[str, str] = os.environ, **overrides: Any) -> 
     home = Path(chosen.get("home", Settings().home)).expanduser().absolute()
     values = _from_file(home / FILE) | chosen | {"home": home}
     try:
-        settings = msgspec.convert(values, Settings, strict=False)
+        settings = msgspec.convert(values, Settings, strict=False, dec_hook=lambda kind, value: kind(value))
     except msgspec.ValidationError as error:
         raise InputError(f"A setting is wrong: {error}.", code="bad-setting") from error
     return msgspec.structs.replace(settings, keys=settings.keys.expanduser().absolute())

@@ -114,10 +114,7 @@ def _revive(child: _Child, settings: Settings, lock: int) -> None:
     if child.process is not None:
         if now - child.started > _STEADY:
             child.pause = _FIRST_PAUSE
-        print(
-            f"casemate: the {child.name} ended ({child.process.returncode}); again in {child.pause:.1f} s",
-            file=sys.stderr,
-        )
+        _log.warning("the %s ended (%s); again in %.1f s", child.name, child.process.returncode, child.pause)
         child.process, child.due = None, now + child.pause
         child.pause = min(child.pause * 2, _LONGEST_PAUSE)
     elif now >= child.due:

@@ -203,7 +203,9 @@ def verify_model(session: Session, ref: str | None, everything: bool, as_json: b
 
 @model.command("approve")
 @click.argument("ref")
-@click.option("--environment", "--env", type=click.Choice(list(Environment)), default=Environment.DEV.value)
+@click.option(
+    "--environment", "--env", type=click.Choice([one.value for one in Environment]), default=Environment.DEV.value
+)
 @_reason
 @json_option
 @pass_session

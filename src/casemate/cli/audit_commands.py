@@ -31,7 +31,7 @@ def audit() -> None:
 @click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True)
 @json_option
 @pass_session
-def log(session: Session, as_json: bool, **filters: Any) -> None:
+def log(session: Session, /, as_json: bool, **filters: Any) -> None:
     """Who did what, newest first."""
     with session.client() as casemate:
         rows = casemate.audit_entries(**filters)[: filters["limit"]]

@@ -18,9 +18,13 @@ _reason = click.option("--reason", default="", help="Why; it goes into the audit
 @click.argument("name", metavar="DEPLOYMENT")
 @click.argument("model", metavar="MODEL[@VERSION]")
 @click.option(
-    "--profile", type=click.Choice(list(Profile)), help="How strictly it is guarded.  [default: as before, or standard]"
+    "--profile",
+    type=click.Choice([one.value for one in Profile]),
+    help="How strictly it is guarded.  [default: as before, or standard]",
 )
-@click.option("--environment", "--env", type=click.Choice(list(Environment)), help="[default: as before, or dev]")
+@click.option(
+    "--environment", "--env", type=click.Choice([one.value for one in Environment]), help="[default: as before, or dev]"
+)
 @_reason
 @json_option
 @pass_session

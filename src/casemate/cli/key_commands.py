@@ -21,7 +21,7 @@ def key() -> None:
 
 @key.command("issue")
 @click.argument("name")
-@click.option("--role", type=click.Choice(list(Role)), required=True)
+@click.option("--role", type=click.Choice([one.value for one in Role]), required=True)
 @click.option("--deployment", help="The only deployment that it may reach.")
 @click.option("--expires", default="90d", show_default=True, help="As in 1s, 15m, 1h or 90d.")
 @click.option("--rate", metavar="N/s", help="Requests a second, for this key.")

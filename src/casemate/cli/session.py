@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -24,7 +25,7 @@ class Session:
     ca: str
     insecure_no_sandbox: bool
 
-    def settings(self, **overrides: object) -> Settings:
+    def settings(self, **overrides: Any) -> Settings:
         return load_settings(home=self.home, insecure_no_sandbox=self.insecure_no_sandbox or None, **overrides)
 
     @contextmanager

@@ -155,6 +155,15 @@ def connect(path: Path) -> socket.socket:
     return sock
 
 
+def is_served(path: Path) -> bool:
+    """Whether somebody accepts connections at `path`."""
+    try:
+        connect(path).close()
+    except StorageError:
+        return False
+    return True
+
+
 def peer_uid(sock: socket.socket) -> int:
     """The user id of the process at the other end, as the kernel saw it."""
     _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import re
+import shutil
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Self
 
@@ -12,19 +16,20 @@ import msgspec
 
 from casemate.core import (
     Digest,
+    InputError,
     SealedFile,
     StorageError,
     TooLargeError,
     VerificationError,
     canonical,
+    memory_file,
     new_id,
-    seal_bytes,
 )
 from casemate.keys import KeyService, sync_folder
 from casemate.storage.home import free_bytes
 from casemate.storage.stream import KEY_SIZE, StreamReader, StreamWriter
 
-_CHUNK = 1 << 20  # bytes handed on at a time
+_ID = re.compile(r"blob_[0-9a-f]{32}")
 _MARGIN = 64 << 20  # bytes of plain text between two looks at the free disk
 
 
@@ -45,78 +50,141 @@ class Quota(msgspec.Struct, frozen=True, kw_only=True):
     push_bytes: int = 4 << 30  # bytes of plain text; larger models do not fit into memory to be verified
     free_bytes: int = 512 << 20  # bytes of disk that must stay free, so that the log can still be written
 
+    def bounded(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        """The same chunks. Raises: TooLargeError `push-too-large` as soon as they are over the bound."""
+        left = self.push_bytes
+        for chunk in chunks:
+            left -= len(chunk)
+            if left < 0:
+                raise TooLargeError(f"A push may hold at most {self.push_bytes} bytes.", code="push-too-large")
+            yield chunk
+
+
+class Budget:
+    """What one push may still write. Args: folder: on the disk whose free space counts."""
+
+    def __init__(self, quota: Quota, folder: Path) -> None:
+        self._quota, self._folder = quota, folder
+        self._left, self._unseen = quota.push_bytes, _MARGIN  # the first byte looks at the disk
+
+    def take(self, size: int) -> None:
+        """Raises: TooLargeError `push-too-large`; StorageError `disk-full`."""
+        self._left -= size
+        self._unseen += size
+        if self._left < 0:
+            raise TooLargeError(
+                f"A push may hold at most {self._quota.push_bytes} bytes (push_bytes): push less, or raise the setting.",
+                code="push-too-large",
+            )
+        if self._unseen >= _MARGIN:
+            self._unseen = 0
+            if free_bytes(self._folder) < self._quota.free_bytes + max(size, _MARGIN):
+                raise StorageError(
+                    f"The disk would have less than {self._quota.free_bytes} bytes left (free_bytes): make room and"
+                    " push again.",
+                    code="disk-full",
+                )
+
 
 class PendingBlob:
     """A blob under way. It becomes one by `BlobStore.keep`; anything else leaves nothing but a file to be cleaned."""
 
-    def __init__(self, path: Path, blob_id: str, project: str, asset: str, keys: KeyService) -> None:
+    def __init__(self, path: Path, project: str, asset: str, keys: KeyService, budget: Budget) -> None:
+        """Args: path: where the file grows; its name is the blob's id."""
         key = os.urandom(KEY_SIZE)
-        context = _context(project, asset, blob_id)
-        self.path = path
-        self._about = (blob_id, project, asset, keys.wrap(key, context))
-        self._file: BinaryIO = open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb")  # noqa: SIM115, PTH123 closed by finish or discard
-        self._stream = StreamWriter(self._file, key, context)
+        context = _context(project, asset, path.name)
+        wrapped = keys.wrap(key, context)
+        self._path, self._budget = path, budget
+        self._project, self._asset, self._wrapped = project, asset, wrapped
         self._hasher, self._size = hashlib.sha256(), 0
+        with _written():
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            self._file: BinaryIO = os.fdopen(fd, "wb")
+            self._stream = StreamWriter(self._file, key, context)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Raises: TooLargeError `push-too-large`; StorageError `disk-full`, `not-written`."""
+        size = memoryview(data).nbytes
+        self._budget.take(size)
         self._hasher.update(data)
-        self._size += len(data)
-        self._stream.write(data)
+        self._size += size
+        with _written():
+            self._stream.write(data)
 
     def finish(self) -> BlobRecord:
-        """Seal and sync the file."""
-        self._stream.close()
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        blob_id, project, asset, wrapped = self._about
-        digest = Digest("sha256:" + self._hasher.hexdigest())
-        return BlobRecord(id=blob_id, project=project, asset=asset, wrapped_key=wrapped, size=self._size, digest=digest)
+        """Seal and sync the file. Raises: StorageError `disk-full`, `not-written`."""
+        with _written():
+            self._stream.close()
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+        return BlobRecord(
+            id=self._path.name,
+            project=self._project,
+            asset=self._asset,
+            wrapped_key=self._wrapped,
+            size=self._size,
+            digest=Digest("sha256:" + self._hasher.hexdigest()),
+        )
 
-    def close(self) -> None:
-        self._file.close()
+    def discard(self) -> None:
+        """Leave nothing. What is still buffered need not reach a full disk."""
+        with suppress(OSError):
+            self._file.close()
+        self._path.unlink(missing_ok=True)
 
 
 class BlobStore:
     """The blobs of one home."""
 
     def __init__(self, folder: Path, pending: Path, keys: KeyService, quota: Quota | None = None) -> None:
+        """Args: folder: of kept blobs. pending: of unfinished ones, on the same disk."""
         self._folder, self._pending, self._keys, self.quota = folder, pending, keys, quota or Quota()
+
+    @property
+    def pending(self) -> Path:
+        return self._pending
 
     def push(self, project: str, asset: str) -> Push:
         """Begin a set of blobs that are kept together or not at all."""
         return Push(self, project, asset)
 
-    def create(self, project: str, asset: str) -> PendingBlob:
-        blob_id = new_id("blob")
-        return PendingBlob(self._pending / blob_id, blob_id, project, asset, self._keys)
+    def create(self, project: str, asset: str, budget: Budget | None = None) -> PendingBlob:
+        """Begin a blob; with no `budget` shared with others, it has the quota to itself. Raises: StorageError."""
+        budget = budget or Budget(self.quota, self._pending)
+        return PendingBlob(self._pending / new_id("blob"), project, asset, self._keys, budget)
 
     def keep(self, records: Iterable[BlobRecord]) -> None:
         """Move finished blobs to their place, durably. A row must follow, or the next start removes them."""
         touched = set()
-        for record in records:
-            place = self._place(record.id)
-            place.parent.mkdir(mode=0o700, exist_ok=True)
-            (self._pending / record.id).rename(place)
-            touched |= {place.parent}
-        for folder in [*touched, self._folder]:
-            sync_folder(folder)
+        with _written():
+            for record in records:
+                place = self._place(record.id)
+                place.parent.mkdir(mode=0o700, exist_ok=True)
+                (self._pending / record.id).rename(place)
+                touched |= {place.parent}
+            for folder in [*touched, self._folder]:
+                sync_folder(folder)
 
     def discard(self, blob_id: str) -> None:
-        (self._pending / blob_id).unlink(missing_ok=True)
+        """Remove a pending blob; one that was kept stays."""
+        (self._pending / _checked_id(blob_id)).unlink(missing_ok=True)
 
     def open(self, record: BlobRecord) -> StreamReader:
-        """Read a blob at random. Raises: VerificationError; StorageError `blob-missing`."""
+        """Read a blob at random. Raises: VerificationError `blob-missing`, `blob-altered`, `key-unwrap-failed`."""
         return self._reader(record, self._place(record.id))
 
     def open_pending(self, record: BlobRecord) -> StreamReader:
         """The same, for a blob that is finished and not kept yet."""
-        return self._reader(record, self._pending / record.id)
+        return self._reader(record, self._pending / _checked_id(record.id))
 
     def seal(self, record: BlobRecord, *, pending: bool = False) -> SealedFile:
-        """Decrypt a blob once into sealed memory, and check its digest. Raises: VerificationError; StorageError."""
+        """Decrypt a blob once into sealed memory, and check its digest.
+
+        Raises: VerificationError, as `open`. StorageError `no-memory`.
+        """
         with self.open_pending(record) if pending else self.open(record) as reader:
-            sealed = seal_bytes(_pieces(reader), name=record.id)
+            sealed = _sealed(reader, record.id)
         if sealed.digest != record.digest:
             sealed.close()
             raise VerificationError(f"The blob {record.id} holds other bytes than were pushed.", code="blob-altered")
@@ -124,31 +192,42 @@ class BlobStore:
 
     def delete(self, blob_id: str) -> None:
         """Remove a blob's file; its key must be gone from the database before."""
-        self._place(blob_id).unlink(missing_ok=True)
+        place = self._place(blob_id)
+        place.unlink(missing_ok=True)
+        if place.parent.exists():
+            sync_folder(place.parent)
 
     def clean(self, known: set[str]) -> int:
-        """At start: remove what a killed push left, and blobs that no row knows. Returns how many."""
+        """At start, under the home's lock: remove what a killed push left, and blobs that no row knows.
+
+        Args: known: ids of all rows of `blobs`; `database.known_blobs` reads them.
+        Returns: how many files were removed.
+        """
         stray = [*self._pending.iterdir(), *(path for path in self._folder.glob("*/*") if path.name not in known)]
         for path in stray:
-            path.unlink()
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
         return len(stray)
 
     def _reader(self, record: BlobRecord, path: Path) -> StreamReader:
         key = self._keys.unwrap(record.wrapped_key, _context(record.project, record.asset, record.id))
         try:
-            file = path.open("rb")
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError as error:
             raise VerificationError(
                 f"The blob {record.id} is missing: restore it from a backup.", code="blob-missing"
             ) from error
-        try:
-            return StreamReader(file, key, _context(record.project, record.asset, record.id))
-        except BaseException:
-            file.close()
-            raise
+        file = os.fdopen(fd, "rb", buffering=0)
+        reader = StreamReader(file, key, _context(record.project, record.asset, record.id))
+        if reader.size != record.size:
+            reader.close()
+            raise VerificationError(f"The blob {record.id} is of another size than was pushed.", code="blob-altered")
+        return reader
 
     def _place(self, blob_id: str) -> Path:
-        return self._folder / blob_id[-2:] / blob_id
+        return self._folder / _checked_id(blob_id)[-2:] / blob_id
 
 
 class Push:
@@ -157,40 +236,22 @@ class Push:
     def __init__(self, store: BlobStore, project: str, asset: str) -> None:
         self._store, self._project, self._asset = store, project, asset
         self.records: dict[str, BlobRecord] = {}
-        self._left, self._since_look = store.quota.push_bytes, _MARGIN
+        self._budget = Budget(store.quota, store.pending)
 
     def add(self, path: str, chunks: Iterable[bytes | bytearray | memoryview]) -> BlobRecord:
-        """Encrypt one file. Raises: TooLargeError `push-too-large`; StorageError `disk-full`."""
-        blob = self._store.create(self._project, self._asset)
+        """Encrypt one file. Raises: InputError `path-twice`; TooLargeError; StorageError, as `PendingBlob.write`."""
+        if path in self.records:
+            raise InputError(f"The path {path!r} was pushed twice: push each file once.", code="path-twice")
+        blob = self._store.create(self._project, self._asset, self._budget)
         try:
             for chunk in chunks:
-                self._check(len(chunk))
                 blob.write(chunk)
             record = blob.finish()
-        except OSError as error:
-            blob.close()
-            blob.path.unlink(missing_ok=True)
-            raise StorageError(f"The push could not be written: {error.strerror}.", code="disk-full") from error
         except BaseException:
-            blob.close()
-            blob.path.unlink(missing_ok=True)
+            blob.discard()
             raise
         self.records[path] = record
         return record
-
-    def _check(self, size: int) -> None:
-        self._left -= size
-        self._since_look += size
-        quota = self._store.quota
-        if self._left < 0:
-            raise TooLargeError(f"A push may hold at most {quota.push_bytes} bytes.", code="push-too-large")
-        if self._since_look >= _MARGIN:
-            self._since_look = 0
-            if free_bytes(self._store._pending) < quota.free_bytes + _MARGIN:  # noqa: SLF001 the store's own half
-                raise StorageError(
-                    f"The disk would have less than {quota.free_bytes} bytes left: make room and push again.",
-                    code="disk-full",
-                )
 
     def keep(self) -> None:
         """Put the blobs in their place. Commit the rows that name them next."""
@@ -208,6 +269,35 @@ def _context(project: str, asset: str, blob_id: str) -> bytes:
     return canonical({"project": project, "asset": asset, "blob": blob_id})
 
 
-def _pieces(reader: StreamReader) -> Iterator[bytes]:
-    while piece := reader.read(_CHUNK):
-        yield piece
+def _checked_id(blob_id: str) -> str:
+    """Ids come from the database, which others may have altered, and become file names."""
+    if not _ID.fullmatch(blob_id):
+        raise VerificationError("The database names a blob by an id that was never given.", code="blob-altered")
+    return blob_id
+
+
+def _sealed(reader: StreamReader, name: str) -> SealedFile:
+    fd = memory_file(name)
+    try:
+        reader.decrypt_to_fd(fd)
+    except BaseException as error:
+        os.close(fd)
+        if isinstance(error, OSError):
+            raise StorageError(
+                f"There is no memory for {reader.size} bytes: make room and try again.", code="no-memory"
+            ) from error
+        raise
+    return SealedFile(fd)
+
+
+@contextmanager
+def _written() -> Iterator[None]:
+    """What the disk refuses becomes one sentence."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise StorageError(
+            f"The push could not be written ({error.strerror}): nothing of it was kept; mend this and push again.",
+            code="disk-full" if full else "not-written",
+        ) from error

@@ -17,7 +17,7 @@ from casemate.core import SCHEMA, ConflictError, NotFoundError, StorageError, ne
 from casemate.keys import make_private_folder, write_private
 from casemate.storage.database import migrate, open_database
 
-_FOLDERS = ("blobs", "tmp", "tls", "run", "policies", "public")
+_FOLDERS = ("blobs", "tmp", "tls", "run", "public")
 
 
 class _About(msgspec.Struct, frozen=True):
@@ -33,7 +33,7 @@ class Home:
         self.path = path
         self.id = about.id
         self.created_at = about.created_at
-        self.blobs, self.tmp, self.tls, self.run, self.policies, self.public = (path / name for name in _FOLDERS)
+        self.blobs, self.tmp, self.tls, self.run, self.public = (path / name for name in _FOLDERS)
 
     @property
     def database(self) -> Path:
@@ -45,11 +45,8 @@ class Home:
 
 def create_home(path: Path, *, now: datetime) -> Home:
     """Make a home, or finish one; what is there stays. Raises: StorageError: the folder holds something else."""
-    if (
-        not (path / "home.json").exists()
-        and path.is_dir()
-        and set(os.listdir(path)) - {*_FOLDERS, "casemate.toml", "lock"}
-    ):
+    known = {*_FOLDERS, "home.json", "state.key", "casemate.toml", "casemate.db", "lock"}
+    if not (path / "home.json").exists() and path.is_dir() and {item.name for item in path.iterdir()} - known:
         raise StorageError(f"{path} holds other things: name an empty folder for the home.", code="not-a-home")
     try:
         make_private_folder(path)

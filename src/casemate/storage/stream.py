@@ -40,7 +40,10 @@ def _nonce(prefix: bytes, index: int, *, last: bool) -> bytes:
 
 
 class StreamWriter:
-    """Encrypts what is written to `file`. Only `close` makes it whole; without it no reader accepts it."""
+    """Encrypts what is written to `file`. Only `close` makes it whole; without it no reader accepts it.
+
+    Args: file: Buffered: each `write` takes all it is given. key: 32 bytes, for this one file.
+    """
 
     def __init__(self, file: BinaryIO, key: bytes, associated: bytes) -> None:
         salt, self._prefix = os.urandom(_SALT), os.urandom(_PREFIX)
@@ -55,7 +58,12 @@ class StreamWriter:
         view = memoryview(data).cast("B")
         while view:
             if self._filled == self._room:  # full, and more follows: it is not the last segment
-                self._seal(last=False)
+                self._seal(memoryview(self._plain)[: self._filled], last=False)
+            if self._filled == 0 and len(view) > self._room:  # a whole segment, and more: no copy is needed
+                size = self._room
+                self._seal(view[:size], last=False)
+                view = view[size:]
+                continue
             size = min(len(view), self._room - self._filled)
             self._plain[self._filled : self._filled + size] = view[:size]
             self._filled += size
@@ -63,12 +71,12 @@ class StreamWriter:
 
     def close(self) -> None:
         """Seal the last segment. The caller syncs and closes the file."""
-        self._seal(last=True)
+        self._seal(memoryview(self._plain)[: self._filled], last=True)
 
-    def _seal(self, *, last: bool) -> None:
-        sealed = memoryview(self._sealed)[: self._filled + _TAG]
+    def _seal(self, plain: memoryview, *, last: bool) -> None:
+        sealed = memoryview(self._sealed)[: len(plain) + _TAG]
         nonce = _nonce(self._prefix, self._index, last=last)
-        self._aead.encrypt_into(nonce, memoryview(self._plain)[: self._filled], None, sealed)
+        self._aead.encrypt_into(nonce, plain, None, sealed)
         self._file.write(sealed)
         self._filled, self._room, self._index = 0, _PLAIN, self._index + 1
 
@@ -76,19 +84,28 @@ class StreamWriter:
 class StreamReader(io.RawIOBase):
     """Reads plain text at any position; each segment is checked before a byte of it is given out.
 
+    The last segment is checked at once, so `size` can be trusted and a cut file is refused whatever is read.
+    A read comes up short at the end only. For one thread at a time.
     Raises: VerificationError `blob-altered`: altered, cut, extended, reordered, of another key or associated data.
     """
 
     def __init__(self, file: BinaryIO, key: bytes, associated: bytes) -> None:
-        """Take ownership of `file`."""
+        """Take ownership of `file`, which is closed if this raises."""
         super().__init__()
         self._file = file
-        header = file.read(_HEADER)
+        try:
+            self._begin(key, associated)
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(self, key: bytes, associated: bytes) -> None:
+        header = self._file.read(_HEADER)
         if len(header) != _HEADER or header[0] != _HEADER:
             raise _altered()
         salt, self._prefix = header[1 : 1 + _SALT], header[1 + _SALT :]
         self._aead = _cipher(key, salt, associated)
-        total = file.seek(0, os.SEEK_END)
+        total = self._file.seek(0, os.SEEK_END)
         self._count = max(1, -(-total // _SEGMENT))
         self._tail = total - (self._count - 1) * _SEGMENT - (_HEADER if self._count == 1 else 0) - _TAG
         if self._tail < 0 or (self._tail == 0 and self._count > 1):
@@ -98,6 +115,7 @@ class StreamReader(io.RawIOBase):
         self._plain = bytearray(_PLAIN)
         self._loaded, self._length = -1, 0
         self._position = 0
+        self._load(self._count - 1)
 
     def readable(self) -> bool:
         return True
@@ -116,15 +134,34 @@ class StreamReader(io.RawIOBase):
         return self._position
 
     def readinto(self, buffer: object) -> int:
+        """Fill `buffer`; less only at the end. After an error nothing unchecked is left in it."""
+        if self.closed:
+            raise ValueError("read from a closed file")
         view = memoryview(buffer).cast("B")  # type: ignore[arg-type]
-        if self._position >= self.size or not view:
-            if self.size == 0:
-                self._load(0)  # an empty file, too, is only empty if its one segment says so
-            return 0
+        done, wanted = 0, min(len(view), max(0, self.size - self._position))
+        while done < wanted:
+            done += self._read_segment(view[done:wanted])
+        return done
+
+    def decrypt_to_fd(self, fd: int) -> None:
+        """Write all of the plain text to `fd` at its position, whatever the reader's own."""
+        for index in range(self._count):
+            self._load(index)
+            view = memoryview(self._plain)[: self._length]
+            while view:
+                view = view[os.write(fd, view) :]
+
+    def _read_segment(self, target: memoryview) -> int:
+        """Fill the start of `target` from the segment at the position; returns how much."""
         index, start = self._place(self._position)
-        self._load(index)
-        size = min(len(view), self._length - start)
-        view[:size] = memoryview(self._plain)[start : start + size]
+        length = self._segment_size(index)
+        if start == 0 and len(target) >= length and index != self._loaded:
+            self._decrypt(index, target[:length])
+            size = length
+        else:
+            self._load(index)
+            size = min(len(target), length - start)
+            target[:size] = memoryview(self._plain)[start : start + size]
         self._position += size
         return size
 
@@ -141,22 +178,34 @@ class StreamReader(io.RawIOBase):
         index, start = divmod(position - _FIRST, _PLAIN)
         return index + 1, start
 
+    def _segment_size(self, index: int) -> int:
+        """Bytes of plain text."""
+        return self._tail if index == self._count - 1 else _FIRST if index == 0 else _PLAIN
+
     def _load(self, index: int) -> None:
-        if index == self._loaded:
-            return
-        self._loaded = -1
-        last = index == self._count - 1
-        length = self._tail if last else _FIRST if index == 0 else _PLAIN
-        sealed = memoryview(self._sealed)[: length + _TAG]
+        if index != self._loaded:
+            self._loaded = -1
+            length = self._segment_size(index)
+            self._decrypt(index, memoryview(self._plain)[:length])
+            self._loaded, self._length = index, length
+
+    def _decrypt(self, index: int, target: memoryview) -> None:
+        sealed = memoryview(self._sealed)[: len(target) + _TAG]
         self._file.seek(index * _SEGMENT if index else _HEADER)
-        if self._file.readinto(sealed) != len(sealed):  # type: ignore[attr-defined]
-            raise _altered()
+        self._fill(sealed)
         try:
-            nonce = _nonce(self._prefix, index, last=last)
-            self._aead.decrypt_into(nonce, sealed, None, memoryview(self._plain)[:length])
+            nonce = _nonce(self._prefix, index, last=index == self._count - 1)
+            self._aead.decrypt_into(nonce, sealed, None, target)
         except InvalidTag as error:
+            target[:] = bytes(len(target))
             raise _altered() from error
-        self._loaded, self._length = index, length
+
+    def _fill(self, sealed: memoryview) -> None:
+        while sealed:
+            got = self._file.readinto(sealed)  # type: ignore[attr-defined]
+            if not got:
+                raise _altered()
+            sealed = sealed[got:]
 
 
 def _altered() -> VerificationError:
