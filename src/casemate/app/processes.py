@@ -25,7 +25,8 @@ _PR_SET_PDEATHSIG = 1
 
 def main() -> int:
     """Run the process named on the command line."""
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="casemate: %(levelname)s: %(message)s")
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="casemate: %(message)s")
+    logging.getLogger("casemate").setLevel(logging.INFO)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     settings = msgspec.json.decode(sys.stdin.buffer.read(), type=Settings, dec_hook=lambda kind, value: kind(value))
     run = {"keeper": _keeper, "control": _control, "gateway": _gateway}[sys.argv[1]]

@@ -14,6 +14,7 @@ from casemate.console.uploads import BodyReader, files_in_tar
 from casemate.core import Action, Environment, InputError, Ref, Resource, Severity, TooLargeError, parse_ref
 from casemate.registry import Lineage, Pushed
 
+_ORDER = (Severity.CRITICAL, Severity.HIGH, Severity.MEDIUM, Severity.LOW, Severity.INFO)
 _MAX_SCRIPT = 4 << 20  # bytes of a training script
 
 
@@ -149,10 +150,8 @@ def plain(value: Any) -> dict[str, Any]:
 
 
 def _told(pushed: Pushed) -> dict[str, Any]:
-    answer = plain(pushed)
-    if any(finding.severity is Severity.CRITICAL for finding in pushed.findings):
-        answer["findings"].sort(key=lambda finding: finding["severity"] != Severity.CRITICAL)
-    return answer
+    worst_first = sorted(pushed.findings, key=lambda finding: _ORDER.index(finding.severity))
+    return plain(msgspec.structs.replace(pushed, findings=tuple(worst_first)))
 
 
 def _ref(name: str, version: str) -> Ref:
