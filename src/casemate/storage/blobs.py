@@ -200,7 +200,7 @@ class BlobStore:
     def clean(self, known: set[str]) -> int:
         """At start, under the home's lock: remove what a killed push left, and blobs that no row knows.
 
-        Args: known: ids of all rows of `blobs`; `database.known_blobs` reads them.
+        Args: known: ids of all rows of `blobs`.
         Returns: how many files were removed.
         """
         stray = [*self._pending.iterdir(), *(path for path in self._folder.glob("*/*") if path.name not in known)]

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib.resources import files
-from typing import Any
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -28,11 +26,17 @@ from sqlalchemy import (
     create_engine,
     event,
 )
+from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import QueuePool
 
 from casemate.core import StorageError
 
+if TYPE_CHECKING:  # loaded where migrations run, not by every process of the home
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
 METADATA = MetaData()
+MIGRATIONS = Path(__file__).parent / "migrations"
 _BUSY = 30_000  # ms that a writer waits for another one
 
 assets = Table(
@@ -150,12 +154,13 @@ def open_database(url: str, *, read_only: bool = False) -> Engine:
     Args: read_only: No statement can write; the file must exist.
     """
     if not url.startswith("sqlite:///"):
-        return create_engine(url, pool_pre_ping=True)
+        options = {"postgresql_readonly": True} if read_only else {}
+        return create_engine(url, pool_pre_ping=True, execution_options=options)
     path = url.removeprefix("sqlite:///")
     mode = "ro" if read_only else "rwc"
     # isolation_level None: pysqlite begins no transactions of its own; `_begin` below does, so that they are real.
     engine = create_engine(
-        f"sqlite:///file:{path}?mode={mode}&uri=true",
+        f"sqlite:///file:{quote(path)}?mode={mode}&uri=true",
         poolclass=QueuePool,
         connect_args={"check_same_thread": False, "isolation_level": None, "timeout": _BUSY / 1000},
     )
@@ -190,12 +195,12 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 
 def migrate(engine: Engine) -> None:
-    """Bring the database to this release's tables. Raises: StorageError `newer-home`: a newer release wrote it."""
-    config = Config()
-    config.set_main_option("script_location", str(files("casemate.storage") / "migrations"))
-    script = ScriptDirectory.from_config(config)
-    with engine.begin() as connection:
-        current = MigrationContext.configure(connection).get_current_revision()
+    """Bring the database to this release's tables. Raises: StorageError `newer-home`, `broken-database`."""
+    from alembic import command
+
+    config, script = _scripts()
+    with _readable(engine), engine.begin() as connection:
+        current = _revision(connection)
         if current is not None and current not in {revision.revision for revision in script.walk_revisions()}:
             raise StorageError("This home was written by a newer Casemate: install that release.", code="newer-home")
         if current != script.get_current_head():
@@ -203,8 +208,58 @@ def migrate(engine: Engine) -> None:
             command.upgrade(config, "head")
 
 
+def outdated(engine: Engine) -> str | None:
+    """The revision of a database that an older release wrote; None when it is new, or empty."""
+    with _readable(engine), reading(engine) as connection:
+        current = _revision(connection)
+    return current if current != _scripts()[1].get_current_head() else None
+
+
+def back_up(engine: Engine, copy: Path) -> None:
+    """Copy an SQLite database to `copy`, which must not exist, 0600. What is deleted later lives on in the copy."""
+    os.close(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    with closing(engine.raw_connection()) as connection:
+        connection.cursor().execute("VACUUM INTO ?", (str(copy),))
+
+
 def shred(engine: Engine) -> None:
-    """Leave nothing of deleted rows in SQLite's write-ahead log."""
+    """Leave nothing of deleted rows in SQLite's write-ahead log.
+
+    Raises: StorageError `not-shredded`: somebody was reading all the while; the rows are gone, their traces not yet.
+    """
     if engine.dialect.name == "sqlite":
-        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        with closing(engine.raw_connection()) as connection:
+            cursor = connection.cursor()
+            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            busy, *_ = cursor.fetchone() or (1,)
+        if busy:
+            raise StorageError(
+                "The deleted keys still stand in the write-ahead log, which another process reads: restart to clear it.",
+                code="not-shredded",
+            )
+
+
+def _scripts() -> tuple[Config, ScriptDirectory]:
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    return config, ScriptDirectory.from_config(config)
+
+
+def _revision(connection: Connection) -> str | None:
+    from alembic.runtime.migration import MigrationContext
+
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+@contextmanager
+def _readable(engine: Engine) -> Iterator[None]:
+    try:
+        yield
+    except DatabaseError as error:
+        raise StorageError(
+            f"The database {engine.url.database} cannot be used ({error.orig}): restore it from a backup.",
+            code="broken-database",
+        ) from error

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import sys
+from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import Self
@@ -15,15 +17,16 @@ from sqlalchemy import Engine
 
 from casemate.core import SCHEMA, ConflictError, NotFoundError, StorageError, new_id, rfc3339
 from casemate.keys import make_private_folder, write_private
-from casemate.storage.database import migrate, open_database
+from casemate.storage.database import back_up, migrate, open_database, outdated
 
 _FOLDERS = ("blobs", "tmp", "tls", "run", "public")
+_ID = re.compile(r"home_[0-9a-f]{32}")
 
 
 class _About(msgspec.Struct, frozen=True):
+    schema: int
     id: str
     created_at: str
-    schema: int = SCHEMA
 
 
 class Home:
@@ -46,7 +49,14 @@ class Home:
 def create_home(path: Path, *, now: datetime) -> Home:
     """Make a home, or finish one; what is there stays. Raises: StorageError: the folder holds something else."""
     known = {*_FOLDERS, "home.json", "state.key", "casemate.toml", "casemate.db", "lock"}
-    if not (path / "home.json").exists() and path.is_dir() and {item.name for item in path.iterdir()} - known:
+    if (
+        not (path / "home.json").exists()
+        and path.is_dir()
+        and any(
+            item.name not in known and not item.name.startswith((".home.json.", "casemate.db-"))
+            for item in path.iterdir()
+        )
+    ):
         raise StorageError(f"{path} holds other things: name an empty folder for the home.", code="not-a-home")
     try:
         make_private_folder(path)
@@ -54,12 +64,18 @@ def create_home(path: Path, *, now: datetime) -> Home:
             make_private_folder(path / name)
     except OSError as error:
         raise StorageError(f"{path} cannot be made: {error.strerror}.", code="not-a-home") from error
+    with HomeLock(path, made=False) if not (path / "home.json").exists() else nullcontext():
+        _finish(path, now)
+    return open_home(path)
+
+
+def _finish(path: Path, now: datetime) -> None:
+    """`home.json` comes last: without it, the next init goes on from what a crash left."""
     if not (path / "home.json").exists():
         engine = open_database(f"sqlite:///{path / 'casemate.db'}")
         migrate(engine)
         engine.dispose()
-        write_private(path / "home.json", msgspec.json.encode(_About(new_id("home"), rfc3339(now))))
-    return open_home(path)
+        write_private(path / "home.json", msgspec.json.encode(_About(SCHEMA, new_id("home"), rfc3339(now))))
 
 
 def open_home(path: Path) -> Home:
@@ -67,19 +83,30 @@ def open_home(path: Path) -> Home:
     try:
         about = msgspec.json.decode((path / "home.json").read_bytes(), type=_About)
     except FileNotFoundError:
-        raise NotFoundError(f"{path} is not a home: make it with casemate init --home {path}", code="no-home") from None
+        raise _no_home(path) from None
     except (OSError, msgspec.DecodeError) as error:
         raise StorageError(f"{path / 'home.json'} cannot be read: restore it.", code="broken-home") from error
     if about.schema > SCHEMA:
         raise StorageError(f"{path} was written by a newer Casemate: install that release.", code="newer-home")
+    if not _ID.fullmatch(about.id):  # it names the folder of the keys
+        raise StorageError(f"{path / 'home.json'} names no home: restore it.", code="broken-home")
     make_private_folder(path)
     return Home(path, about)
+
+
+def _no_home(path: Path) -> NotFoundError:
+    return NotFoundError(f"{path} is not a home: make it with casemate init --home {path}", code="no-home")
 
 
 def upgrade_home(home: Home) -> None:
     """Bring an older home to this release, after a copy of its database. Holds the lock: the caller's duty."""
     engine = home.open_database()
     try:
+        old = outdated(engine)
+        if old:
+            copy = home.path / f"casemate.db.{old}.backup"
+            copy.unlink(missing_ok=True)
+            back_up(engine, copy)
         migrate(engine)
     finally:
         engine.dispose()
@@ -92,12 +119,16 @@ def free_bytes(path: Path) -> int:
 class HomeLock:
     """The right to write to a home, for one process at a time; also given up when that process dies."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *, made: bool = True) -> None:
+        """Args: made: the home must have been made; only `create_home` locks one that is not."""
         self._path = home / "lock"
+        self._made = made
         self._fd = -1
 
     def __enter__(self) -> Self:
-        """Raises: ConflictError `home-locked`, naming who has it."""
+        """Raises: ConflictError `home-locked`, naming who has it. NotFoundError `no-home`."""
+        if self._made and not self._path.with_name("home.json").exists():
+            raise _no_home(self._path.parent)
         self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

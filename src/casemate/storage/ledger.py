@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,9 @@ import msgspec
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from sqlalchemy import Engine, Row, insert, select
+from sqlalchemy import Connection, Engine, Row, insert, select
 
-from casemate.core import Digest, VerificationError, canonical, digest_of
+from casemate.core import Digest, InputError, VerificationError, canonical, digest_of
 from casemate.keys import Head, Keeper, KeyService, Purpose, write_private
 from casemate.storage.database import ledger, reading
 
@@ -51,8 +51,18 @@ def unwrap_state_key(home: Path, home_id: str, keys: KeyService) -> bytes:
 class Ledger:
     """Reads the ledger. Each `entries` call checks the chain from where it starts to the signed end."""
 
-    def __init__(self, engine: Engine, *, home_id: str, key: bytes, public: Ed25519PublicKey) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        home_id: str,
+        key: bytes,
+        public: Ed25519PublicKey,
+        head: Callable[[], Head] | None = None,
+    ) -> None:
+        """Args: public: of the keeper itself, never from the home. head: the kept head; each reading must reach it."""
         self._engine, self._home_id, self._cipher, self._public = engine, home_id, AESGCM(key), public
+        self._kept = head
         self._known: dict[int, Digest] = {0: FIRST}  # numbers up to which the chain was checked here
 
     def entries(self, after: int = 0) -> list[LedgerEntry]:
@@ -61,6 +71,7 @@ class Ledger:
         Raises: VerificationError `state-altered`: an entry was altered, dropped, added or moved; `state-rolled-back`:
             the ledger is shorter than it was.
         """
+        kept = self._kept() if self._kept else None  # asked first: what is read next can only be newer
         with reading(self._engine) as connection:
             rows = connection.execute(select(ledger).where(ledger.c.number > after).order_by(ledger.c.number)).all()
             last = connection.execute(select(ledger.c.digest).where(ledger.c.number == after)).scalar()
@@ -73,6 +84,10 @@ class Ledger:
         for number, row in enumerate(rows, after + 1):
             found.append(self._opened(row, number, previous))
             previous = Digest(row.digest)
+        if kept is not None and kept.number > after + len(rows):
+            raise _rolled_back(after + len(rows), kept)
+        if kept is not None and kept.number > after and found[kept.number - after - 1].digest != kept.digest:
+            raise _rolled_back(after + len(rows), kept)
         if rows:
             self._check_signature(rows[-1])
             self._known = {0: FIRST, rows[-1].number: previous}
@@ -86,11 +101,7 @@ class Ledger:
         entries = self.entries()
         number = entries[-1].number if entries else 0
         if number < head.number or (head.number and entries[head.number - 1].digest != head.digest):
-            raise VerificationError(
-                f"The home's signed state ends at {number}, and its keys know {head.number}: an older copy was put"
-                " back. Restore the newest one.",
-                code="state-rolled-back",
-            )
+            raise _rolled_back(number, head)
         return Head(number, entries[-1].digest) if entries else head
 
     def _opened(self, row: Row[Any], number: int, previous: Digest) -> LedgerEntry:
@@ -126,35 +137,67 @@ class LedgerPen:
 
     def __init__(self, engine: Engine, reader: Ledger, keeper: Keeper, *, home_id: str, key: bytes) -> None:
         """Raises: VerificationError `state-rolled-back`, `state-altered`."""
-        self._engine, self._keeper, self._home_id, self._cipher = engine, keeper, home_id, AESGCM(key)
+        self._engine, self._reader, self._keeper, self._home_id = engine, reader, keeper, home_id
+        self._cipher = AESGCM(key)
         self._lock = threading.Lock()
-        kept = keeper.head()
-        found = reader.check_head(kept)
-        if found != kept:  # a crash came between the commit and the kept head
-            keeper.seal_head(found.number, found.digest)
+        self._seal_found()
+
+    def _seal_found(self) -> None:
+        """Check the whole ledger; keep its head where a crash came between the commit and the kept head."""
+        found = self._reader.check_head(self._keeper.head())
+        self._keeper.seal_head(found.number, found.digest)
 
     def append(self, entries: Sequence[tuple[str, Any]], intent: str, at: str) -> int:
-        """Commit entries together, then keep the new head beside the keys; returns the last one's number."""
-        with self._lock, self._engine.begin() as connection:
-            last = connection.execute(
-                select(ledger.c.number, ledger.c.digest).order_by(ledger.c.number.desc()).limit(1)
-            ).first()
-            number, previous = (last.number, Digest(last.digest)) if last else (0, FIRST)
-            for kind, body in entries:
-                number += 1
-                sealed = self._seal(number, body)
-                digest = _digest(self._home_id, (number, at, kind, sealed, previous, intent))
-                signature = self._keeper.sign(Purpose.CHECKPOINT, _signed(self._home_id, number, digest))
-                row = {"number": number, "at": at, "kind": kind, "body": sealed, "previous": previous, "intent": intent}
-                connection.execute(insert(ledger).values(**row, digest=digest, signature=signature))
-                previous = digest
-            connection.commit()
+        """Commit entries together, then keep the new head beside the keys; returns the last one's number.
+
+        The last entry alone is signed, so that nobody can leave half of what was committed as a whole.
+        Raises: VerificationError `state-rolled-back`, `state-altered`: nothing was written. StorageError.
+        """
+        if not entries:
+            raise InputError("Nothing was given to append to the signed state.", code="nothing-to-append")
+        with self._lock:
+            if not self._is_at_head():  # an append whose end is unknown, or another database
+                self._seal_found()
+            with self._engine.begin() as connection:
+                head = self._keeper.head()
+                if _last(connection) != head:
+                    raise _rolled_back(_last(connection).number, head)
+                number, previous = head.number, Digest(head.digest or FIRST)
+                for count, (kind, body) in enumerate(entries, 1):
+                    number += 1
+                    sealed = self._seal(number, body)
+                    digest = _digest(self._home_id, (number, at, kind, sealed, previous, intent))
+                    signature = self._sign(number, digest) if count == len(entries) else b""
+                    row = {"number": number, "at": at, "kind": kind, "body": sealed, "previous": previous}
+                    connection.execute(insert(ledger).values(**row, digest=digest, signature=signature, intent=intent))
+                    previous = digest
             self._keeper.seal_head(number, previous)
         return number
+
+    def _is_at_head(self) -> bool:
+        with reading(self._engine) as connection:
+            return _last(connection) == self._keeper.head()
+
+    def _sign(self, number: int, digest: str) -> bytes:
+        return self._keeper.sign(Purpose.CHECKPOINT, _signed(self._home_id, number, digest))
 
     def _seal(self, number: int, body: Any) -> bytes:
         nonce = os.urandom(_NONCE)
         return nonce + self._cipher.encrypt(nonce, canonical(body), _body_context(self._home_id, number))
+
+
+def _last(connection: Connection) -> Head:
+    """What the last row says; nothing of it is checked."""
+    row = connection.execute(select(ledger.c.number, ledger.c.digest).order_by(ledger.c.number.desc()).limit(1)).first()
+    return Head(row.number, row.digest) if row else Head(0, "")
+
+
+def _rolled_back(found: int, kept: Head) -> VerificationError:
+    return VerificationError(
+        f"The home's signed state ends at {found}, and its keys know {kept.number}: an older copy, or another one, was"
+        " put back. Restore the newest one.",
+        code="state-rolled-back",
+    )
 
 
 def _digest(home: str, row: tuple[int, str, str, bytes, str, str]) -> Digest:
