@@ -5,6 +5,7 @@ from casemate.gateway.http import ROUTES, Access, DataPlane, Route, build_app
 from casemate.gateway.interface import (
     Authenticate,
     Authorize,
+    Decision,
     Deployments,
     Infer,
     Rate,
@@ -24,6 +25,7 @@ __all__ = [
     "Authenticate",
     "Authorize",
     "DataPlane",
+    "Decision",
     "Deployments",
     "FrontServer",
     "Infer",

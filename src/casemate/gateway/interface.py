@@ -44,6 +44,17 @@ class Deployments(Protocol):
     def current(self, name: str) -> ServedModel | None: ...
 
 
+class Decision(Protocol):
+    """A policy's answer. `reason` and `next_step` are safe to show."""
+
+    @property
+    def allowed(self) -> bool: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def next_step(self) -> str: ...
+
+
 class Rate(msgspec.Struct, frozen=True):
     """A token bucket's measure. Args: per_second: tokens that come back, > 0. burst: most that it holds, >= 1."""
 
@@ -52,5 +63,6 @@ class Rate(msgspec.Struct, frozen=True):
 
 
 Authenticate = Callable[[str], Principal]  # the bearer's credential -> who it is; raises AuthError. Must not block.
-Authorize = Callable[[Principal, Action, Resource], object]  # raises PolicyError; must not block
+# Only a Decision whose `allowed` is True lets anybody in; whatever else comes back refuses. Must not block.
+Authorize = Callable[[Principal, Action, Resource], Decision]
 RateOf = Callable[[Principal], Rate | None]  # the key's own limit, None for the profile's

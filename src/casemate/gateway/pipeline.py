@@ -23,6 +23,7 @@ from casemate.core import (
     InputError,
     LimitError,
     NotFoundError,
+    PolicyError,
     Principal,
     Resource,
 )
@@ -86,7 +87,7 @@ class Pipeline:
         clock: Clock,
     ) -> None:
         self._identify = authenticate
-        self._authorize = authorize
+        self._decide = authorize
         self._rate_of = rate_of
         self._deployments = DeployedModels(deployments)
         self._limits = limits
@@ -146,7 +147,9 @@ class Pipeline:
         """May this caller do this to this deployment? Only who may learns whether it exists."""
         found = self._deployments.current(raw.deployment)
         resource = found[1].resource if found else Resource("deployment", raw.deployment, principal.project)
-        self._authorize(principal, raw.action, resource)
+        decision = self._decide(principal, raw.action, resource)
+        if decision.allowed is not True:
+            raise PolicyError(f"Refused: {decision.reason}." + (f" {decision.next_step}" if decision.next_step else ""))
         if found is None:
             raise NotFoundError(f"No deployment is called {raw.deployment!r}.", code="deployment-not-found")
         served = found[0]

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Self
 
-from casemate.core import CasemateError, Clock, Event, EventSink, LimitError, StorageError
+from casemate.core import CasemateError, Clock, ConflictError, Event, EventSink, LimitError, StorageError
 from casemate.gateway.refusals import RecorderConfig, Refusal, RefusalCounter
 
 _LOG = logging.getLogger("casemate.gateway")
@@ -162,10 +162,13 @@ class Recorder:
         batch = [self._queue.popleft() for _ in range(min(len(self._queue), self._config.batch))]
         self._taken = len(batch)
         try:
-            self._sink.append([event for event, _ in batch])
-        except Exception as error:  # noqa: BLE001 whatever the sink's trouble is, the events are kept
+            self._hand_in([event for event, _ in batch])
+        except Exception:  # noqa: BLE001 whatever the sink's trouble is, the events are kept
+            if not self._failed:  # once per outage
+                _LOG.exception(
+                    "The audit log did not take %d events; predictions are refused until it does.", len(batch)
+                )
             self._failed = True
-            _LOG.error("The audit log did not take %d events (%s); retrying.", len(batch), type(error).__name__)
             self._settle(batch, StorageError("The audit log did not take the event.", code="record-failed"))
             self._queue.extendleft((event, None) for event, _ in reversed(batch))
             self._taken = 0
@@ -174,6 +177,16 @@ class Recorder:
         self._taken = 0
         self._settle(batch, None)
         return True
+
+    def _hand_in(self, events: list[Event]) -> None:
+        """Events that an earlier, seemingly failed attempt has left in the log count as handed in."""
+        try:
+            self._sink.append(events)
+        except ConflictError:
+            if len(events) == 1:
+                return
+            for event in events:
+                self._hand_in([event])
 
     @staticmethod
     def _settle(batch: list[tuple[Event, _Waiter | None]], error: CasemateError | None) -> None:

@@ -24,7 +24,6 @@ from casemate.core import (
     AuthError,
     Digest,
     Event,
-    PolicyError,
     Principal,
     PrincipalKind,
     Profile,
@@ -91,6 +90,12 @@ class MemorySink:
         self.events += events
 
 
+class Decided(msgspec.Struct):
+    allowed: bool
+    reason: str = ""
+    next_step: str = ""
+
+
 @dataclass
 class World:
     """What the door is given; tests change it while the door is open."""
@@ -109,11 +114,14 @@ class World:
             raise AuthError("This key is unknown.", code="unknown-key")
         return Principal(f"prn_{bearer[7:]}", PrincipalKind.SERVICE, "test", credential=f"key_{bearer[7:]}")
 
-    def authorize(self, principal: Principal, action: Action, resource: Resource) -> None:
+    def authorize(self, principal: Principal, action: Action, resource: Resource) -> Decided | None:
         if self.broken == "authorize":
             raise RuntimeError("secret detail")
+        if self.broken == "authorize answers nothing":
+            return None
         if principal.id == "prn_-stranger" or resource.name == "forbidden":
-            raise PolicyError("Refused: no grant.")
+            return Decided(allowed=False, reason="no grant")
+        return Decided(allowed=True)
 
     def rate_of(self, principal: Principal) -> Rate | None:
         return self.rate

@@ -179,7 +179,7 @@ def test_guessing_keys_turns_into_429(tmp_path):
     assert honest[0] == 200
 
 
-@pytest.mark.parametrize("broken", ["authenticate", "authorize", "deployments"])
+@pytest.mark.parametrize("broken", ["authenticate", "authorize", "authorize answers nothing", "deployments"])
 def test_a_guard_that_errors_refuses_without_detail(tmp_path, broken):
     given = world()
     given.broken = broken

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from casemate.core import Event, LimitError, StorageError, SystemClock
+from casemate.core import ConflictError, Event, LimitError, StorageError, SystemClock
 from casemate.gateway import Recorder, RecorderConfig
 from casemate.gateway.refusals import Refusal, RefusalCounter
 
@@ -165,3 +165,29 @@ def test_refusals_are_recorded_even_when_the_queue_is_full():
     sink.go.set()
     recorder.close()
     assert sink.ids == ["evt_1", key]
+
+
+def test_an_attempt_that_only_seemed_to_fail_is_not_repeated_for_ever():
+    """The sink commits, but its answer gets lost: the retry finds the ids taken."""
+
+    class Forgetful(Sink):
+        def append(self, events):
+            taken = set(self.ids)
+            if taken & {event.id for event in events}:
+                raise ConflictError("taken", code="event-repeated")
+            super().append(events)
+            if not taken:
+                raise StorageError("the answer was lost")
+
+    sink = Forgetful()
+    recorder = Recorder(sink, RecorderConfig(wait=0.001, retry=0.001), clock=CLOCK)
+    recorder.put(event(1))
+    sink.called.wait(30)
+    while True:
+        try:
+            recorder.put(event(2))
+        except LimitError:
+            continue
+        break
+    recorder.close()
+    assert sink.ids == ["evt_1", "evt_2"]
