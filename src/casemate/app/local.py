@@ -17,6 +17,7 @@ from casemate.app.control import build_services, serve_console
 from casemate.app.ground import LocalKeeper, checkpoint_key, keys_folder, open_ground, origin_of
 from casemate.app.keeper import open_keeper
 from casemate.auditlog import LogReader, verify_log
+from casemate.console import Services
 from casemate.core import ConflictError, SystemClock
 from casemate.core.wire import is_served, listen
 from casemate.keys import Keeper, Purpose, init_keys, init_tls, write_private
@@ -78,13 +79,14 @@ def control_socket(settings: Settings) -> Iterator[Path]:
     with HomeLock(home.path):
         keeper = open_keeper(settings, home)
         ground = open_ground(settings, keeper, read_only=False)
-        with _serving(home, build_services(ground)):
-            yield home.run / SOCKET
+        with serving(home, build_services(ground)) as socket:
+            yield socket
         ground.engine.dispose()
 
 
 @contextmanager
-def _serving(home: Home, services: Any) -> Iterator[None]:
+def serving(home: Home, services: Services) -> Iterator[Path]:
+    """Answer on the home's socket from a thread of our own."""
     loop, stop, up = uvloop.new_event_loop(), asyncio.Event(), threading.Event()
     local = listen(home.run / SOCKET)
 
@@ -96,7 +98,7 @@ def _serving(home: Home, services: Any) -> Iterator[None]:
     thread.start()
     try:
         up.wait()
-        yield
+        yield home.run / SOCKET
     finally:
         loop.call_soon_threadsafe(stop.set)
         thread.join()

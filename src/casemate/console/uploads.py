@@ -8,6 +8,8 @@ import tarfile
 from collections.abc import AsyncIterator, Iterator
 from typing import Self
 
+from starlette.requests import ClientDisconnect
+
 from casemate.core import InputError, checked_path
 
 _CHUNK = 1 << 20  # bytes handed on at a time
@@ -38,7 +40,10 @@ class BodyReader(io.RawIOBase):
         return size
 
     async def _next(self) -> bytes | None:
-        return await anext(self._stream, None)
+        try:
+            return await anext(self._stream, None)
+        except ClientDisconnect as error:
+            raise InputError("The upload was cut off; send it again.", code="bad-upload") from error
 
     def chunks(self) -> Iterator[bytes]:
         """The whole body, piece by piece."""
