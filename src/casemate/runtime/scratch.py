@@ -50,11 +50,10 @@ def clean_scratch() -> int:
 
 def check_memory(folder: Path) -> None:
     """Raises: StorageError: `no-memory-folder`: `folder` is not a tmpfs; plain text must not reach a disk."""
-    kind = ""
-    for line in Path("/proc/self/mounts").read_text().splitlines():
-        _, where, this, *_ = line.split(" ")
-        if where == str(folder):
-            kind = this  # the last one mounted there is the one seen
+    mounts = [line.split(" ")[1:3] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    # The innermost mount that holds the folder, and of those at one place the last, is the one that is seen.
+    holding = [(len(where), kind) for where, kind in mounts if folder.is_relative_to(where) and folder.is_dir()]
+    kind = max(reversed(holding), key=lambda entry: entry[0], default=(0, ""))[1]
     if kind != "tmpfs":
         raise StorageError(
             f"Training keeps its files in memory and needs a tmpfs at {folder}, found {kind or 'none'}: "

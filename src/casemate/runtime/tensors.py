@@ -53,12 +53,15 @@ def decode_tensors(headers: Any, buffers: Sequence[Buffer]) -> dict[str, Array]:
     try:
         if len(headers) != len(buffers):
             raise ValueError("as many headers as buffers")
-        return {
+        arrays = {
             _checked_name(name): _decode(datatype, shape, buffer)
             for (name, datatype, shape), buffer in zip(headers, buffers, strict=True)
         }
+        if len(arrays) != len(headers):
+            raise ValueError("two tensors of one name")
     except (ValueError, TypeError, KeyError, struct.error) as error:
         raise SandboxError("A malformed tensor came through the walls.", code="tensor-malformed") from error
+    return arrays
 
 
 def _checked_name(name: Any) -> str:
