@@ -22,25 +22,12 @@ from casemate.core.wire import Frame
 from casemate.sandbox.channel import Channel
 from casemate.sandbox.exits import CODE_FAILED, CODE_MEMORY
 from casemate.sandbox.landlock import raise_landlock
-from casemate.sandbox.limits import Limits, apply_limits
+from casemate.sandbox.limits import apply_limits
+from casemate.sandbox.order import Order
 from casemate.sandbox.privileges import die_with_parent, drop_privileges
 from casemate.sandbox.seccomp import raise_seccomp
 from casemate.sandbox.view import DEV_NULL
 from casemate.sandbox.walls import FLOOR, Wall
-
-
-class Order(msgspec.Struct, kw_only=True):
-    """What the parent asks for, in the first frame."""
-
-    entry: str
-    args: dict[str, Any]
-    limits: Limits
-    job: bool
-    floor: bool
-    report: bool
-    paths: list[str]
-    readable: list[str]
-    writable: list[str]
 
 
 class _WallMissing(Exception):  # noqa: N818 it never leaves this module
@@ -86,6 +73,7 @@ def _prepare(order: Order, channel: Channel) -> Callable[..., Any]:
         _raise(Wall.PRIVILEGES, drop_privileges)
         _raise(Wall.LIMITS, lambda: apply_limits(order.limits))
         _raise(Wall.LANDLOCK, lambda: raise_landlock(order.readable, [DEV_NULL, *order.writable]))
+        sys.path[:] = [path for path in sys.path if _can_list(path)]
     module, _, name = order.entry.partition(":")
     function: Callable[..., Any] = getattr(importlib.import_module(module), name)
     listener = _raise(Wall.SECCOMP, lambda: raise_seccomp(report=order.report)) if order.floor else None
@@ -94,6 +82,17 @@ def _prepare(order: Order, channel: Channel) -> Callable[..., Any]:
     if listener is not None:
         os.close(listener)
     return function
+
+
+def _can_list(path: str) -> bool:
+    """False for what the view leaves out, such as the source folder of an editable install: not worth an attempt."""
+    try:
+        os.scandir(path).close()
+    except NotADirectoryError:  # an archive
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def _raise(wall: Wall, action: Callable[[], int | None]) -> int | None:

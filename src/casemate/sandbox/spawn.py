@@ -15,12 +15,12 @@ import msgspec
 from casemate.core.errors import SandboxError
 from casemate.core.wire import MAX_BUFFERS, recv_frame
 from casemate.core.words import new_id
-from casemate.sandbox.boot import Order
 from casemate.sandbox.bubblewrap import bubblewrap_command, find_bubblewrap, why_no_bubblewrap
 from casemate.sandbox.cgroups import ControlGroup, make_group
 from casemate.sandbox.channel import Channel
 from casemate.sandbox.exits import Exit, ExitReason, error_of
 from casemate.sandbox.limits import Limits
+from casemate.sandbox.order import Order
 from casemate.sandbox.supervisor import Launch, Supervisor
 from casemate.sandbox.view import DEV_NULL, readable_paths
 from casemate.sandbox.walls import MENDS, Need, Wall, Walls

@@ -55,6 +55,7 @@ class Supervisor:
         self._group: ControlGroup | None = None
         self._child_fd = -1
         self._peak = 0  # bytes of private writable memory at the last looks
+        self._own_peak = 0  # bytes that this very process used at most, when it started the other
         self._used = 0.0  # seconds of processor time at the last look
         self._pid = 0
         self._exit: Exit | None = None
@@ -108,6 +109,7 @@ class Supervisor:
             self._running.set()
             return
         process_fd = os.pidfd_open(process.pid)
+        self._own_peak = _use_of(os.getpid())["VmHWM"]
         self._running.set()
         try:
             self._attend(process, process_fd, deadline)
@@ -223,7 +225,9 @@ class Supervisor:
             return ExitReason.CPU
         if number == signal.SIGKILL and self._reason:
             return self._reason
-        peak = max(self._peak, usage.ru_maxrss << 10, self._group.peak() if self._group else 0)
+        peak = max(self._peak, self._group.peak() if self._group else 0)
+        if usage.ru_maxrss << 10 > self._own_peak:  # below that it is what fork and exec carried over from us
+            peak = max(peak, usage.ru_maxrss << 10)
         if (self._group and self._group.ran_out_of_memory()) or peak >= limits.memory * _NEARLY_ALL:
             return ExitReason.MEMORY
         return ExitReason.CRASHED
@@ -231,7 +235,7 @@ class Supervisor:
 
 def _use_of(pid: int) -> dict[str, int]:
     """Threads, and bytes of memory by kind. Raises: OSError when it is gone, KeyError never."""
-    use = dict.fromkeys(("VmData", "RssAnon", "RssShmem", "Threads"), 0)
+    use = dict.fromkeys(("VmData", "VmHWM", "RssAnon", "RssShmem", "Threads"), 0)
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         name, _, value = line.partition(":")
         if name in use:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import sys
 import threading
 from pathlib import Path
 
@@ -64,7 +65,8 @@ def eat_memory_natively(channel, args):
     libc = ctypes.CDLL(None)
     libc.malloc.restype = ctypes.c_void_p
     while True:
-        ctypes.memset(libc.malloc(ctypes.c_size_t(4 << 20)), 1, 4 << 20)
+        ctypes.memset(libc.malloc(ctypes.c_size_t(1 << 20)), 1, 1 << 20)
+        threading.Event().wait(0.02)
 
 
 def eat_threads(channel, args):
@@ -114,8 +116,9 @@ def drip(channel, args):
 
 
 def chatter(channel, args):
-    print("x" * (1 << 20))
-    print("last words", flush=True)
+    sys.stdout.write("x" * (1 << 20))
+    sys.stdout.write("last words\n")
+    sys.stdout.flush()
 
 
 def attempts(channel, args):

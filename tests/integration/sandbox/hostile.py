@@ -2,6 +2,7 @@
 
 Runs inside a cell, and (as a control, without walls) outside of one. Standard library only.
 """
+# ruff: noqa: PTH104, PTH101, PTH115 these are the calls of an attacker, made as the kernel names them
 
 from __future__ import annotations
 
@@ -44,11 +45,11 @@ def _read(path: str) -> str:
 
 
 def exec_program(given):
-    return f"ran: {subprocess.run(['/bin/true'], check=False)}"  # noqa: S607
+    return f"ran: {subprocess.run(['/bin/true'], check=False)}"
 
 
 def exec_shell(given):
-    if os.system("true"):  # noqa: S605,S607
+    if os.system("true"):
         raise PermissionError
     return "a shell ran"
 
@@ -62,7 +63,7 @@ def exec_from_memory(given):
     os.write(fd, Path("/bin/true").read_bytes())
     if pid := os.fork():
         return f"a program ran from memory: {os.waitpid(pid, 0)}"
-    os.execve(fd, ["true"], {})
+    return os.execve(fd, ["true"], {})
 
 
 def memory_file(given):
@@ -390,7 +391,8 @@ def watch_files(given):
 
 
 def open_by_handle(given):
-    return f"handle: {_call('name_to_handle_at', -100, given['secret'].encode(), ctypes.create_string_buffer(b'\x80', 256), bytes(8), 0)}"
+    handle = ctypes.create_string_buffer(struct.pack("=I", 128), 256)
+    return f"handle: {_call('name_to_handle_at', -100, given['secret'].encode(), handle, bytes(8), 0)}"
 
 
 def inherited_descriptors(given):

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from casemate.core.errors import InputError, SandboxError
 from casemate.core import digest_of
+from casemate.core.errors import InputError, SandboxError
 from casemate.core.sealed import SealedFile, memory_file, seal_bytes
 from casemate.sandbox import Denial, ExitReason, Limits, Need, Walls, probe_walls, run_confined, spawn
 
