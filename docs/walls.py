@@ -9,7 +9,7 @@ ROOMS = [  # what comes in, and the walls that it passes on its way
     ("Worker", ["verified sealed bytes", "Landlock, seccomp", "own namespaces"]),
     ("Front door", ["TLS 1.3, API keys", "limits, validation", "receipt per answer"]),
 ]
-WIDTH, HEIGHT, GAP, TOP = 168, 124, 22, 54
+WIDTH, HEIGHT, GAP, TOP = 184, 124, 22, 54
 
 
 def room(index: int, title: str, lines: list[str]) -> str:
