@@ -73,7 +73,7 @@ def _walk_folder(folder: int, prefix: str, root: Path, depth: int) -> Iterator[t
     try:
         if depth > _DEPTH:
             raise TooLargeError(f"{root} has folders nested deeper than {_DEPTH}.", code="scan-path")
-        for name in sorted(os.listdir(folder)):  # noqa: PTH208 by descriptor, so that no link can be swapped in
+        for name in sorted(os.listdir(folder)):
             fd = _open_at(folder, name, root / prefix / name)
             if stat.S_ISDIR(os.fstat(fd).st_mode):
                 yield from _walk_folder(fd, f"{prefix}{name}/", root, depth + 1)

@@ -1,0 +1,20 @@
+"""The allow-lists, as `make_allowlist.py` wrote them from the real libraries."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from casemate.scanning.symbols import Import
+
+_LISTS = json.loads(Path(__file__).with_name("allowlist.json").read_text())
+
+PICKLE_IMPORTS: dict[str, frozenset[Import]] = {  # framework -> what its pickles may import
+    framework: frozenset(Import(*entry) for entry in entries) for framework, entries in _LISTS["pickle"].items()
+}
+SKOPS_TYPES: frozenset[tuple[str, str]] = frozenset((module, name) for module, name in _LISTS["skops"]["types"])
+SKOPS_LOADERS: frozenset[str] = frozenset(_LISTS["skops"]["loaders"])
+ONNX_CONTRIB: frozenset[str] = frozenset(_LISTS["onnx"]["com.microsoft"])  # operators that onnxruntime adds
+# scikit-learn's own types that skops builds only when told to. Malformed arrays can crash the compiled ones (trees), so
+# they are for loaders behind the walls; none runs code that the file brings.
+SKOPS_NATIVE_TYPES: tuple[str, ...] = tuple(_LISTS["skops"]["native"])

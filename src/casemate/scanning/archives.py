@@ -1,0 +1,75 @@
+"""Looks into archives and packed streams: members are inspected like files, and the archive itself is never served."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from casemate.scanning.compressed import expand
+from casemate.scanning.formats import COMPRESSED, UNSUPPORTED
+from casemate.scanning.notes import Notes, RefusedError
+from casemate.scanning.pickle_rules import inspect_pickles
+from casemate.scanning.rules import ARCHIVE_BOMB, ARCHIVE_NOT_SERVED, FORMAT_UNSUPPORTED
+from casemate.scanning.skops_files import SCHEMA_NAME, inspect_skops
+from casemate.scanning.tar_files import read_tar
+from casemate.scanning.zip_files import Member, read_zip
+
+Inspect = Callable[[memoryview, str, int], str]  # (bytes, location, depth) -> format
+
+
+def inspect_archive(
+    data: memoryview, kind: str, notes: Notes, location: str, depth: int, inspect: Inspect
+) -> tuple[str, dict[str, Any]]:
+    """(format, facts) of what is packed; notes all that is wrong with it. Raises: RefusedError."""
+    if depth >= notes.limits.depth:
+        raise RefusedError(ARCHIVE_BOMB, f"archives nested deeper than {notes.limits.depth}")
+    before = len(notes.findings)
+    if kind == "zip":
+        members = {member.name: member for member in read_zip(data, notes)}
+        if SCHEMA_NAME in members:
+            return "skops", inspect_skops(members, notes, location)
+        kind = _inspect_members(members, notes, location, depth, inspect)
+    elif kind == "tar":
+        for name, content in read_tar(data, notes):
+            inspect(content, f"{location}!{name}", depth + 1)
+    elif kind in COMPRESSED:
+        kind = inspect(expand(data, kind, notes), f"{location}!unpacked", depth + 1)
+    if len(notes.findings) == before:
+        if kind in UNSUPPORTED:
+            notes.add(FORMAT_UNSUPPORTED, UNSUPPORTED[kind], location)
+        else:
+            notes.add(ARCHIVE_NOT_SERVED, f"a {kind} archive with nothing suspicious in it", location)
+    return kind, {}
+
+
+def _inspect_members(members: dict[str, Member], notes: Notes, location: str, depth: int, inspect: Inspect) -> str:
+    kind = _kind_of(set(members))
+    for name, member in members.items():
+        place = f"{location}!{name}"
+        try:
+            content = member.unpack(notes)
+            if kind in ("torch", "torchscript") and name.endswith(".pkl"):
+                _inspect_torch_pickle(content, notes, place)
+            elif kind == "zip" or name.endswith((".npy", ".pkl", ".pickle")):
+                inspect(content, place, depth + 1)
+        except RefusedError as refused:
+            notes.refuse(refused, place)
+    return kind
+
+
+def _inspect_torch_pickle(content: memoryview, notes: Notes, place: str) -> None:
+    """A pickle of torch is part of its format: only what is suspicious in it is noted."""
+    own = Notes(notes.limits)
+    inspect_pickles(content, own, place, in_torch=True)
+    notes.findings += [finding for finding in own.findings if finding.id != "pickle-not-served"]
+
+
+def _kind_of(names: set[str]) -> str:
+    files = {name.rpartition("/")[2] for name in names}
+    if "data.pkl" in files:
+        return "torchscript" if "constants.pkl" in files else "torch"
+    if {"config.json", "metadata.json"} <= names and "model.weights.h5" in names:
+        return "keras"
+    if names and all(name.endswith(".npy") for name in names):
+        return "numpy"
+    return "zip"
