@@ -1,0 +1,112 @@
+"""A worker behind its walls: cold start (spawn, load, warm), one row there and back, rows per second when requests join.
+
+The model is the diagnosis model (30 floats, scaled logistic regression, ONNX); beside it the same session in process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "integration" / "runtime"))
+import models
+
+from casemate.runtime import LiveModel, Pool, PoolConfig, describe
+
+ROUNDS = 5000
+CALLERS = 256
+
+
+def main() -> None:
+    model, rows = models.fitted()
+    contents = {"model.onnx": models.diagnosis_onnx(model, rows)}
+    one = rows[:1].astype(np.float32)
+    print(json.dumps([*cold_starts(contents, models.diagnosis_skops(model)), *asyncio.run(served(contents, one))]))
+
+
+def cold_starts(contents: dict[str, bytes], skops: bytes) -> list[dict]:
+    return [
+        {"name": "cold start, ONNX", "value": round(cold_start(contents), 3), "unit": "s", "aim": "< 1"},
+        {"name": "cold start, skops", "value": round(cold_start({"model.skops": skops}), 3), "unit": "s", "aim": "< 1"},
+    ]
+
+
+def cold_start(contents: dict[str, bytes]) -> float:
+    files = {path: models.seal_bytes([data]) for path, data in contents.items()}
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        describe(files)
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
+
+
+async def served(contents: dict[str, bytes], one: np.ndarray) -> list[dict]:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        verified = models.Signer.at(Path(folder) / "keys").verified(contents)
+    pool = Pool(sink=lambda _: None, config=PoolConfig())
+    live = await pool.replace("bench", verified)
+    try:
+        alone = await single(live, one)
+        joined = await batched(live, one)
+    finally:
+        await pool.drain()
+    direct = in_process(contents["model.onnx"], one)
+    return [
+        {
+            "name": "one row, there and back (beside: in process)",
+            "value": round(alone * 1e6, 1),
+            "unit": "us",
+            "beside": round(direct * 1e6, 1),
+        },
+        {"name": "hop: the difference", "value": round((alone - direct) * 1e6, 1), "unit": "us", "aim": "about 25"},
+        {"name": f"rows from {CALLERS} callers, joined", "value": round(joined), "unit": "rows/s"},
+    ]
+
+
+async def single(live: LiveModel, one: np.ndarray) -> float:
+    times = []
+    for _ in range(ROUNDS):
+        start = time.perf_counter()
+        await live.infer({"X": one}, batchable=True)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+async def batched(live: LiveModel, one: np.ndarray) -> float:
+    async def caller() -> None:
+        for _ in range(ROUNDS // 50):
+            await live.infer({"X": one}, batchable=True)
+
+    start = time.perf_counter()
+    await asyncio.gather(*(caller() for _ in range(CALLERS)))
+    return CALLERS * (ROUNDS // 50) / (time.perf_counter() - start)
+
+
+def in_process(graph: bytes, one: np.ndarray) -> float:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(graph, options)
+    times = []
+    for _ in range(ROUNDS):
+        start = time.perf_counter()
+        session.run(None, {"X": one})
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+if __name__ == "__main__":
+    if "--uvloop" in sys.argv:
+        import uvloop
+
+        uvloop.install()
+    main()
