@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import msgspec
@@ -52,8 +53,12 @@ def serve_home(settings: Settings, *, ready: Callable[[str], None]) -> int:
     with HomeLock(settings.home) as lock:
         children = {name: _Child(name) for name in _ORDER}
         try:
-            for child in children.values():
-                settings = _start(child, settings, lock.fileno())
+            keeper, *others = children.values()
+            _start(keeper, settings, lock.fileno())
+            for child in others:  # together, since each spends its start on imports
+                _launch(child, settings, lock.fileno())
+            for child in others:
+                settings = _await(child, settings)
             ready(f"ready data={children['gateway'].ready['url']} control={children['control'].ready['url']}")
             while not stopping():
                 for child in children.values():
@@ -73,10 +78,14 @@ def _on_signals() -> Callable[[], bool]:
 
 
 def _start(child: _Child, settings: Settings, lock: int) -> Settings:
-    """Start a child and wait until it is ready; the port that it chose is kept for the next time."""
-    command = [sys.executable, "-m", "casemate.app.processes", child.name]
+    """Start a child and wait until it is ready."""
+    _launch(child, settings, lock)
+    return _await(child, settings)
+
+
+def _launch(child: _Child, settings: Settings, lock: int) -> None:
     child.process = subprocess.Popen(  # noqa: S603 our own command
-        command,
+        [sys.executable, "-m", "casemate.app.processes", child.name],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         pass_fds=(lock,),  # held until the last of us is gone
@@ -84,12 +93,14 @@ def _start(child: _Child, settings: Settings, lock: int) -> Settings:
     )
     assert child.process.stdin is not None
     child.started = time.monotonic()
-    try:
-        child.process.stdin.write(msgspec.json.encode(settings, enc_hook=str))
-        child.process.stdin.close()
-        words = _first_line(child.process).split()
-    except BrokenPipeError:
-        words = []
+    with suppress(BrokenPipeError), child.process.stdin as stdin:
+        stdin.write(msgspec.json.encode(settings, enc_hook=str))
+
+
+def _await(child: _Child, settings: Settings) -> Settings:
+    """Wait until a child is ready; the port that it chose is kept for the next time. Raises: StorageError."""
+    assert child.process is not None
+    words = _first_line(child.process).split()
     if words[:1] != ["ready"]:
         _stop(child)
         raise StorageError(f"The {child.name} could not start; its message stands above.", code="not-started")

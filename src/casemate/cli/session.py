@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import click
 
 from casemate.client import Casemate
 from casemate.core import InputError
+from casemate.core.wire import is_served
 from casemate.settings import Settings, load_settings
 
 
@@ -38,10 +39,19 @@ class Session:
             with Casemate(server=self.server, key=key, ca=self.ca or None) as casemate:
                 yield casemate
             return
-        from casemate.app.local import control_socket
-
-        with control_socket(self.settings()) as socket, Casemate(socket=socket) as casemate:
+        settings = self.settings()
+        served = settings.home / "run" / "control.sock"
+        with (
+            nullcontext(served) if is_served(served) else _own_socket(settings) as socket,
+            Casemate(socket=socket) as casemate,
+        ):
             yield casemate
+
+
+def _own_socket(settings: Settings) -> AbstractContextManager[Path]:
+    from casemate.app.local import control_socket
+
+    return control_socket(settings)
 
 
 pass_session = click.make_pass_decorator(Session)
