@@ -59,6 +59,7 @@ def serve_home(settings: Settings, *, ready: Callable[[str], None]) -> int:
                 _launch(child, settings, lock.fileno())
             for child in others:
                 settings = _await(child, settings)
+            signal.signal(signal.SIGHUP, lambda *_: _reload(children["gateway"]))
             ready(f"ready data={children['gateway'].ready['url']} control={children['control'].ready['url']}")
             while not stopping():
                 for child in children.values():
@@ -75,6 +76,12 @@ def _on_signals() -> Callable[[], bool]:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda signum, _: seen.append(signum))
     return lambda: bool(seen)
+
+
+def _reload(gateway: _Child) -> None:
+    """SIGHUP: the gateway reads its certificates again."""
+    if gateway.process is not None and gateway.alive():
+        gateway.process.send_signal(signal.SIGHUP)
 
 
 def _start(child: _Child, settings: Settings, lock: int) -> Settings:
