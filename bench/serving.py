@@ -89,7 +89,7 @@ def raw_app(folder: Path):
     session = onnx_session(folder)
     names = [output.name for output in session.get_outputs()]
 
-    async def app(scope, receive, send):
+    async def app(scope, receive, send):  # noqa: ARG001 ASGI's signature
         body = b""
         while True:
             message = await receive()
@@ -141,7 +141,7 @@ def serve_plain(app) -> None:
             uvicorn.Config(app, port=0, loop="none", http="httptools", log_level="error", access_log=False)
         )
         task = asyncio.create_task(server.serve())
-        while not server.started:
+        while not server.started:  # noqa: ASYNC110 uvicorn's own flag
             await asyncio.sleep(0.01)
         say_ready(f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}", "none")
         await until_told()
@@ -168,13 +168,13 @@ async def until_told() -> None:
 def serve_keeper(folder: Path) -> None:
     """The log's only pen, in a process of its own."""
     import msgspec
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
     from casemate.auditlog import Log
     from casemate.core import Event, SystemClock
     from casemate.core.wire import listen, serve_calls
     from casemate.keys import Keeper, Purpose, init_keys
     from casemate.storage import create_home
-    from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
     init_keys(folder / "keys")
     keeper = Keeper(folder / "keys")
@@ -193,12 +193,9 @@ def serve_keeper(folder: Path) -> None:
 
 def serve_casemate(folder: Path, profile: str) -> None:
     """The gateway with everything on."""
-    import msgspec
-
     from casemate.core import Environment, Profile, SystemClock
     from casemate.core.wire import Caller
     from casemate.gateway import (
-        FrontServer,
         LimitsConfig,
         Rate,
         Recorder,
@@ -207,6 +204,7 @@ def serve_casemate(folder: Path, profile: str) -> None:
         build_app,
         tls_context,
     )
+    from casemate.gateway import serve as serve_app
     from casemate.runtime import Pool
 
     keeper = start("keeper", folder)
@@ -221,7 +219,7 @@ def serve_casemate(folder: Path, profile: str) -> None:
 
     async def main() -> None:
         verified = verified_model(folder)
-        pool = Pool(sink=lambda event: None, clock=clock)
+        pool = Pool(sink=lambda _: None, clock=clock)
         live = await pool.replace(NAME, verified)
         signature = with_ranges(folder, live.signature)
         served = ServedModel(
@@ -245,11 +243,14 @@ def serve_casemate(folder: Path, profile: str) -> None:
                 limits=LimitsConfig(address_rate=Rate(1e6, 1e6)),
             )
             tls = tls_context(certificate(folder))
-            async with FrontServer(app, recorder=recorder, tls=tls, config=ServerConfig(port=0)) as server:
-                say_ready(f"https://127.0.0.1:{server.port}", key)
-                if os.environ.get("PROFILE_TO"):
-                    await profiled()
-                await until_told()
+            stop, ready = asyncio.Event(), asyncio.get_running_loop().create_future()
+            ready.add_done_callback(lambda port: say_ready(f"https://127.0.0.1:{port.result()}", key))
+            server = asyncio.create_task(
+                serve_app(app, recorder=recorder, tls=tls, config=ServerConfig(port=0), stop=stop, on_ready=ready)
+            )
+            await (profiled() if os.environ.get("PROFILE_TO") else until_told())
+            stop.set()
+            await server
         await pool.drain()
 
     run(main())
@@ -279,7 +280,8 @@ def make_access(clock):
             self.number, self.at, self.kind, self.body = number, rfc3339(clock.now()), kind, body
 
     class Ledger:
-        lines: list = []
+        def __init__(self):
+            self.lines = []
 
         def entries(self, after=0):
             return self.lines[after:]

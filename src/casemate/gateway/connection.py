@@ -19,7 +19,7 @@ from typing import Any
 import httptools
 import msgspec
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from casemate.core import CasemateError, InputError, LimitError
@@ -47,6 +47,42 @@ class Phase(IntEnum):
     BODY = 2  # its headers are in
     SERVED = 3  # it is all in and being answered
     CLOSING = 4  # nothing more is taken
+
+
+class Exchange(RequestResponseCycle):
+    """One request and its answer, which leaves in a single write: one TLS record instead of two.
+
+    Takes what `DataPlane` sends: a start with its Content-Length, then one body. The headers are our own.
+    """
+
+    def __init__(self, **parts: Any) -> None:
+        super().__init__(**parts)
+        self._head: list[bytes] = []
+
+    async def send(self, message: Any) -> None:
+        if self.flow.write_paused and not self.disconnected:
+            await self.flow.drain()
+        if self.disconnected:
+            return
+        if message["type"] == "http.response.start":
+            self.response_started = True
+            self.waiting_for_100_continue = False
+            self._head = [STATUS_LINE[message["status"]]]
+            for header in (self.default_headers, message["headers"]):
+                for name, value in header:
+                    self._head += (name, b": ", value, b"\r\n")
+            return
+        if self.response_complete or not self._head:
+            raise RuntimeError("An answer is a start and one body.")
+        self._head.append(b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n")
+        if self.scope["method"] != "HEAD":
+            self._head.append(message["body"])
+        self.transport.write(b"".join(self._head))
+        self.response_complete = True
+        self.message_event.set()
+        if not self.keep_alive:
+            self.transport.close()
+        self.on_response()
 
 
 class Connection(HttpToolsProtocol):
@@ -118,9 +154,33 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._check_head()
         self._head_bytes = 0
-        self.phase = Phase.BODY
-        self.deadline = self.loop.time() + self._limits.body_seconds
-        super().on_headers_complete()
+        self.phase, self.deadline = Phase.BODY, self.loop.time() + self._limits.body_seconds
+        version = self.parser.get_http_version()
+        target = httptools.parse_url(self.url)
+        self.scope["method"] = self.parser.get_method().decode("ascii")
+        self.scope["http_version"] = version
+        self.scope["raw_path"] = target.path
+        self.scope["path"] = target.path.decode("ascii")  # never unquoted: no route has a percent sign
+        self.scope["query_string"] = target.query or b""
+        newest = self.cycle
+        self.cycle = Exchange(
+            scope=self.scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and self.parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        if newest is None or newest.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
 
     def _check_head(self) -> None:
         """One reading of the request only. Raises: InputError, which the parser hands to `data_received`."""

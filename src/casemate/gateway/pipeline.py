@@ -253,7 +253,7 @@ class Pipeline:
             arrays=inputs.arrays,
             outside=inputs.outside,
             answer=answer,
-            verdicts=receipt.verdicts(),
+            verdicts=receipt.summary(),
         )
         if admitted.deployed.rules.commit_before_answer:
             await self._recorder.commit(event)

@@ -51,10 +51,14 @@ class Receipt:
             self._notes = {}
         self._notes[guard] = f"{verdict}: {why}"
 
+    def summary(self) -> dict[str, str] | str:
+        """For the record of an answer: `passed` when all ten did, which keeps it short; else `verdicts`."""
+        return "passed" if self._notes is None else _ALL_PASSED | self._notes
+
     def verdicts(self, *, refused: str | None = None) -> dict[str, str]:
         """Each guard's verdict. Args: refused: the code with which the guard at `at` refused, None when all passed."""
         if refused is None:
-            return _ALL_PASSED if self._notes is None else _ALL_PASSED | self._notes
+            return _ALL_PASSED | (self._notes or {})
         place = GUARDS.index(self.at)
         passed = dict.fromkeys(GUARDS[:place], "passed") | (self._notes or {})
         return (

@@ -60,7 +60,7 @@ class OutputHardener:
         return {"name": spec.name, "datatype": spec.datatype, "shape": list(tensor.shape), "data": values}
 
     def _rounded(self, name: str, values: list[float]) -> list[float]:
-        if not all(map(math.isfinite, values)):
+        if not math.isfinite(sum(values)) and not all(map(math.isfinite, values)):
             raise InputError(
                 f"The model has no finite answer for this input (output {name!r}): check its values.",
                 code="no-finite-answer",
@@ -76,8 +76,11 @@ class OutputHardener:
 def _fits(wanted: tuple[int, ...], shape: tuple[int, ...], rows: int | None) -> bool:
     if len(wanted) != len(shape):
         return False
-    if wanted[:1] == (-1,) and rows is not None and shape[0] != rows:
-        return False
+    if wanted[:1] == (-1,) and rows is not None:
+        if shape[0] != rows:
+            return False
+        if shape[1:] == wanted[1:]:
+            return True
     return all(size in (-1, got) for size, got in zip(wanted, shape, strict=True))
 
 

@@ -47,7 +47,7 @@ class _Input:
     width: int  # elements per row, when `tail` is known
     dtype: np.dtype[Any]
     typecode: str | None
-    is_float: bool
+    largest: float  # finite value of a floating-point datatype; 0 for the others
 
 
 class InputReader:
@@ -120,7 +120,7 @@ def _planned(spec: TensorSpec) -> _Input:
         width=math.prod(spec.shape[1:]) if regular else 0,
         dtype=np.dtype(DATATYPES[spec.datatype]),
         typecode=_TYPECODES.get(spec.datatype),
-        is_float=spec.datatype in _FLOATS,
+        largest=float(np.finfo(DATATYPES[spec.datatype]).max) if spec.datatype in _FLOATS else 0.0,
     )
 
 
@@ -234,7 +234,8 @@ def _to_array(plan: _Input, values: list[Any], shape: list[int]) -> Array:
     if tensor.dtype != plan.dtype:
         with np.errstate(over="ignore"):  # what overflows turns infinite and is refused below
             tensor = tensor.astype(plan.dtype)
-    if plan.is_float and not np.isfinite(tensor).all():
+    beyond = plan.largest and (max(values) > plan.largest or min(values) < -plan.largest)
+    if beyond and not np.isfinite(tensor).all():  # JSON has no NaN; the last half unit still rounds to a finite value
         raise InputError(
             f"A value of input {plan.name!r} is not a finite {plan.datatype}: send numbers within its range.",
             code="not-finite",

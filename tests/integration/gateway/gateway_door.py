@@ -66,7 +66,7 @@ SIGNATURE = Signature(
 )
 
 
-async def answer(inputs: dict[str, np.ndarray], batchable: bool) -> dict[str, np.ndarray]:  # noqa: FBT001
+async def answer(inputs: dict[str, np.ndarray], batchable: bool) -> dict[str, np.ndarray]:
     """A tiny model: class 1 when the row's mean is above 5."""
     score = (inputs["x"].mean(axis=1) / 10).clip(0, 1).astype(np.float32)
     return {"label": (score > 0.5).astype(np.int64), "probability": np.stack([1 - score, score], axis=1)}

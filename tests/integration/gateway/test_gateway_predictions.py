@@ -52,14 +52,14 @@ def test_an_answer_has_a_receipt_and_an_event(tmp_path, path):
     (event,) = events
     assert headers["casemate-receipt"] == event.id
     assert (event.kind, event.outcome, event.actor) == ("prediction", "done", "prn_")
-    assert set(event.facts["guards"].values()) == {"passed"}
+    assert event.facts["guards"] == "passed"
     assert headers["ratelimit-policy"] == '"key";q=400;w=2'
 
 
 def test_no_raw_input_or_answer_is_recorded(tmp_path):
     body = encode_request({"x": np.array([[1.2345, 2.3456, 3.4567]] * 3, np.float32)})
     _, (event,) = ask(tmp_path, request(body))
-    text = repr(event)
+    text = repr(event.facts)
     assert not any(number in text for number in ("1.23", "2.34", "3.45", "0.23"))
     assert event.facts["inputs"]["x"]["shape"] == [3, 3]
     assert event.facts["inputs"]["x"]["digest"].startswith("sha256:")

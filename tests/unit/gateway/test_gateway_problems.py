@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 
 import pytest
 
@@ -23,6 +24,7 @@ from casemate.core import (
     VerificationError,
 )
 from casemate.gateway import RULES, rules_of
+from casemate.gateway.evidence import next_event_id
 from casemate.gateway.problems import problem_of
 from casemate.gateway.receipts import GUARDS, Receipt
 
@@ -94,3 +96,12 @@ def test_open_is_for_dev_only():
     for environment in (Environment.STAGING, Environment.PRODUCTION):
         with pytest.raises(StorageError, match="dev only"):
             rules_of(Profile.OPEN, environment)
+
+
+def test_event_ids_are_uuid7_and_differ():
+    ids = [next_event_id() for _ in range(5000)]
+    assert len(set(ids)) == 5000
+    for text in ids[:100]:
+        parsed = uuid.UUID(text.removeprefix("evt_"))
+        assert (parsed.version, parsed.variant) == (7, uuid.RFC_4122)
+        assert text == f"evt_{parsed.hex}"
