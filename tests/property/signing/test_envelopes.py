@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
-from casemate.keys import Purpose
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from casemate.core import AssetKind, InputError, VerificationError, checked_path, digest_of
+from casemate.keys import Purpose
 from casemate.signing import (
     Predicate,
     ReleaseSigner,

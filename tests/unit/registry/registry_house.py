@@ -88,6 +88,7 @@ def describe(files):
 
 @contextmanager
 def a_house(folder: Path) -> Iterator[House]:
+    """A new home under `folder`, or the one that is there."""
     clock, keys = Now(), folder / "keys"
     home = create_home(folder / "home", now=clock.now())
     init_keys(keys)
@@ -102,7 +103,8 @@ def a_house(folder: Path) -> Iterator[House]:
         return writer.append(entries, intent, rfc3339(clock.now()))
 
     pem = keeper.public_pem(Purpose.RELEASE)
-    commit([("trust", initial_trust(pem))], "init")
+    if not ledger.entries():
+        commit([("trust", initial_trust(pem))], "init")
     stores = Stores(engine=engine, blobs=BlobStore(home.blobs, home.tmp, keeper), state=ledger, clock=clock)
     pen, gateway = Pen(signer=ReleaseSigner(keeper, pem), commit=commit), Gateway()
     try:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
-from registry_house import ANA, BEN, flip, push_model
+from registry_house import ANA, BEN, a_house, flip, push_model
 from sqlalchemy import select, update
 
 from casemate.core import (
@@ -22,13 +24,23 @@ from casemate.registry.approvals import approvals_of
 from casemate.storage.database import version_blobs, versions
 
 
+@pytest.fixture(scope="module")
+def three(tmp_path_factory):
+    """Versions 1 to 3 of one model, approved for dev; scanned once, and copied for each test."""
+    folder = tmp_path_factory.mktemp("three")
+    with a_house(folder) as house:
+        for number in (1, 2, 3):
+            push_model(house, float(number), intent=f"evt_push{number}")
+            ref = parse_ref(f"diagnosis@{number}")
+            house.models.approve(ref, Environment.DEV, actor=ANA, intent=f"evt_ok{number}")
+    return folder
+
+
 @pytest.fixture
-def ready(house):
-    """Versions 1 to 3 of one model, approved for dev."""
-    for number in (1, 2, 3):
-        push_model(house, float(number), intent=f"evt_push{number}")
-        house.models.approve(parse_ref(f"diagnosis@{number}"), Environment.DEV, actor=ANA, intent=f"evt_ok{number}")
-    return house
+def ready(three, tmp_path):
+    shutil.copytree(three, tmp_path / "copy")
+    with a_house(tmp_path / "copy") as house:
+        yield house
 
 
 def deploy(house, number, **more):

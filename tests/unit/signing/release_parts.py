@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from casemate.keys import Purpose
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from casemate.core import AssetKind, SealedFile, canonical, digest_of, seal_bytes
+from casemate.keys import Purpose
 from casemate.signing import (
     Predicate,
     ReleaseSigner,
