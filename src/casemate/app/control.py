@@ -20,6 +20,7 @@ from casemate.console import LOCAL_OWNER, Services, Trained, build_console
 from casemate.core import (
     Principal,
     Ref,
+    StorageError,
     Verdict,
     canonical,
     digest_of,
@@ -38,14 +39,19 @@ from casemate.storage import Quota
 _LOG_SHOWN = 4000  # characters of a training log in an answer
 
 
-class GatewayRollout:
-    """Asks the running gateway to reach a deployment's recorded state."""
+class RunningGateway:
+    """The running gateway, asked to reach what the signed state says."""
 
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
 
     def converge(self, name: str, number: int) -> None:
         self._caller.call("converge", name, number)
+
+    def refresh(self) -> None:
+        """Let the gateway see a change of grants now; one that does not answer looks by itself soon."""
+        with contextlib.suppress(StorageError):
+            self._caller.call("refresh")
 
 
 class TrialRollout:
@@ -62,8 +68,8 @@ class TrialRollout:
                 describe(model.files, insecure=self._insecure)
 
 
-def build_services(ground: Ground, rollout: Rollout | None = None) -> Services:
-    """Every part of the control plane. Args: rollout: None where no gateway runs."""
+def build_services(ground: Ground, gateway: RunningGateway | None = None) -> Services:
+    """Every part of the control plane. Args: gateway: None where none runs."""
     insecure = ground.settings.insecure_no_sandbox
     access = Access(ground.ledger, owner_uid=os.geteuid())
     access.refresh()
@@ -73,6 +79,8 @@ def build_services(ground: Ground, rollout: Rollout | None = None) -> Services:
     def commit(entries: list[tuple[str, dict[str, Any]]], intent: str) -> int:
         number = ground.keeper.commit(entries, intent)
         access.refresh()
+        if gateway is not None:
+            gateway.refresh()
         return number
 
     pen = Pen(signer=ReleaseSigner(ground.keeper.keys, ground.keeper.public_pem(Purpose.RELEASE)), commit=commit)
@@ -80,7 +88,7 @@ def build_services(ground: Ground, rollout: Rollout | None = None) -> Services:
     models = Models(
         ground.stores, pen, scan=partial(scan, insecure=insecure), describe=partial(describe, insecure=insecure)
     )
-    rollout = rollout or TrialRollout(Deployments(ground.stores), insecure=insecure)
+    rollout: Rollout = gateway or TrialRollout(Deployments(ground.stores), insecure=insecure)
     deployments = Deployments(ground.stores, pen, rollout=rollout)
 
     def kept_checkpoints() -> dict[str, str]:

@@ -142,7 +142,8 @@ async def run_gateway(
         files = TlsFiles(home.tls / "server.pem", keys_folder(settings, home) / "tls" / "server.key")
         context = tls_context(files)
         listener = listen(home.run / SOCKET)
-        threading.Thread(target=serve_calls, args=(listener, {"converge": fleet.converge}), daemon=True).start()
+        methods = {"converge": fleet.converge, "refresh": access.refresh}
+        threading.Thread(target=serve_calls, args=(listener, methods), daemon=True).start()
         on_ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         on_ready.add_done_callback(lambda port: ready(f"port={port.result()}"))
         follower = asyncio.create_task(_follow(access, fleet))

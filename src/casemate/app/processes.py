@@ -53,7 +53,7 @@ def _keeper(settings: Settings) -> None:
 
 
 def _control(settings: Settings) -> None:
-    from casemate.app.control import GatewayRollout, build_services, serve_console
+    from casemate.app.control import RunningGateway, build_services, serve_console
     from casemate.app.gateway import SOCKET
     from casemate.app.ground import RemoteKeeper, keys_folder, open_ground
     from casemate.app.keeper import CONTROL
@@ -64,7 +64,7 @@ def _control(settings: Settings) -> None:
 
     home = open_home(settings.home)
     ground = open_ground(settings, RemoteKeeper(home.run / CONTROL), read_only=False)
-    services = build_services(ground, GatewayRollout(Caller(home.run / SOCKET)))
+    services = build_services(ground, RunningGateway(Caller(home.run / SOCKET)))
     public = _listen_tcp(settings.host, settings.control_port)
     files = TlsFiles(home.tls / "server.pem", keys_folder(settings, home) / "tls" / "server.key")
     port = public.getsockname()[1]

@@ -50,7 +50,7 @@ def _at(session: Session, home: Path) -> Session:
 def _tell(step: Step) -> None:
     mark = "[green]ok[/]    " if step.ok else "[bold red]FAILED[/]"
     people.print(f" {mark} [bold]{step.name:<26}[/] [dim]{step.seconds:5.2f} s[/]  ", end="")
-    people.print(step.detail, markup=False)
+    people.print(step.detail, markup=False, soft_wrap=True)
 
 
 def _stay(here: Walk) -> None:
