@@ -89,7 +89,7 @@ def raw_app(folder: Path):
     session = onnx_session(folder)
     names = [output.name for output in session.get_outputs()]
 
-    async def app(scope, receive, send):  # noqa: ARG001 ASGI's signature
+    async def app(scope, receive, send):
         body = b""
         while True:
             message = await receive()
@@ -141,7 +141,7 @@ def serve_plain(app) -> None:
             uvicorn.Config(app, port=0, loop="none", http="httptools", log_level="error", access_log=False)
         )
         task = asyncio.create_task(server.serve())
-        while not server.started:  # noqa: ASYNC110 uvicorn's own flag
+        while not server.started:
             await asyncio.sleep(0.01)
         say_ready(f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}", "none")
         await until_told()

@@ -26,8 +26,10 @@ class LimitsConfig(msgspec.Struct, frozen=True, kw_only=True):
     refusal_rate: Rate = Rate(per_second=5, burst=20)
     # Buckets kept of each kind; some 200 bytes each, so 13 MB at most. The one unused for longest goes first.
     buckets: int = 65536
-    # Requests being served at once in this gateway, over all deployments; a body each is what they may hold in memory.
+    # Requests being served at once in this gateway, over all deployments.
     max_in_flight: int = 512
+    # Bytes of all bodies in memory, those still arriving included: 64 of the largest that `standard` takes.
+    max_body_bytes: int = 256 << 20
 
 
 class Allowance(msgspec.Struct, frozen=True):
@@ -94,6 +96,7 @@ class Limits:
         self._addresses = Buckets(capacity=config.buckets, monotonic=monotonic)
         self._refusals = Buckets(capacity=config.buckets, monotonic=monotonic)
         self._total = Slots(config.max_in_flight, "The server")
+        self.body_bytes = 0  # held in memory now
 
     def count_refusal(self, address: str) -> None:
         """Charge a refused credential to its address. Raises: LimitError `address-limited`: too many already."""
@@ -131,6 +134,37 @@ class Limits:
     def enter(self, deployment: Slots) -> Entered:
         """Hold a place in the server and in the deployment until the context ends. Raises: LimitError `too-busy`."""
         return Entered(self._total, deployment)
+
+    def hold(self) -> HeldBytes:
+        """Count the bytes of one body until the context ends."""
+        return HeldBytes(self, self._config.max_body_bytes)
+
+
+class HeldBytes:
+    """The bytes of one body, counted towards all that are in memory."""
+
+    __slots__ = ("_held", "_limits", "_most")
+
+    def __init__(self, limits: Limits, most: int) -> None:
+        self._limits = limits
+        self._most = most
+        self._held = 0
+
+    def add(self, count: int) -> None:
+        """Raises: LimitError `too-busy`: all bodies together are too large."""
+        if self._limits.body_bytes + count > self._most:
+            raise LimitError(
+                "The server holds too many large requests: come back in a second.", retry_after=1.0, code="too-busy"
+            )
+        self._limits.body_bytes += count
+        self._held += count
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._limits.body_bytes -= self._held
+        self._held = 0
 
 
 class Slots:

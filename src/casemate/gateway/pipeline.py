@@ -100,20 +100,21 @@ class Pipeline:
         try:
             admitted = self.admit(raw, receipt)
             self._require_service(admitted.served)
-            with self._limits.enter(admitted.deployed.slots):
+            with self._limits.hold() as held:
                 receipt.at = "decode"
-                body = await raw.read_body(admitted.deployed.rules.max_body)
-                inputs = await self._decode_and_validate(admitted, body, receipt)
-                receipt.at = "screen"
-                inputs = self._screen(admitted, inputs, receipt)
-                receipt.at = "infer"
-                outputs = await self._infer(admitted, inputs)
-                receipt.at = "harden"
-                hardened = self._harden(admitted, inputs, outputs)
-                receipt.at = "respond"
-                answer = self._respond(admitted, inputs, hardened)
-                receipt.at = "record"
-                return await self._record(admitted, inputs, answer, receipt)
+                body = await raw.read_body(admitted.deployed.rules.max_body, held)  # slow clients hold no place below
+                with self._limits.enter(admitted.deployed.slots):
+                    inputs = await self._decode_and_validate(admitted, body, receipt)
+                    receipt.at = "screen"
+                    inputs = self._screen(admitted, inputs, receipt)
+                    receipt.at = "infer"
+                    outputs = await self._infer(admitted, inputs)
+                    receipt.at = "harden"
+                    hardened = self._harden(admitted, inputs, outputs)
+                    receipt.at = "respond"
+                    answer = self._respond(admitted, inputs, hardened)
+                    receipt.at = "record"
+                    return await self._record(admitted, inputs, answer, receipt)
         except Exception as error:  # noqa: BLE001 a guard that errors refuses
             return self.refuse(raw, error, receipt)
 

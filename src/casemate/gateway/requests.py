@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from casemate.core import Action, InputError, Principal, TooLargeError
-from casemate.gateway.limits import Allowance
+from casemate.gateway.limits import Allowance, HeldBytes
 
 MAX_LENGTH_DIGITS = 18  # of Content-Length; more is no honest size
 
@@ -46,10 +46,10 @@ class RawRequest:
         self._content_length = content_length
         self._receive = receive
 
-    async def read_body(self, limit: int) -> bytes:
+    async def read_body(self, limit: int, held: HeldBytes) -> bytes:
         """The whole body, of `limit` bytes at most; nothing is read beyond.
 
-        Raises: TooLargeError `body-too-large`; InputError `body-cut-off`: the client went away.
+        Raises: TooLargeError `body-too-large`; LimitError: all bodies together are too large; InputError `body-cut-off`: the client went away.
         """
         announced = self._content_length
         if announced is not None and (len(announced) > MAX_LENGTH_DIGITS or int(announced) > limit):
@@ -59,6 +59,7 @@ class RawRequest:
             body: bytes = message["body"]  # the usual case: it came in one piece
             if len(body) > limit:
                 raise _too_large(limit)
+            held.add(len(body))
             return body
         parts = bytearray()
         while True:
@@ -67,6 +68,7 @@ class RawRequest:
             parts += message["body"]
             if len(parts) > limit:
                 raise _too_large(limit)
+            held.add(len(message["body"]))
             if not message["more_body"]:
                 return bytes(parts)
             message = await self._receive()

@@ -7,7 +7,7 @@ import json
 
 import numpy as np
 import pytest
-from gateway_door import KEY, answer, head, open_door, request, served, world
+from gateway_door import KEY, answer, close, head, open_door, request, served, world
 
 from casemate.core import Environment, LimitError, Profile, SandboxError, StorageError
 from casemate.gateway import LimitsConfig, Rate, RecorderConfig
@@ -271,3 +271,25 @@ def test_too_many_at_once_is_503(tmp_path):
     first, second = asyncio.run(scenario())
     assert first[0] == 200
     assert (second[0], second[2]["code"]) == (503, "too-busy")
+
+
+def test_slow_senders_take_no_place_and_their_bytes_are_bounded(tmp_path):
+    async def scenario():
+        limits = LimitsConfig(max_in_flight=1, max_body_bytes=2000)
+        async with open_door(tmp_path, limits=limits) as door:
+            held = [await door.connect() for _ in range(2)]
+            for _, writer in held:
+                writer.write(head(Content_Length="1500") + b" " * 900)
+                await writer.drain()
+            while (refused := parsed(await door.raw(request(BODY + b" " * 300))))[0] == 200:  # noqa: ASYNC110 the kernel's
+                await asyncio.sleep(0.001)
+            small = parsed(await door.raw(request(BODY)))
+            for _, writer in held:
+                await close(writer)
+            while (again := parsed(await door.raw(request(BODY + b" " * 300))))[0] == 503:  # noqa: ASYNC110 the server's
+                await asyncio.sleep(0.001)
+            return refused, small, again
+
+    refused, small, again = asyncio.run(scenario())
+    assert (refused[0], refused[2]["code"]) == (503, "too-busy")
+    assert (small[0], again[0]) == (200, 200)
