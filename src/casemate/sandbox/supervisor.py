@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import selectors
 import signal
 import subprocess
@@ -24,6 +25,7 @@ from casemate.sandbox.limits import Limits
 from casemate.sandbox.watch import Denial, Watch
 
 _LOOK_SECONDS = 0.2  # between looks at what no kernel bound covers everywhere
+_END_SECONDS = 5.0  # from SIGKILL to the end of the last thread
 _OUTPUT_KEPT = 64 << 10  # bytes
 _PAGE = 4096  # bytes that even an empty file is taken to need
 _NEARLY_ALL = 0.75  # share of the memory bound from which a crash is put down to memory
@@ -193,6 +195,10 @@ class Supervisor:
         self._strike(process_fd)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
+        if self._child_fd >= 0:  # bubblewrap may be gone a moment before what it started
+            ended = select.poll()
+            ended.register(self._child_fd, select.POLLIN)
+            ended.poll(_END_SECONDS * 1000)
         with self._lock:
             wake, self._wake = self._wake, -1
         self._exit = self._explain(process.returncode, usage)

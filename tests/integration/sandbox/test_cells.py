@@ -26,6 +26,14 @@ WALLS = [
 SMALL = Limits(memory=128 << 20, wall_seconds=60, threads=32)
 
 
+def is_gone(pid: int) -> bool:
+    """Whether nothing of it runs any more."""
+    try:
+        return "State:\tZ" in Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 @pytest.mark.parametrize("walls", WALLS)
 def test_echo_crosses_both_ways(walls):
     with spawn("guests:echo", limits=SMALL, walls=walls, paths=[HERE], args={"a": 1}) as cell:
@@ -36,7 +44,7 @@ def test_echo_crosses_both_ways(walls):
             assert frame.buffers == [b"abc", bytes(3 << 20)]
         assert Path(f"/proc/{cell.pid}/status").exists()
     assert cell.wait().reason is ExitReason.KILLED
-    assert not Path(f"/proc/{cell.pid}").exists()
+    assert is_gone(cell.pid)
 
 
 @pytest.mark.parametrize("walls", WALLS)
@@ -219,14 +227,10 @@ def test_cell_dies_with_its_parent():
     done = subprocess.run([sys.executable, "-c", program, HERE], capture_output=True, text=True, check=False)
     pid = int(done.stdout)
     for _ in range(500):
-        try:
-            gone = "State:\tZ" in Path(f"/proc/{pid}/status").read_text()
-        except (FileNotFoundError, ProcessLookupError):
-            gone = True
-        if gone:
+        if is_gone(pid):
             break
         threading.Event().wait(0.01)
-    assert gone
+    assert is_gone(pid)
 
 
 def test_cell_outlives_the_thread_that_asked_for_it():
