@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import select
 import signal
 import subprocess
 import sys
@@ -29,24 +28,21 @@ def test_a_killed_home_is_whole_when_it_opens_again(rounds: int, tmp_path: Path)
     moment = random.Random(rounds)
     acknowledged: list[dict[str, Any]] = []
     for seed in range(rounds):
-        acknowledged += act_until_killed(settings, seed, after=moment.uniform(0.0, 6.0))
+        acknowledged += act_until_killed(settings, seed, acts=moment.randint(0, 6), after=moment.uniform(0.0, 1.0))
         check(settings, acknowledged)
     assert {"push", "deploy"} <= {line["act"] for line in acknowledged}
 
 
-def act_until_killed(settings: Settings, seed: int, *, after: float) -> list[dict[str, Any]]:
+def act_until_killed(settings: Settings, seed: int, *, acts: int, after: float) -> list[dict[str, Any]]:
+    """Let it acknowledge so many acts, then kill it so many seconds into the next ones."""
     command = [sys.executable, str(HERE / "kill_worker.py"), str(settings.home), str(settings.keys), str(seed)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True)
     assert process.stdout is not None
     try:
         ready = process.stdout.readline()
         assert b"ready" in ready, "the actor could not open the home"
-        end, output = time.monotonic() + after, b""
-        while (left := end - time.monotonic()) > 0:
-            if select.select([process.stdout], [], [], left)[0]:
-                piece = os.read(process.stdout.fileno(), 1 << 16)
-                assert piece, "the actor ended by itself"
-                output += piece
+        output = b"".join(process.stdout.readline() for _ in range(acts))
+        time.sleep(after)  # the moment of death is the test's input
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
