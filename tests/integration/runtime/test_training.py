@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import onnxruntime
 import pyarrow as pa
@@ -158,7 +159,8 @@ def test_a_script_that_raises_is_refused_with_its_own_last_line() -> None:
     ],
 )
 def test_a_script_that_does_not_end_well_gives_nothing(script: str, reason: ExitReason) -> None:
-    limits = Limits(memory=2 << 30, cpu_seconds=5, wall_seconds=12)
+    tight = {ExitReason.CPU: {"cpu_seconds": 10}, ExitReason.TIMEOUT: {"wall_seconds": 15.0}}  # imports are in these
+    limits = msgspec.structs.replace(LIMITS, **tight.get(reason, {}))
     result = run_training(script.encode(), {}, limits=limits)
     assert result.exit.reason is reason
     assert result.files == []
