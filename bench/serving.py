@@ -358,7 +358,7 @@ def certificate(folder: Path):
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.x509.oid import NameOID
 
-    from casemate.gateway import TlsFiles
+    from casemate.doors import TlsFiles
 
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])

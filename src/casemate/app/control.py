@@ -8,12 +8,11 @@ import os
 import socket
 import ssl
 from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
 import msgspec
-import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from casemate.app.ground import Ground
 from casemate.console import LOCAL_OWNER, Services, Trained, build_console
@@ -28,6 +27,7 @@ from casemate.core import (
     verdict_of,
 )
 from casemate.core.wire import Caller, peer_uid
+from casemate.doors import Connection, FrontServer, ServerConfig, WireLimits
 from casemate.iam import Access, Authorizer, Gate, Policies, local_owner
 from casemate.keys import Purpose
 from casemate.registry import Datasets, Deployments, Lineage, Models, Pen, Pushed, Rollout
@@ -36,6 +36,8 @@ from casemate.scanning import convert_dataset, scan
 from casemate.signing import ReleaseSigner
 from casemate.storage import Quota
 
+# An upload of the largest model takes a while; heads and idle connections are cut off as everywhere.
+_PATIENT = ServerConfig(limits=WireLimits(body_seconds=3600.0, connections=256))
 _LOG_SHOWN = 4000  # characters of a training log in an answer
 
 
@@ -177,15 +179,14 @@ def train(
         )
 
 
-class _OwnerOnly(HttpToolsProtocol):
+class _OwnerOnly(Connection):
     """Talks to processes of the user who owns the home, as the kernel names them, and to nobody else."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
         with socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as sock:
             if peer_uid(sock) != os.geteuid():
                 transport.abort()
-                return
-        super().connection_made(transport)
 
 
 def _as_owner(app: Any) -> Any:
@@ -200,13 +201,6 @@ def _as_owner(app: Any) -> Any:
     return with_owner
 
 
-class _Server(uvicorn.Server):
-    """A server that is told when to stop, and leaves the process's signals alone."""
-
-    def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]
-        return contextlib.nullcontext()
-
-
 async def serve_console(
     services: Services,
     *,
@@ -218,35 +212,11 @@ async def serve_console(
 ) -> None:
     """Serve the control plane on the home's socket, and on a TCP socket over TLS, until `stop` is set."""
     app = build_console(services)
-    servers = [(_server(_as_owner(app), http=_OwnerOnly), local)]
-    if public is not None:
-        assert tls is not None, "the control plane speaks TLS only"
-        servers.append((_server(app, tls=tls), public))
-    tasks = [asyncio.create_task(server.serve(sockets=[sock])) for server, sock in servers]
-    while not all(server.started for server, _ in servers) and not any(task.done() for task in tasks):  # noqa: ASYNC110
-        await asyncio.sleep(0.005)
-    ready()
-    await stop.wait()
-    for server, _ in servers:
-        server.should_exit = True
-    await asyncio.gather(*tasks)
-
-
-def _server(app: Any, *, http: Any = "httptools", tls: ssl.SSLContext | None = None) -> _Server:
-    config = uvicorn.Config(
-        app,
-        http=http,
-        ws="none",
-        lifespan="off",
-        interface="asgi3",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        timeout_keep_alive=30,
-        timeout_graceful_shutdown=15,
-        limit_concurrency=256,
-    )
-    config.load()
-    config.ssl = tls
-    return _Server(config)
+    async with AsyncExitStack() as servers:
+        owner = FrontServer(_as_owner(app), tls=None, sock=local, config=_PATIENT, connection=_OwnerOnly)
+        await servers.enter_async_context(owner)
+        if public is not None:
+            assert tls is not None, "the control plane speaks TLS only"
+            await servers.enter_async_context(FrontServer(app, tls=tls, sock=public, config=_PATIENT))
+        ready()
+        await stop.wait()

@@ -15,18 +15,15 @@ from casemate.app.ground import Ground, RemoteKeeper, keys_folder, open_ground
 from casemate.app.keeper import GATEWAY, deployed_keys
 from casemate.core import CasemateError, Event, NotFoundError, Principal
 from casemate.core.wire import listen, serve_calls
+from casemate.doors import ServerConfig, TlsFiles, reload_certificates, tls_context
 from casemate.gateway import (
     Rate,
     Recorder,
     RecorderConfig,
     ServedModel,
-    ServerConfig,
     build_app,
-    reload_certificates,
     serve,
-    tls_context,
 )
-from casemate.gateway.server import TlsFiles
 from casemate.iam import Access, Authorizer, Policies
 from casemate.registry import Deployment, Deployments
 from casemate.runtime import LiveModel, Pool, PoolConfig

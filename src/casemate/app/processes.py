@@ -58,8 +58,7 @@ def _control(settings: Settings) -> None:
     from casemate.app.ground import RemoteKeeper, keys_folder, open_ground
     from casemate.app.keeper import CONTROL
     from casemate.core.wire import Caller, listen
-    from casemate.gateway import tls_context
-    from casemate.gateway.server import TlsFiles
+    from casemate.doors import TlsFiles, tls_context
     from casemate.storage import open_home
 
     home = open_home(settings.home)

@@ -1,6 +1,5 @@
 """The data plane: the public door through which predictions leave. See `pipeline.py` for the order of its guards."""
 
-from casemate.gateway.connection import WireLimits
 from casemate.gateway.http import ROUTES, Access, DataPlane, Route, build_app
 from casemate.gateway.interface import (
     Authenticate,
@@ -16,7 +15,7 @@ from casemate.gateway.limits import LimitsConfig
 from casemate.gateway.profiles import RULES, ProfileRules, rules_of
 from casemate.gateway.recorder import Recorder
 from casemate.gateway.refusals import RecorderConfig
-from casemate.gateway.server import FrontServer, ServerConfig, TlsFiles, reload_certificates, serve, tls_context
+from casemate.gateway.serving import front_server, serve
 
 __all__ = [
     "ROUTES",
@@ -27,7 +26,6 @@ __all__ = [
     "DataPlane",
     "Decision",
     "Deployments",
-    "FrontServer",
     "Infer",
     "LimitsConfig",
     "ProfileRules",
@@ -37,12 +35,8 @@ __all__ = [
     "RecorderConfig",
     "Route",
     "ServedModel",
-    "ServerConfig",
-    "TlsFiles",
-    "WireLimits",
     "build_app",
-    "reload_certificates",
+    "front_server",
     "rules_of",
     "serve",
-    "tls_context",
 ]

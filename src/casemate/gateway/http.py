@@ -16,10 +16,10 @@ import msgspec
 import orjson
 
 from casemate.core import Action, Clock, InputError, NotFoundError, TensorSpec
+from casemate.doors.problems import Headers, problem_of
 from casemate.gateway.interface import Authenticate, Authorize, Deployments, RateOf, ServedModel
 from casemate.gateway.limits import Limits, LimitsConfig
 from casemate.gateway.pipeline import Answer, Pipeline
-from casemate.gateway.problems import Headers, problem_of
 from casemate.gateway.receipts import Receipt
 from casemate.gateway.recorder import Recorder
 from casemate.gateway.requests import RawRequest
@@ -109,6 +109,10 @@ class DataPlane:
         self._pipeline = pipeline
         self._is_ready = is_ready
         self.draining = False
+
+    def drain(self) -> None:
+        """Say from now on that it is not ready."""
+        self.draining = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

@@ -27,11 +27,11 @@ from casemate.core import (
     Principal,
     Resource,
 )
+from casemate.doors.problems import Headers, Problem, problem_of, status_of
 from casemate.gateway.deployed import Deployed, DeployedModels
 from casemate.gateway.evidence import prediction_event
 from casemate.gateway.interface import Array, Authenticate, Authorize, Deployments, RateOf, ServedModel
 from casemate.gateway.limits import Allowance, Limits, network_of
-from casemate.gateway.problems import Headers, Problem, problem_of, status_of
 from casemate.gateway.receipts import Receipt
 from casemate.gateway.recorder import Recorder
 from casemate.gateway.refusals import Refusal

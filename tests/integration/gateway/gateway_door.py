@@ -32,18 +32,15 @@ from casemate.core import (
     SystemClock,
     TensorSpec,
 )
+from casemate.doors import FrontServer, ServerConfig, TlsFiles, WireLimits, tls_context
 from casemate.gateway import (
-    FrontServer,
     LimitsConfig,
     Rate,
     Recorder,
     RecorderConfig,
     ServedModel,
-    ServerConfig,
-    TlsFiles,
-    WireLimits,
     build_app,
-    tls_context,
+    front_server,
 )
 
 KEY = "cm_good"
@@ -240,7 +237,7 @@ async def open_door(
         )
         context = tls_context(files)
         config = ServerConfig(port=0, limits=wire or WireLimits(), sweep_seconds=0.01, drain_seconds=drain_seconds)
-        async with FrontServer(app, recorder=recorder, tls=context, config=config) as server:
+        async with front_server(app, recorder=recorder, tls=context, config=config) as server:
             yield Door(server, given, files, recorder, context)
     finally:
         given.sink.gate.set()

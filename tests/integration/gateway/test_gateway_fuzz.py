@@ -11,7 +11,8 @@ import pytest
 import uvloop
 from gateway_door import head, open_door, request
 
-from casemate.gateway import LimitsConfig, Rate, WireLimits
+from casemate.doors import WireLimits
+from casemate.gateway import LimitsConfig, Rate
 from casemate.guardrails import encode_request
 
 BODY = encode_request({"x": np.array([[1, 2, 3]], np.float32)}, request_id="a")

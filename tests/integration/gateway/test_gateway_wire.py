@@ -11,7 +11,8 @@ from gateway_door import KEY, answer, close, head, make_certificate, open_door, 
 from test_gateway_predictions import parsed
 
 from casemate.core import StorageError
-from casemate.gateway import RecorderConfig, TlsFiles, WireLimits, reload_certificates
+from casemate.doors import TlsFiles, WireLimits, reload_certificates
+from casemate.gateway import RecorderConfig
 from casemate.guardrails import encode_request
 
 BODY = encode_request({"x": np.array([[1, 2, 3]], np.float32)})

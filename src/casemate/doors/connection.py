@@ -23,7 +23,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from casemate.core import CasemateError, InputError, LimitError
-from casemate.gateway.problems import problem_of
+from casemate.doors.problems import problem_of
 
 
 class WireLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,7 +86,8 @@ class Exchange(RequestResponseCycle):
 
 
 class Connection(HttpToolsProtocol):
-    """Args: limits: as above. open_per_address: shared count. on_refused: told of each refusal made here."""
+    """Args: limits: as above. open_per_address: shared count. on_refused: told of each refusal made here.
+    exchange: how an answer is written; `Exchange` where every answer is whole."""
 
     def __init__(
         self,
@@ -96,11 +97,13 @@ class Connection(HttpToolsProtocol):
         limits: WireLimits,
         open_per_address: dict[str, int],
         on_refused: Callable[[CasemateError, str], None],
+        exchange: type[RequestResponseCycle] = RequestResponseCycle,
     ) -> None:
         super().__init__(config=config, server_state=server_state, app_state={})
         self._limits = limits
         self._open_per_address = open_per_address
         self._on_refused = on_refused
+        self._exchange = exchange
         self._address = ""
         self._head_bytes = 0
         self._refusal: CasemateError | None = None
@@ -163,7 +166,7 @@ class Connection(HttpToolsProtocol):
         self.scope["path"] = target.path.decode("ascii")  # never unquoted: no route has a percent sign
         self.scope["query_string"] = target.query or b""
         newest = self.cycle
-        self.cycle = Exchange(
+        self.cycle = self._exchange(
             scope=self.scope,
             transport=self.transport,
             flow=self.flow,

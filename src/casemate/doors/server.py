@@ -1,29 +1,26 @@
-"""The front server of the data plane: TLS 1.3 only, bounded connections, slow clients cut off, stops by draining."""
+"""The server of both doors: TLS 1.3 only, bounded connections, slow clients cut off, stops by draining."""
 
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
+import socket
 import ssl
 import time
+from collections.abc import Callable
 from email.utils import formatdate
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
 from casemate.core import CasemateError, StorageError
-from casemate.gateway.connection import Connection, WireLimits
-from casemate.gateway.http import DataPlane
-from casemate.gateway.limits import network_of
-from casemate.gateway.problems import status_of
-from casemate.gateway.recorder import Recorder
-from casemate.gateway.refusals import Refusal
+from casemate.doors.connection import Connection, WireLimits
 
-_LOG = logging.getLogger("casemate.gateway")
+_LOG = logging.getLogger("casemate.doors")
 
 
 class TlsFiles(msgspec.Struct, frozen=True):
@@ -42,6 +39,9 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     backlog: int = 512  # connections that wait to be accepted
     sweep_seconds: float = 0.25  # between two looks at the deadlines: how late a cut-off may come
     drain_seconds: float = 20.0  # for requests in flight to finish when the server stops
+
+    def place(self) -> dict[str, Any]:
+        return {"host": self.host, "port": self.port}
 
 
 def tls_context(files: TlsFiles) -> ssl.SSLContext:
@@ -77,16 +77,31 @@ def _load(context: ssl.SSLContext, files: TlsFiles) -> None:
 class FrontServer:
     """Listens on entering its context; leaving it stops accepting, answers what is in flight, then closes.
 
-    Args: tls: None serves plain HTTP, for benchmarks and tests behind loopback only.
+    Args:
+        tls: None serves plain HTTP: on a Unix socket, and in tests behind loopback.
+        sock: A listening socket, instead of the config's host and port.
+        on_refused: Told of each refusal that was made before the app: the error, and the address.
+        on_stop: Called when it stops accepting.
+        connection, exchange: The protocol of a connection, and how an answer is written.
     """
 
     def __init__(
-        self, app: DataPlane, *, recorder: Recorder, tls: ssl.SSLContext | None, config: ServerConfig | None = None
+        self,
+        app: Any,
+        *,
+        tls: ssl.SSLContext | None,
+        config: ServerConfig | None = None,
+        sock: socket.socket | None = None,
+        on_refused: Callable[[CasemateError, str], None] = lambda _error, _address: None,
+        on_stop: Callable[[], None] = lambda: None,
+        connection: type[Connection] = Connection,
+        exchange: type[RequestResponseCycle] = RequestResponseCycle,
     ) -> None:
-        self._app = app
-        self._recorder = recorder
         self._tls = tls
         self.config = config or ServerConfig()
+        self._sock = sock
+        self._on_refused, self._on_stop = on_refused, on_stop
+        self._protocol, self._exchange = connection, exchange
         self._state = ServerState()
         self._per_address: dict[str, int] = {}
         self._wire = Config(
@@ -103,11 +118,11 @@ class FrontServer:
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
+        place: dict[str, Any] = {"sock": self._sock} if self._sock else self.config.place()
         try:
             self._server = await loop.create_server(
                 self._connection,
-                host=self.config.host,
-                port=self.config.port,
+                **place,
                 backlog=self.config.backlog,
                 ssl=self._tls,
                 ssl_handshake_timeout=self.config.limits.handshake_seconds if self._tls else None,
@@ -122,16 +137,14 @@ class FrontServer:
         return self
 
     def _connection(self) -> Connection:
-        return Connection(
+        return self._protocol(
             config=self._wire,
             server_state=self._state,
             limits=self.config.limits,
             open_per_address=self._per_address,
-            on_refused=self._count_refusal,
+            on_refused=self._on_refused,
+            exchange=self._exchange,
         )
-
-    def _count_refusal(self, error: CasemateError, address: str) -> None:
-        self._recorder.count_refusal(Refusal(error.code, status_of(error), address=network_of(address)))
 
     async def _sweep(self) -> None:
         second = 0
@@ -150,7 +163,7 @@ class FrontServer:
             await asyncio.sleep(self.config.sweep_seconds)
 
     async def __aexit__(self, *_: object) -> None:
-        self._app.draining = True
+        self._on_stop()
         self._server.close()
         for connection in list(self._state.connections):
             connection.shutdown()
@@ -166,21 +179,3 @@ class FrontServer:
             task.cancel()
         self._sweeper.cancel()
         await asyncio.gather(self._sweeper, *self._state.tasks, return_exceptions=True)
-
-
-async def serve(
-    app: DataPlane,
-    *,
-    recorder: Recorder,
-    tls: ssl.SSLContext,
-    config: ServerConfig,
-    stop: asyncio.Event,
-    on_ready: asyncio.Future[int] | None = None,
-) -> None:
-    """Serve until `stop` is set, then drain. The process should do nothing else. Args: on_ready: gets the port once connections are accepted."""
-    gc.collect()
-    gc.freeze()  # what start-up has made stays; walking through it again and again costs a tenth of the throughput
-    async with FrontServer(app, recorder=recorder, tls=tls, config=config) as server:
-        if on_ready is not None:
-            on_ready.set_result(server.port)
-        await stop.wait()
