@@ -15,10 +15,10 @@ from sqlalchemy import Engine
 from casemate.auditlog import Log, LogReader
 from casemate.core import Event, EventSink, SystemClock, VerificationError, parse_rfc3339, rfc3339
 from casemate.core.wire import Caller
-from casemate.keys import Keeper, KeyService, Purpose, RemoteKeys, key_methods
+from casemate.keys import Head, Keeper, KeyService, Purpose, RemoteKeys, key_methods
 from casemate.registry import Stores
 from casemate.settings import Settings
-from casemate.storage import BlobStore, Home, Ledger, LedgerPen, Quota, open_home, unwrap_state_key
+from casemate.storage import BlobStore, Home, Ledger, LedgerPen, Quota, RowCipher, open_home, unwrap_state_key
 
 Commit = Callable[[list[tuple[str, dict[str, Any]]], str], int]
 _EVENTS = msgspec.msgpack.Decoder(list[Event])
@@ -34,6 +34,7 @@ class KeeperPort(Protocol):
     def public_pem(self, purpose: Purpose) -> bytes: ...
     def commit(self, entries: list[tuple[str, dict[str, Any]]], intent: str) -> int: ...
     def kept_checkpoint(self) -> str | None: ...
+    def head(self) -> Head: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +67,8 @@ def open_ground(settings: Settings, keeper: KeeperPort, *, read_only: bool) -> G
     public = checkpoint_key(keeper.public_pem(Purpose.CHECKPOINT))
     log = LogReader(engine, origin=origin_of(home), public=public)
     clock = clock_of(log)
-    ledger = Ledger(engine, home_id=home.id, key=unwrap_state_key(home.path, home.id, keeper.keys), public=public)
+    key = unwrap_state_key(home.path, home.id, keeper.keys)
+    ledger = Ledger(engine, home_id=home.id, key=key, public=public, head=keeper.head)
     quota = Quota(push_bytes=settings.push_bytes, free_bytes=settings.free_bytes)
     blobs = BlobStore(home.blobs, home.tmp, keeper.keys, quota)
     return Ground(
@@ -77,7 +79,7 @@ def open_ground(settings: Settings, keeper: KeeperPort, *, read_only: bool) -> G
         ledger=ledger,
         log=log,
         keeper=keeper,
-        stores=Stores(engine=engine, blobs=blobs, state=ledger, clock=clock),
+        stores=Stores(engine=engine, blobs=blobs, state=ledger, clock=clock, cipher=RowCipher(key)),
     )
 
 
@@ -124,20 +126,16 @@ class LocalKeeper:
     def kept_checkpoint(self) -> str | None:
         return self.keeper.kept_checkpoint()
 
+    def head(self) -> Head:
+        return self.keeper.head()
+
     def methods(self) -> dict[str, Callable[..., Any]]:
         """What the control plane may ask over the wire."""
         return {
             **key_methods(self.keeper),
-            **self.shared_methods(),
+            "log.append": lambda events: self.log.append(_decoded(events)),
             "ledger.append": self.commit,
             "log.kept": self.kept_checkpoint,
-        }
-
-    def shared_methods(self) -> dict[str, Callable[..., Any]]:
-        """What a gateway may ask, too."""
-        return {
-            "keys.public": lambda purpose: self.public_pem(Purpose(purpose)),
-            "log.append": lambda events: self.log.append(_decoded(events)),
         }
 
 
@@ -153,11 +151,15 @@ class RemoteKeeper:
 
     def __init__(self, socket: Path, keys: Callable[[Caller], KeyService] = RemoteKeys) -> None:
         self._caller = Caller(socket)
+        self._remote = RemoteKeys(self._caller)
         self.keys: KeyService = keys(self._caller)
         self.sink: EventSink = _RemoteLog(Caller(socket))  # of its own, so that a slow commit holds no key up
 
     def public_pem(self, purpose: Purpose) -> bytes:
-        return bytes(self._caller.call("keys.public", purpose))
+        return self._remote.public_pem(purpose)
+
+    def head(self) -> Head:
+        return self._remote.head()
 
     def commit(self, entries: list[tuple[str, dict[str, Any]]], intent: str) -> int:
         return int(self._caller.call("ledger.append", entries, intent))

@@ -20,6 +20,7 @@ from casemate.settings import Settings
 from casemate.storage import Home, open_home, reading, upgrade_home
 from casemate.storage.database import version_blobs, versions
 
+_SHARED = frozenset({"keys.public_pem", "keys.head", "log.append"})  # what a gateway may ask as the control plane may
 CONTROL, GATEWAY = "keeper.sock", "keeper-gateway.sock"
 
 
@@ -59,7 +60,8 @@ def gateway_methods(keeper: LocalKeeper, stores: Stores, home: Home) -> dict[str
             raise PolicyError("A gateway gets the keys of deployed models only.", code="key-not-deployed")
         return keeper.keeper.unwrap(wrapped, context)
 
-    return {**keeper.shared_methods(), "keys.unwrap": unwrap}
+    shared = {name: method for name, method in keeper.methods().items() if name in _SHARED}
+    return {**shared, "keys.unwrap": unwrap}
 
 
 def _is_state(context: bytes, home: Home) -> bool:

@@ -23,7 +23,7 @@ from casemate.core import (
     rfc3339,
 )
 from casemate.registry.stores import Pen, Stores
-from casemate.registry.versions import Manifest, Version, blobs_of, find_version
+from casemate.registry.versions import Manifest, Version, blobs_of, find_version, manifest_context
 from casemate.signing import Predicate, VersionIdentity, sign_files, sign_statement
 from casemate.storage import BlobRecord, Push, reading, shred
 from casemate.storage.database import assets, attestations, blobs, version_blobs, versions
@@ -140,6 +140,7 @@ def _insert(
     stores: Stores, rows: _Rows, records: Mapping[str, BlobRecord], *, actor: Principal, intent: str, at: str
 ) -> None:
     about, version_id = rows.about, new_id("ver")
+    context = manifest_context(about.project, about.kind.value, about.name, about.number)
     with stores.engine.begin() as connection:
         _ensure_asset(connection, about, at)
         connection.execute(
@@ -150,7 +151,7 @@ def _insert(
                 name=about.name,
                 number=about.number,
                 digest=about.digest,
-                manifest=rows.manifest,
+                manifest=stores.cipher.seal(rows.manifest, context),
                 data_class=rows.data_class,
                 state="live",
                 created_at=at,

@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 
 from casemate.core import DEFAULT_PROJECT, Clock, VerificationError
 from casemate.signing import ReleaseSigner, TrustPolicy
-from casemate.storage import BlobStore, LedgerEntry
+from casemate.storage import BlobStore, LedgerEntry, RowCipher
 
 
 class SignedState(Protocol):
@@ -27,6 +27,7 @@ class Stores:
     blobs: BlobStore
     state: SignedState
     clock: Clock
+    cipher: RowCipher  # for manifests: they hold the range of each feature, which are values of rows
     project: str = DEFAULT_PROJECT
 
     def entries(self, *kinds: str) -> list[LedgerEntry]:

@@ -7,7 +7,17 @@ from typing import Any
 import msgspec
 from sqlalchemy import Row, select
 
-from casemate.core import SCHEMA, AssetKind, Digest, NotFoundError, Ref, Signature, StorageError
+from casemate.core import (
+    SCHEMA,
+    AssetKind,
+    Digest,
+    NotFoundError,
+    Ref,
+    Signature,
+    StorageError,
+    VerificationError,
+    canonical,
+)
 from casemate.registry.stores import Stores
 from casemate.signing import SignedVersion, VersionIdentity
 from casemate.storage import BlobRecord, reading
@@ -102,7 +112,7 @@ def find_version(stores: Stores, kind: AssetKind, ref: Ref) -> Version:
         row = connection.execute(query.order_by(versions.c.number.desc()).limit(1)).first()
     if row is None or ref.project != stores.project:
         raise NotFoundError(f"There is no {kind} {ref}: see casemate {kind} list.", code="not-found")
-    return _version(row)
+    return _version(stores, row)
 
 
 def list_versions(stores: Stores, kind: AssetKind, name: str | None = None) -> list[Version]:
@@ -111,7 +121,7 @@ def list_versions(stores: Stores, kind: AssetKind, name: str | None = None) -> l
     if name is not None:
         query = query.where(versions.c.name == name)
     with reading(stores.engine) as connection:
-        return [_version(row) for row in connection.execute(query)]
+        return [_version(stores, row) for row in connection.execute(query)]
 
 
 def latest_versions(stores: Stores, kind: AssetKind) -> list[dict[str, Any]]:
@@ -170,7 +180,7 @@ def _live(stores: Stores, kind: AssetKind) -> Any:
     )
 
 
-def _version(row: Row[Any]) -> Version:
+def _version(stores: Stores, row: Row[Any]) -> Version:
     return Version(
         id=row.id,
         about=VersionIdentity(
@@ -180,9 +190,22 @@ def _version(row: Row[Any]) -> Version:
             number=row.number,
             digest=Digest(row.digest),
         ),
-        manifest=bytes(row.manifest),
+        manifest=_open_manifest(stores, row),
         data_class=row.data_class,
         state=row.state,
         created_at=row.created_at,
         created_by=row.created_by,
     )
+
+
+def manifest_context(project: str, kind: str, name: str, number: int) -> bytes:
+    """What binds an encrypted manifest to its row."""
+    return canonical({"project": project, "kind": kind, "name": name, "number": number})
+
+
+def _open_manifest(stores: Stores, row: Row[Any]) -> bytes:
+    """The manifest, or nothing if it was altered: that has not its digest, so nothing comes of the version."""
+    try:
+        return stores.cipher.open(bytes(row.manifest), manifest_context(row.project, row.kind, row.name, row.number))
+    except VerificationError:
+        return b""

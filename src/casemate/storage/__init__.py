@@ -4,6 +4,7 @@ from casemate.storage.blobs import BlobRecord, BlobStore, PendingBlob, Push, Quo
 from casemate.storage.database import METADATA, migrate, open_database, reading, shred
 from casemate.storage.home import Home, HomeLock, create_home, open_home, upgrade_home
 from casemate.storage.ledger import Ledger, LedgerEntry, LedgerPen, create_state_key, unwrap_state_key
+from casemate.storage.rows import RowCipher
 from casemate.storage.stream import StreamReader, StreamWriter
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "PendingBlob",
     "Push",
     "Quota",
+    "RowCipher",
     "StreamReader",
     "StreamWriter",
     "create_home",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from sqlalchemy import (
+    URL,
     BigInteger,
     Column,
     Connection,
@@ -157,10 +158,12 @@ def open_database(url: str, *, read_only: bool = False) -> Engine:
         options = {"postgresql_readonly": True} if read_only else {}
         return create_engine(url, pool_pre_ping=True, execution_options=options)
     path = url.removeprefix("sqlite:///")
-    mode = "ro" if read_only else "rwc"
+    if not read_only:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # SQLite's other files take its mode
+    query = {"mode": "ro" if read_only else "rw", "uri": "true"}
     # isolation_level None: pysqlite begins no transactions of its own; `_begin` below does, so that they are real.
     engine = create_engine(
-        f"sqlite:///file:{quote(path)}?mode={mode}&uri=true",
+        URL.create("sqlite", database=f"file:{quote(path)}", query=query),
         poolclass=QueuePool,
         connect_args={"check_same_thread": False, "isolation_level": None, "timeout": _BUSY / 1000},
     )

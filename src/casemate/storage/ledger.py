@@ -5,14 +5,13 @@ The keeper alone appends. Everybody else reads, and believes nothing that the ch
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import Connection, Engine, Row, insert, select
@@ -20,9 +19,9 @@ from sqlalchemy import Connection, Engine, Row, insert, select
 from casemate.core import Digest, InputError, VerificationError, canonical, digest_of
 from casemate.keys import Head, Keeper, KeyService, Purpose, write_private
 from casemate.storage.database import ledger, reading
+from casemate.storage.rows import RowCipher
 
 FIRST = Digest("sha256:" + "0" * 64)  # what the first entry names as its previous one
-_NONCE = 12  # bytes
 _STATE_KEY = "state.key"
 
 
@@ -61,7 +60,7 @@ class Ledger:
         head: Callable[[], Head] | None = None,
     ) -> None:
         """Args: public: of the keeper itself, never from the home. head: the kept head; each reading must reach it."""
-        self._engine, self._home_id, self._cipher, self._public = engine, home_id, AESGCM(key), public
+        self._engine, self._home_id, self._cipher, self._public = engine, home_id, RowCipher(key), public
         self._kept = head
         self._known: dict[int, Digest] = {0: FIRST}  # numbers up to which the chain was checked here
 
@@ -110,8 +109,8 @@ class Ledger:
         if (row.number, row.previous, row.digest) != (number, previous, digest):
             raise VerificationError(f"Entry {number} of the signed state was altered or dropped.", code="state-altered")
         try:
-            plain = self._cipher.decrypt(body[:_NONCE], body[_NONCE:], _body_context(self._home_id, number))
-        except InvalidTag as error:
+            plain = self._cipher.open(body, _body_context(self._home_id, number))
+        except VerificationError as error:
             raise VerificationError(
                 f"Entry {number} of the signed state cannot be read.", code="state-altered"
             ) from error
@@ -138,7 +137,7 @@ class LedgerPen:
     def __init__(self, engine: Engine, reader: Ledger, keeper: Keeper, *, home_id: str, key: bytes) -> None:
         """Raises: VerificationError `state-rolled-back`, `state-altered`."""
         self._engine, self._reader, self._keeper, self._home_id = engine, reader, keeper, home_id
-        self._cipher = AESGCM(key)
+        self._cipher = RowCipher(key)
         self._lock = threading.Lock()
         self._seal_found()
 
@@ -165,7 +164,7 @@ class LedgerPen:
                 number, previous = head.number, Digest(head.digest or FIRST)
                 for count, (kind, body) in enumerate(entries, 1):
                     number += 1
-                    sealed = self._seal(number, body)
+                    sealed = self._cipher.seal(canonical(body), _body_context(self._home_id, number))
                     digest = _digest(self._home_id, (number, at, kind, sealed, previous, intent))
                     signature = self._sign(number, digest) if count == len(entries) else b""
                     row = {"number": number, "at": at, "kind": kind, "body": sealed, "previous": previous}
@@ -180,10 +179,6 @@ class LedgerPen:
 
     def _sign(self, number: int, digest: str) -> bytes:
         return self._keeper.sign(Purpose.CHECKPOINT, _signed(self._home_id, number, digest))
-
-    def _seal(self, number: int, body: Any) -> bytes:
-        nonce = os.urandom(_NONCE)
-        return nonce + self._cipher.encrypt(nonce, canonical(body), _body_context(self._home_id, number))
 
 
 def _last(connection: Connection) -> Head:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import ssl
 import time
 from pathlib import Path
@@ -40,15 +41,17 @@ def test_the_demo_walks_the_whole_way(walked: Walked) -> None:
 def test_nothing_sensitive_lies_in_the_home_in_plain_text(walked: Walked, tmp_path: Path) -> None:
     walked.run("dataset", "pull", "diagnosis", str(tmp_path / "rows.parquet"), "--reason", "test")
     walked.run("model", "pull", "diagnosis@1", str(tmp_path / "model"), "--reason", "test")
-    row = pq.read_table(tmp_path / "rows.parquet").slice(0, 1).to_pylist()[0]
+    rows = pq.read_table(tmp_path / "rows.parquet").to_pylist()
+    values = {repr(value) for row in rows for value in row.values()}  # the ranges that a model keeps are among them
     weights = (tmp_path / "model" / "model.onnx").read_bytes()
     kept = [file for file in walked.keys.rglob("*") if file.suffix == ".key" or file.name == "kek.json"]
     secrets = [file.read_bytes() for file in kept]
-    needles = [repr(value).encode() for value in row.values() if len(repr(value)) > 5]
-    needles += [weights[at : at + 32] for at in range(0, len(weights) - 32, 97)]
+    numbers = {value.encode() for value in values if len(value) > 6}
+    needles = [weights[at : at + 32] for at in range(0, len(weights) - 32, 97)]
     needles += [secret[at : at + 40] for secret in secrets for at in range(0, max(1, len(secret) - 40), 40)]
     needles += [b"PRIVATE KEY", b'"role":"caller"']
     assert len(needles) > 50
+    assert len(numbers) > 1000
     for file in walked.home.rglob("*"):
         if file.is_file():
             data = file.read_bytes()
@@ -56,6 +59,7 @@ def test_nothing_sensitive_lies_in_the_home_in_plain_text(walked: Walked, tmp_pa
             if file.name.startswith("casemate.db"):  # the log names roles in its reasons, as it must
                 found = [needle for needle in found if needle != b'"role":"caller"']
             assert not found, (file, found[:3])
+            assert not numbers.intersection(re.findall(rb"[0-9.]+", data)), file
 
 
 def test_a_copied_home_without_its_keys_gives_nothing(walked: Walked, tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def record(model: VersionIdentity, change: Change, *, paused: bool = False, undo
 @given(steps)
 def test_the_fold_is_a_stack_of_distinct_versions(steps):
     state = State()
-    stores = Stores(engine=None, blobs=None, state=state, clock=Clock())
+    stores = Stores(engine=None, blobs=None, state=state, clock=Clock(), cipher=None)
     stack: list[int] = []  # what serves is last
     paused = False
     for what, number, fails in steps:

@@ -28,7 +28,7 @@ from casemate.keys import Keeper, Purpose, init_keys
 from casemate.registry import Datasets, Deployments, Models, Pen, Stores
 from casemate.scanning import ConvertedDataset, scan
 from casemate.signing import ReleaseSigner, initial_trust
-from casemate.storage import BlobStore, Ledger, LedgerPen, create_home, create_state_key, unwrap_state_key
+from casemate.storage import BlobStore, Ledger, LedgerPen, RowCipher, create_home, create_state_key, unwrap_state_key
 
 ANA = Principal(id="usr_ana", kind=PrincipalKind.USER, name="ana")
 BEN = Principal(id="usr_ben", kind=PrincipalKind.USER, name="ben")
@@ -105,7 +105,8 @@ def a_house(folder: Path) -> Iterator[House]:
     pem = keeper.public_pem(Purpose.RELEASE)
     if not ledger.entries():
         commit([("trust", initial_trust(pem))], "init")
-    stores = Stores(engine=engine, blobs=BlobStore(home.blobs, home.tmp, keeper), state=ledger, clock=clock)
+    blobs = BlobStore(home.blobs, home.tmp, keeper)
+    stores = Stores(engine=engine, blobs=blobs, state=ledger, clock=clock, cipher=RowCipher(key))
     pen, gateway = Pen(signer=ReleaseSigner(keeper, pem), commit=commit), Gateway()
     try:
         yield House(

@@ -23,6 +23,7 @@ from casemate.core import (
 )
 from casemate.keys import Keeper, init_keys
 from casemate.registry import Lineage, Models, known_blobs, took_effect
+from casemate.registry.versions import manifest_context
 from casemate.scanning import scan
 from casemate.signing import Predicate
 from casemate.storage import BlobStore, Quota
@@ -232,15 +233,17 @@ def test_a_version_that_took_the_number_of_another_is_refused(house):
     push_model(house)
     with house.stores.engine.begin() as c:
         c.execute(update(versions).values(number=7))
-    refused("name-mismatch", house.models.load, parse_ref("diagnosis@7"))
+    refused("manifest-changed", house.models.load, parse_ref("diagnosis@7"))
 
 
 def test_an_altered_manifest_is_refused(house):
     push_model(house)
     with house.stores.engine.begin() as c:
-        manifest = msgspec.json.decode(c.execute(select(versions.c.manifest)).scalar())
+        row = c.execute(select(versions)).one()
+        context = manifest_context(row.project, row.kind, row.name, row.number)
+        manifest = msgspec.json.decode(house.stores.cipher.open(row.manifest, context))
         manifest["signature"]["inputs"][0]["name"] = "Z"
-        c.execute(update(versions).values(manifest=msgspec.json.encode(manifest)))
+        c.execute(update(versions).values(manifest=house.stores.cipher.seal(msgspec.json.encode(manifest), context)))
     refused("manifest-changed", house.models.load, parse_ref("diagnosis"))
 
 
@@ -334,7 +337,7 @@ def test_a_dataset_is_no_model_and_a_model_no_dataset(house):
         house.datasets.find(parse_ref("diagnosis"))
     with house.stores.engine.begin() as c:
         c.execute(update(versions).values(kind=AssetKind.DATASET.value))
-    refused("name-mismatch", house.datasets.open, parse_ref("diagnosis"))
+    refused("manifest-changed", house.datasets.open, parse_ref("diagnosis"))
 
 
 def test_lineage_names_ranges_and_dependents(house):
