@@ -10,12 +10,12 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
 
 from casemate.sandbox.limits import Limits
 
 _MOUNTS = Path("/proc/self/mounts")
 _OWN = Path("/proc/self/cgroup")
+_PREFIX = "casemate_"  # then the supervisor's process id
 _SLACK = 64 << 20  # bytes for page tables and sockets, which a group counts and RLIMIT_DATA does not
 _REMOVE_SECONDS = 2.0  # a group empties a moment after its last process was reaped
 
@@ -62,18 +62,16 @@ class ControlGroup:
                     folder.rmdir()
                 except OSError:
                     if time.monotonic() > until:
-                        return
+                        break
                     time.sleep(0.01)
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+def make_group(limits: Limits, *, writable: bool) -> ControlGroup | None:
+    """New groups below our own, bounded; None when not even memory can be bounded here.
 
-
-def make_group(name: str, limits: Limits, *, writable: bool) -> ControlGroup | None:
-    """New groups below our own, bounded; None when not even memory can be bounded here."""
+    Groups that a killed supervisor left behind are removed on the way.
+    """
+    name = f"{_PREFIX}{os.getpid()}_{os.urandom(8).hex()}"
     memory = limits.memory + _SLACK + (limits.file_bytes if writable else 0)
     group = _make_v2(name, memory, limits.threads) or _make_v1(name, memory, limits.threads)
     if group is not None and "memory" not in group.controllers:
@@ -124,6 +122,7 @@ def _make_v1(name: str, memory: int, threads: int) -> ControlGroup | None:
 
 
 def _make(folder: Path, settings: Mapping[str, int], *, needed: str) -> bool:
+    _sweep(folder.parent)
     try:
         folder.mkdir()
     except OSError:
@@ -136,6 +135,15 @@ def _make(folder: Path, settings: Mapping[str, int], *, needed: str) -> bool:
                 folder.rmdir()
                 return False
     return True
+
+
+def _sweep(parent: Path) -> None:
+    """Remove the groups of supervisors that are gone; the kernel keeps one that still holds a process."""
+    for left in parent.glob(f"{_PREFIX}*_*"):
+        owner = left.name.removeprefix(_PREFIX).partition("_")[0]
+        if not Path("/proc", owner).exists():
+            with contextlib.suppress(OSError):
+                left.rmdir()
 
 
 def _own_groups() -> dict[str, str]:

@@ -14,7 +14,6 @@ import msgspec
 
 from casemate.core.errors import SandboxError
 from casemate.core.wire import MAX_BUFFERS, recv_frame
-from casemate.core.words import new_id
 from casemate.sandbox.bubblewrap import bubblewrap_command, find_bubblewrap, why_no_bubblewrap
 from casemate.sandbox.cgroups import ControlGroup, make_group
 from casemate.sandbox.channel import Channel
@@ -128,7 +127,7 @@ def _namespaces(need: Need, order: Order) -> list[str]:
 
 
 def _group(need: Need, limits: Limits, writable: Path | None) -> ControlGroup | None:
-    group = None if need is Need.NEVER else make_group(new_id("casemate"), limits, writable=writable is not None)
+    group = None if need is Need.NEVER else make_group(limits, writable=writable is not None)
     if group is None and need is Need.REQUIRED:
         raise _missing(Wall.CGROUPS, "no group of ours can be made")
     return group

@@ -256,5 +256,25 @@ def test_groups_are_removed():
     with spawn("guests:echo", limits=SMALL, walls=Walls(cgroups=Need.REQUIRED), paths=[HERE]) as cell:
         mine = [line for line in Path(f"/proc/{cell.pid}/cgroup").read_text().splitlines() if "casemate" in line]
         assert mine
-    left = [found for found in Path("/sys/fs/cgroup").rglob("casemate_*") if found.name in mine[0]]
-    assert not left
+    assert not [found for found in groups() if found.name in mine[0]]
+
+
+def test_groups_of_a_killed_supervisor_are_swept():
+    if "cgroups" not in {status.name for status in probe_walls() if status.present}:
+        pytest.skip("no writable control group")
+    program = (
+        "import os, sys; from pathlib import Path; from casemate.sandbox import spawn\n"
+        "cell = spawn('guests:hang', paths=[Path(sys.argv[1])])\n"
+        "print(os.getpid(), cell.pid, flush=True); os.kill(os.getpid(), 9)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, HERE], capture_output=True, text=True, check=False)
+    killed, confined = map(int, done.stdout.split())
+    while not is_gone(confined):
+        threading.Event().wait(0.01)
+    assert [found for found in groups() if found.name.startswith(f"casemate_{killed}_")]
+    spawn("guests:echo", limits=SMALL, walls=Walls(cgroups=Need.REQUIRED), paths=[HERE]).__exit__()
+    assert not [found for found in groups() if found.name.startswith(f"casemate_{killed}_")]
+
+
+def groups() -> list[Path]:
+    return list(Path("/sys/fs/cgroup").rglob("casemate_*"))
