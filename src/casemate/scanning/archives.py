@@ -18,7 +18,7 @@ Inspect = Callable[[memoryview, str, int], str]  # (bytes, location, depth) -> f
 
 
 def inspect_archive(
-    data: memoryview, kind: str, notes: Notes, location: str, depth: int, inspect: Inspect
+    data: memoryview, kind: str, notes: Notes, *, location: str, depth: int, inspect: Inspect
 ) -> tuple[str, dict[str, Any]]:
     """(format, facts) of what is packed; notes all that is wrong with it. Raises: RefusedError."""
     if depth >= notes.limits.depth:

@@ -7,12 +7,14 @@ from typing import Any
 
 import msgspec
 
-from casemate.core import Finding, SandboxError, SealedFile, TooLargeError, memory_file
+from casemate.core import Finding, InputError, SandboxError, SealedFile, TooLargeError, memory_file
 from casemate.sandbox import Limits, run_confined
 from casemate.scanning.limits import DatasetLimits
 from casemate.scanning.report import ConvertedDataset
 
-_ENTRY = "casemate.scanning.tables:convert"
+_ENTRY = "casemate.scanning.dataset_conversion:main"
+_TOO_MUCH = frozenset({"sandbox-memory", "sandbox-timeout", "sandbox-cpu"})
+_NOT_OF_THE_FILE = frozenset({"walls-missing", "sandbox-start"})  # nothing foreign was touched
 
 
 class _Answer(msgspec.Struct, forbid_unknown_fields=True):
@@ -35,27 +37,47 @@ def convert_dataset(
         InputError: `dataset-format`, `dataset-encoding`, `dataset-malformed` (names the line), `dataset-columns`,
             `dataset-target`, `dataset-empty`, `dataset-types`.
         TooLargeError: `dataset-too-large`.
-        SandboxError: `walls-missing`, `sandbox-start`; `sandbox-...` when the conversion itself ended badly.
+        SandboxError: `walls-missing`, `sandbox-start`.
     """
     limits = limits or DatasetLimits()
     if file.size > limits.file_bytes:
-        raise TooLargeError(f"A dataset file has at most {limits.file_bytes} bytes.", code="dataset-too-large")
-    output = memory_file("casemate-rows")
+        raise TooLargeError(
+            f"{filename} has {file.size} bytes; a dataset has at most {limits.file_bytes}: split it.",
+            code="dataset-too-large",
+        )
+    parquet = memory_file("dataset")
+    try:
+        answer = _convert(file, parquet, filename, target=target, limits=limits, insecure=insecure)
+    except BaseException:
+        os.close(parquet)
+        raise
+    # The child is gone, so nobody holds a writable map; sealing would fail if somebody did.
+    return ConvertedDataset(parquet=SealedFile(parquet), schema=answer.schema, findings=tuple(answer.findings))
+
+
+def _convert(
+    file: SealedFile, parquet: int, filename: str, *, target: str | None, limits: DatasetLimits, insecure: bool
+) -> _Answer:
     try:
         frame = run_confined(
             _ENTRY,
             {"filename": filename[:200], "target": target, "limits": msgspec.to_builtins(limits)},
             files=[file],
-            outputs=[output],
+            outputs=[parquet],
             limits=Limits(memory=limits.memory, cpu_seconds=int(limits.seconds) + 1, file_bytes=limits.file_bytes),
             timeout=limits.seconds,
             insecure=insecure,
         )
-        answer = msgspec.convert(frame.message, _Answer)
+        return msgspec.convert(frame.message, _Answer)
+    except SandboxError as error:
+        if error.code in _NOT_OF_THE_FILE:
+            raise
+        if error.code in _TOO_MUCH:
+            raise TooLargeError(
+                f"{filename} takes more memory or time than a dataset may: split it.", code="dataset-too-large"
+            ) from error
+        raise InputError(
+            f"{filename} cannot be read as a table: export it again as CSV or Parquet.", code="dataset-malformed"
+        ) from error
     except msgspec.ValidationError as error:
-        os.close(output)
         raise SandboxError("The conversion broke the protocol.", code="sandbox-protocol") from error
-    except BaseException:
-        os.close(output)
-        raise
-    return ConvertedDataset(parquet=SealedFile(output), schema=answer.schema, findings=tuple(answer.findings))

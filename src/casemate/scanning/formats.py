@@ -62,7 +62,7 @@ _HDF5 = b"\x89HDF\r\n\x1a\n"  # at 0, 512, 1024, 2048
 _TEXT_SAMPLE = 1 << 16  # bytes
 
 
-def format_of(data: memoryview, notes: Notes) -> str:
+def format_of(data: memoryview, notes: Notes) -> str:  # noqa: PLR0911 one return for each way to tell
     """The format's name; `unknown` when nothing fits. Raises: RefusedError when over the bound of work."""
     head = bytes(data[:32])
     for magic, name in _HEADS:
@@ -92,7 +92,7 @@ def _has_operator_set(data: memoryview) -> bool:
     return length < 0x80 and name.isascii() and name.decode("latin-1").isprintable()
 
 
-def _text_or_old_pickle(data: memoryview, notes: Notes) -> str:
+def _text_or_old_pickle(data: memoryview, notes: Notes) -> str:  # noqa: PLR0911 the same
     """Pickles of protocol 0 and 1 look like text, and act before any loader finds out that they are not one."""
     if not data:
         return "text"

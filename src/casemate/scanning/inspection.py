@@ -104,7 +104,7 @@ class _Inspection:
     def _inspect_as(self, kind: str, data: memoryview, location: str, depth: int) -> str:
         facts: dict[str, Any] = {}
         if kind in ("zip", "tar") or kind in COMPRESSED:
-            kind, facts = inspect_archive(data, kind, self.notes, location, depth, self._inspect)
+            kind, facts = inspect_archive(data, kind, self.notes, location=location, depth=depth, inspect=self._inspect)
         elif kind == "onnx":
             sizes = {name: len(view) for name, view in self.files.items()} if depth == 0 else {}
             facts, weights = inspect_onnx(data, sizes, self.notes, location)
@@ -116,7 +116,7 @@ class _Inspection:
         elif kind == "npy":
             self._inspect_npy(data, location, depth)
         elif kind == "json":
-            self._check_json(data, location)
+            self._check_json(data)
         elif kind != "text":
             self._refuse(kind, location)
         if depth == 0 and not self.facts:
@@ -139,7 +139,7 @@ class _Inspection:
         else:
             self.notes.add(FORMAT_UNKNOWN, "its content fits no format", location)
 
-    def _check_json(self, data: memoryview, location: str) -> None:
+    def _check_json(self, data: memoryview) -> None:
         if len(data) > self.notes.limits.side_file_bytes:
             raise RefusedError(SIDE_FILE, f"{len(data)} bytes; at most {self.notes.limits.side_file_bytes}")
         try:

@@ -19,21 +19,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import joblib  # noqa: TID251 the same
+import joblib  # type: ignore[import-untyped]  # noqa: TID251 the same
 import numpy as np
-import scipy.sparse
-import skops.io
+import scipy.sparse  # type: ignore[import-untyped]
 import sklearn
+import skops.io
 from onnxruntime.capi import onnxruntime_pybind11_state
-from skops.io.exceptions import UnsupportedTypeException
 from sklearn.datasets import load_iris
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import all_estimators
+from skops.io.exceptions import UnsupportedTypeException
 
 from casemate.scanning.limits import ScanLimits
 from casemate.scanning.notes import Notes
-from casemate.scanning.pickle_machine import walk_pickle
+from casemate.scanning.pickle_walk import walk_pickle
 
 _TARGET = Path(__file__).with_name("allowlist.json")
 # What can be turned into anything else must not slip in with some odd estimator.
@@ -100,7 +100,7 @@ def _models() -> Iterator[Any]:
         scipy.sparse.csr_matrix(np.eye(3)), scipy.sparse.csc_matrix(np.eye(3)), scipy.sparse.csr_array(np.eye(3)),
         np.float64(1.5), np.int64(1), np.bool_(True), np.str_("a"), np.array(["a", 1], dtype=object), np.arange(4.0),
         np.zeros((2, 3), order="F"), np.array("2026", dtype="M8[D]"), np.random.default_rng(1), np.random.RandomState(1),
-        np.zeros(2, dtype=[("a", "f8"), ("b", "i4")]), np.ma.masked_array([1.0, 2.0], [0, 1]), np.float64, np.int64,
+        np.zeros(2, dtype=[("a", "f8"), ("b", "i4")]), np.ma.masked_array([1.0, 2.0], [False, True]), np.float64, np.int64,
         collections.OrderedDict(a=1), slice(1, 2), {1, 2}, frozenset([1]), 1j, bytearray(b"a"), np.dtype("f4"),
         np.float32(1.5), np.int32(1),
     ]  # fmt: skip
@@ -126,7 +126,7 @@ def _pickled_names(model: Any) -> set[tuple[str, str]]:
     for protocol in range(6):
         try:
             blobs.append(pickle.dumps(model, protocol))
-        except Exception:  # noqa: BLE001, S112, PERF203 this protocol cannot write it
+        except Exception:  # noqa: BLE001, S112 this protocol cannot write it
             continue
     buffer = io.BytesIO()
     try:
@@ -166,10 +166,10 @@ def _add_skops(model: Any, types: set[tuple[str, str]], loaders: set[str], nativ
 
 def _collect_nodes(node: Any, types: set[tuple[str, str]], loaders: set[str]) -> None:
     if isinstance(node, dict):
-        if isinstance(node.get("__class__"), str) and isinstance(node.get("__module__"), str):
-            types.add((node["__module__"], node["__class__"]))
-            if "__loader__" in node:
-                loaders.add(node["__loader__"])
+        module, name, loader = (node.get(key) for key in ("__module__", "__class__", "__loader__"))
+        if isinstance(module, str) and isinstance(name, str):
+            types.add((module, name))
+            loaders |= {loader} - {None}
     for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
         _collect_nodes(child, types, loaders)
 

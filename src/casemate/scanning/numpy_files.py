@@ -35,14 +35,14 @@ def inspect_npy(data: memoryview, notes: Notes, location: str) -> None:
 
 def _header(data: memoryview) -> tuple[dict[str, Any], int]:
     """(header, where the items start). Raises: RefusedError."""
-    wide = data[6:7] in (b"\2", b"\3")
-    start = 12 if wide else 10
+    version = data[6] if len(data) > 12 else 0
+    start = 10 if version == 1 else 12
     size = int.from_bytes(data[8:start], "little")
     raw = bytes(data[start : start + min(size, _MOST_HEADER)])
-    if bytes(data[:6]) != MAGIC or data[6:7] not in (b"\1", b"\2", b"\3") or len(raw) != size:
+    if bytes(data[:6]) != MAGIC or version not in (1, 2, 3) or len(raw) != size:
         raise RefusedError(NUMPY_MALFORMED, "its header is cut off or too long")
     try:
-        header = ast.literal_eval(raw.decode("utf-8" if data[6] == 3 else "latin-1").strip())
+        header = ast.literal_eval(raw.decode("utf-8" if version == 3 else "latin-1").strip())
     except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
         raise RefusedError(NUMPY_MALFORMED, "its header is no dictionary") from None
     if type(header) is not dict or header.keys() != {"descr", "fortran_order", "shape"}:

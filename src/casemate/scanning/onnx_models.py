@@ -70,8 +70,9 @@ def _opsets(model: Message, notes: Notes, location: str) -> dict[str, int]:
     opsets: dict[str, int] = {}
     for entry in model.all("opset_import"):
         domain, version = entry.get("domain", ""), entry.get("version", 0)
-        if domain in opsets or not 0 < version < 1 << 20:
-            notes.add(ONNX_INVALID, f"operator set {domain!r} {version}: twice, or an impossible version", location)
+        # skl2onnx names a set twice when its version is the same; two versions of one set would be ambiguous.
+        if opsets.get(domain, version) != version or not 0 < version < 1 << 20:
+            notes.add(ONNX_INVALID, f"operator set {domain!r} {version}: another or an impossible version", location)
         opsets[domain[:200]] = version
     return opsets
 
@@ -111,12 +112,12 @@ def _expanded_nodes(model: Message, notes: Notes) -> int:
         for node in message.messages():
             if node.kind == "NodeProto":
                 key = node.get("domain", ""), node.get("op_type", "")
-                total += function(key, above) if key in bodies else 1
+                total += calls(key, above) if key in bodies else 1
         if total > notes.limits.nodes:
             raise RefusedError(SCAN_LIMIT, f"more than {notes.limits.nodes} nodes once functions are expanded")
         return total
 
-    def function(key: tuple[str, str], above: tuple[tuple[str, str], ...]) -> int:
+    def calls(key: tuple[str, str], above: tuple[tuple[str, str], ...]) -> int:
         if key in above or len(above) > 64:
             raise RefusedError(ONNX_INVALID, f"the function {key[1]!r} calls itself, or calls nest too deeply")
         if key not in sizes:

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Set
+from collections.abc import Set as AbstractSet
 
 from casemate.scanning.allowlist import PICKLE_IMPORTS
 from casemate.scanning.notes import Notes
-from casemate.scanning.pickle_machine import PickleRecord, walk_pickle
+from casemate.scanning.pickle_machine import PickleRecord
+from casemate.scanning.pickle_walk import walk_pickle
 from casemate.scanning.rules import (
     PICKLE_CALL,
     PICKLE_IMPORT,
@@ -90,7 +91,7 @@ def _judge(record: PickleRecord, notes: Notes, location: str, *, in_torch: bool)
         notes.add(PICKLE_MALFORMED, f"{record.broken} of {name}", location)
 
 
-def _framework(imports: Set[Import]) -> tuple[str, frozenset[Import]]:
+def _framework(imports: AbstractSet[Import]) -> tuple[str, frozenset[Import]]:
     """The framework whose allow-list leaves out least of `imports`, and the list."""
     name, allowed = min(PICKLE_IMPORTS.items(), key=lambda item: len(imports - item[1]))
     return (name if imports & allowed else ""), allowed

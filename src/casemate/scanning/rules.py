@@ -288,3 +288,10 @@ JSON_MALFORMED = Rule(
     severity=Severity.HIGH,
     remediation="Write strict JSON without duplicate keys.",
 )
+DATASET_CONVERTED = Rule(
+    id="dataset-converted",
+    title="The dataset was changed while it was read",
+    severity=Severity.INFO,
+    remediation="Nothing, if the figures look right; else export the data again as CSV in UTF-8 or as Parquet.",
+    references=(),
+)

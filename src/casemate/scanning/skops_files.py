@@ -34,7 +34,7 @@ def inspect_skops(members: Mapping[str, Member], notes: Notes, location: str) ->
     for node in _nodes(schema, notes):
         wanted |= _check_node(node, notes, location)
     if wanted != members.keys() - {SCHEMA_NAME}:
-        odd = sorted(wanted ^ (members.keys() - {SCHEMA_NAME}))[0]
+        odd = min(wanted ^ (members.keys() - {SCHEMA_NAME}))
         raise RefusedError(SKOPS_MALFORMED, f"{odd}: named and missing, or there and not named")
     for name in sorted(wanted):
         if not name.endswith(".npy"):

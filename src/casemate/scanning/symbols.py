@@ -21,7 +21,8 @@ class Made:
     __slots__ = ("args", "function", "state")
 
     def __init__(self, function: Any, args: Any) -> None:
-        self.function, self.args, self.state = function, args, None
+        self.function, self.args = function, args
+        self.state: Any = None
 
 
 class _Unknown:

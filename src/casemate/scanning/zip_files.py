@@ -48,10 +48,8 @@ class Member(msgspec.Struct, frozen=True):
 
     def unpack(self, notes: Notes) -> memoryview:
         """Its bytes. Raises: RefusedError."""
-        if self.method == _DEFLATED:
-            content = inflate(self.data, zlib.decompressobj(-15), notes)
-        else:
-            content = self.data
+        packed = self.method == _DEFLATED
+        content = inflate(self.data, zlib.decompressobj(-15), notes) if packed else self.data
         if len(content) != self.size or zlib.crc32(content) != self.crc:
             raise RefusedError(ARCHIVE_MALFORMED, f"{self.name}: size or check sum is wrong")
         return content
@@ -219,7 +217,7 @@ def _checked_local(data: memoryview, entry: _Entry, name: str) -> int:
     agrees = (crc, packed, size) == theirs or (flags & _DESCRIPTOR and crc == packed == size == 0)
     if not agrees or raw != entry.raw or (flags, method) != (entry.flags, entry.method):
         raise _broken(f"{name}: its local header and the directory disagree")
-    return at + n + m
+    return int(at + n + m)
 
 
 def _descriptor(data: memoryview, at: int, entry: _Entry) -> int:

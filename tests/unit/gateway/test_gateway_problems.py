@@ -23,9 +23,9 @@ from casemate.core import (
     UpstreamError,
     VerificationError,
 )
+from casemate.doors.problems import problem_of
 from casemate.gateway import RULES, rules_of
 from casemate.gateway.evidence import next_event_id
-from casemate.gateway.problems import problem_of
 from casemate.gateway.receipts import GUARDS, Receipt
 
 CASES = [
