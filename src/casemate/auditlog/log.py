@@ -162,7 +162,9 @@ class Log:
             whole = self.reader.frontier(kept_size).root() == kept_root
         if not whole:
             raise VerificationError(
-                "The audit log is not the one that was last signed: see casemate audit verify.", code="log-altered"
+                "The audit log is not the one that was last signed: see casemate audit verify.",
+                code="log-altered",
+                details={"size": size, "newest": newest.size if newest else 0, "kept": kept_size},
             )
         if newest and kept_size < size:  # a crash came between the commit and the kept copy
             self._keeper.keep_checkpoint(newest.text)

@@ -169,7 +169,8 @@ def _collect_nodes(node: Any, types: set[tuple[str, str]], loaders: set[str]) ->
         module, name, loader = (node.get(key) for key in ("__module__", "__class__", "__loader__"))
         if isinstance(module, str) and isinstance(name, str):
             types.add((module, name))
-            loaders |= {loader} - {None}
+            if isinstance(loader, str):
+                loaders.add(loader)
     for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
         _collect_nodes(child, types, loaders)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -159,7 +159,7 @@ def open_database(url: str, *, read_only: bool = False) -> Engine:
         return create_engine(url, pool_pre_ping=True, execution_options=options)
     path = url.removeprefix("sqlite:///")
     if not read_only:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # SQLite's other files take its mode
+        _create_private(path)
     query = {"mode": "ro" if read_only else "rw", "uri": "true"}
     # isolation_level None: pysqlite begins no transactions of its own; `_begin` below does, so that they are real.
     engine = create_engine(
@@ -188,6 +188,17 @@ def open_database(url: str, *, read_only: bool = False) -> Engine:
         connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def _create_private(path: str) -> None:
+    """Make the file, 0600, if it is not there: SQLite's other files take its mode.
+
+    One that is there is left alone: closing any descriptor of it would drop the locks of this process's connections,
+    and another process would then delete the write-ahead log under them.
+    Source: sqlite.org/howtocorrupt.html, section 2.2.
+    """
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 @contextmanager
