@@ -22,6 +22,7 @@ from casemate.core.errors import CasemateError, StorageError
 
 MAX_HEADER = 16 << 20  # bytes; our own messages stay far below, a broken peer is cut off here
 MAX_BUFFERS = 1 << 30  # bytes of raw buffers in one frame
+MAX_BUFFER_COUNT = 1024  # in one frame; a model has a handful of tensors
 MAX_FDS = 250  # descriptors in one frame; the kernel's own bound is 253
 
 _LENGTH = struct.Struct(">I")
@@ -84,7 +85,11 @@ def decode_header(header: bytes | bytearray, *, max_buffers: int = MAX_BUFFERS) 
     """Split a header into message and buffer lengths. Raises: StorageError when it is malformed."""
     try:
         message, sizes = _DECODE.decode(header)
-        fair = all(type(size) is int and size >= 0 for size in sizes) and sum(sizes) <= max_buffers
+        fair = (
+            len(sizes) <= MAX_BUFFER_COUNT
+            and all(type(size) is int and size >= 0 for size in sizes)
+            and sum(sizes) <= max_buffers
+        )
     except (msgspec.DecodeError, ValueError, TypeError) as error:
         raise StorageError("A process of ours sent a malformed frame.", code="bad-frame") from error
     if not fair:
