@@ -1,4 +1,4 @@
-"""Control groups, where the folder of our own group may be written: memory, threads and CPU share by the kernel.
+"""Control groups, where the folder of our own group may be written: memory and threads by the kernel.
 
 Version 2 where its controllers are handed down to us, else version 1, each controller in its own hierarchy.
 """
