@@ -26,7 +26,7 @@ from casemate.core import (
 from casemate.runtime.batching import Request, join, kind_of, split, take_batch
 from casemate.runtime.config import PoolConfig
 from casemate.runtime.connection import Connection
-from casemate.runtime.startup import Started, ended_error, printable, start_worker
+from casemate.runtime.startup import Started, ended_error, outline, printable, start_worker
 from casemate.runtime.tensors import Array, decode_tensors, encode_tensors
 from casemate.signing import VerifiedModel
 
@@ -109,7 +109,7 @@ class LiveModel:
     def _adopt_signature(self, loaded: Signature) -> None:
         if self._verified.signature is None:
             self.signature = loaded
-        elif _outline(loaded) != _outline(self._verified.signature):
+        elif outline(loaded) != outline(self._verified.signature):
             raise VerificationError(
                 f"{self.about} takes or gives other tensors than its signed signature says: push it again.",
                 code="signature-mismatch",
@@ -286,13 +286,6 @@ class LiveModel:
                 facts={"version": str(self.about), **facts},
             )
         )
-
-
-def _outline(signature: Signature) -> list[list[tuple[str, str, tuple[int, ...]]]]:
-    """Names, types and shapes, without what is known from training only."""
-    return [
-        [(spec.name, spec.datatype, spec.shape) for spec in specs] for specs in (signature.inputs, signature.outputs)
-    ]
 
 
 def _refuse(requests: list[Request], error: CasemateError) -> None:

@@ -125,3 +125,10 @@ def _is_fair(spec: TensorSpec) -> bool:
         and len(spec.features) <= MAX_FEATURES
         and all(0 < len(text) <= _MAX_NAME and text.isprintable() for text in texts)
     )
+
+
+def outline(signature: Signature) -> list[list[tuple[str, str, tuple[int, ...]]]]:
+    """Names, types and shapes, without what is known from training only."""
+    return [
+        [(spec.name, spec.datatype, spec.shape) for spec in specs] for specs in (signature.inputs, signature.outputs)
+    ]
