@@ -31,6 +31,35 @@ def test_a_key_and_its_grant_end_at_the_exact_instant() -> None:
     assert caught.value.code == "expired-credential"
 
 
+@pytest.mark.parametrize(("key", "grant"), [(10, 3600), (3600, 10)])
+def test_whichever_ends_first_ends_it_at_the_exact_instant(key: float, grant: float) -> None:
+    house = House()
+    holder = house.holder("owner", "model:other", life=key)
+    house.append([("grant", grant_body(1, holder.id, life=grant))])
+    house.clock.at = START + timedelta(seconds=10) - timedelta(microseconds=1)
+    assert may(house, holder)
+    house.clock.at = START + timedelta(seconds=10)
+    assert not may(house, holder)
+
+
+def test_a_key_issued_with_a_key_ends_with_it_however_long_the_grant() -> None:
+    house = House()
+    holder = house.holder("owner", "model:other", life=60)
+    house.append([("grant", {**grant_body(1, holder.id, life=3600), "role": "owner"})])
+    assert may(house, holder, Action.KEY_ISSUE, issue_resource(house, "caller", "*", 60))
+    assert not may(house, holder, Action.KEY_ISSUE, issue_resource(house, "caller", "*", 61))
+
+
+def test_a_published_snapshot_never_changes() -> None:
+    house = House()
+    holder = house.holder()
+    before = house.access.snapshot
+    house.append([("grant", grant_body(1, holder.id)), ("principal", revoked(holder.id))])
+    assert list(before.grants[holder.id]["*"]) != list(house.access.snapshot.grants[holder.id]["*"])
+    assert len(before.grants[holder.id]["*"]) == 1
+    assert holder.id not in before.revoked
+
+
 def test_a_clock_that_goes_back_revives_nothing() -> None:
     house = House()
     issued = house.issue(life=10)
