@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from casemate.core import VerificationError
 
 _ED25519 = b"\x01"
+_ROOT = 32  # bytes
 _MAX_TEXT = 4096  # characters; a checkpoint has about 200
 
 
@@ -55,7 +56,10 @@ def open_checkpoint(text: str, origin: str, public: Ed25519PublicKey) -> Checkpo
         found, size, root = body.split("\n")
         if found != origin or str(int(size)) != size or signed_note(body + "\n", name, packed[4:], public) != text:
             raise ValueError
-        return Checkpoint(origin, int(size), base64.b64decode(root, validate=True), text)
+        packed_root = base64.b64decode(root, validate=True)
+        if len(packed_root) != _ROOT:
+            raise ValueError
+        return Checkpoint(origin, int(size), packed_root, text)
     except (ValueError, binascii.Error, InvalidSignature) as error:
         raise VerificationError(
             "A checkpoint is not one of this log's, or was altered.", code="checkpoint-invalid"

@@ -6,89 +6,99 @@ import threading
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from sqlalchemy import Connection, Engine, insert
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy import Connection, Engine, insert, select, text
+from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
 from casemate.auditlog.checkpoint import checkpoint_body, open_checkpoint, signed_note
 from casemate.auditlog.read import LogReader
-from casemate.auditlog.tree import TILE, Frontier, leaf_hash, subtree_root
-from casemate.core import Clock, ConflictError, Event, StorageError, VerificationError, rfc3339
+from casemate.auditlog.tree import Frontier, Tile, leaf_hash
+from casemate.core import (
+    CasemateError,
+    Clock,
+    ConflictError,
+    Event,
+    InputError,
+    StorageError,
+    VerificationError,
+    rfc3339,
+)
 from casemate.keys import Keeper, Purpose
-from casemate.storage.database import checkpoints, tiles
+from casemate.storage.database import checkpoints, entries, reading
 
 MAX_GROUP = 1000  # events in one commit
 KEPT_EVERY = 1024  # entries; of the checkpoints between two multiples only the newest is kept
 
 _ENCODER = msgspec.json.Encoder(order="deterministic")
+_Row = tuple[str, str, str, str, str, str, str, bytes, bytes]
 
 
 class _Waiting:
     """The events of one caller, and what became of them."""
 
-    __slots__ = ("done", "error", "events", "first")
+    __slots__ = ("done", "error", "first", "rows")
 
     def __init__(self, events: list[Event]) -> None:
-        self.events, self.first, self.done = events, 0, False
+        self.rows = [_row(event) for event in events]
+        self.first, self.done = 0, False
         self.error: Exception | None = None
 
 
-class _Edge:
-    """The growing side of the tree: the frontier, and the hashes of each level's open tile."""
-
-    def __init__(self, frontier: Frontier, open_tiles: list[list[bytes]]) -> None:
-        self.frontier, self.open_tiles = frontier, open_tiles
-
-    def copy(self) -> _Edge:
-        return _Edge(self.frontier.copy(), [list(hashes) for hashes in self.open_tiles])
-
-    def add(self, leaf: bytes) -> list[tuple[int, int, bytes]]:
-        """Add a leaf; returns the tiles that it completed, as (level, index, hashes)."""
-        self.frontier.add(leaf)
-        completed: list[tuple[int, int, bytes]] = []
-        hash_, level = leaf, 0
-        while True:
-            if level == len(self.open_tiles):
-                self.open_tiles.append([])
-            open_tile = self.open_tiles[level]
-            open_tile.append(hash_)
-            if len(open_tile) < TILE:
-                return completed
-            index = (self.frontier.size >> (8 * (level + 1))) - 1
-            completed.append((level, index, b"".join(open_tile)))
-            hash_ = subtree_root(open_tile)
-            open_tile.clear()
-            level += 1
-
-
 class Log:
-    """An EventSink. Callers that append at the same time share one commit and one checkpoint."""
+    """An EventSink. Callers that append at the same time share one commit and one checkpoint.
+
+    No one waits for company: whoever finds the pen free commits for all who queued up during the commit before.
+    """
 
     def __init__(self, engine: Engine, *, keeper: Keeper, origin: str, public: Ed25519PublicKey, clock: Clock) -> None:
-        """Raises: VerificationError `log-altered`: the stored tree is not the one that was last signed."""
+        """Raises: VerificationError `log-altered`: the stored tree is not the one that was last signed and kept."""
         self.reader = LogReader(engine, origin=origin, public=public)
         self._engine, self._keeper, self._origin, self._public, self._clock = engine, keeper, origin, public, clock
-        self._edge = self._recovered()
+        self._tree: Frontier | None = self._recovered()
+        self._tiles_due = (
+            True  # what an older release, or nobody, stored of the open tiles is stored with the next commit
+        )
         self._queue: list[_Waiting] = []
-        self._queue_lock, self._commit_lock = threading.Lock(), threading.Lock()
+        self._turn, self._writing = threading.Condition(), False
 
     def append(self, events: list[Event]) -> None:
-        """Returns when the events are committed. Raises: StorageError; ConflictError `event-repeated`: an id is taken."""
+        """Returns when the events are committed. Raises: as `record`."""
+        self.record(events)
+
+    def record(self, events: list[Event]) -> list[int]:
+        """Returns the events' sequence numbers when they are committed: all of them, or none.
+
+        Raises: InputError `bad-event`: no JSON; ConflictError `event-repeated`: an id is taken; StorageError
+            `log-unwritable`: not committed; StorageError `checkpoint-not-kept`: committed, but not copied beside the
+            keys; VerificationError `log-altered`: the stored tree changed under us.
+        """
         if not events:
-            return
+            return []
         mine = _Waiting(events)
-        with self._queue_lock:
+        with self._turn:
             self._queue.append(mine)
-        with self._commit_lock:  # whoever comes first commits for all who wait
-            while not mine.done:
-                self._commit_group(self._take_group())
+            self._turn.wait_for(lambda: mine.done or not self._writing)
+            self._writing = self._writing or not mine.done
+        if not mine.done:
+            self._write_until(mine)
         if mine.error is not None:
             raise mine.error
+        return list(range(mine.first, mine.first + len(events)))
+
+    def _write_until(self, mine: _Waiting) -> None:
+        """Commit groups in the order of arrival until mine is among them; then pass the pen on."""
+        try:
+            while not mine.done:
+                self._commit_group(self._take_group())
+        finally:
+            with self._turn:
+                self._writing = False
+                self._turn.notify_all()
 
     def _take_group(self) -> list[_Waiting]:
-        with self._queue_lock:
+        with self._turn:
             count = events = 0
             for waiting in self._queue:
-                events += len(waiting.events)
+                events += len(waiting.rows)
                 if count and events > MAX_GROUP:
                     break
                 count += 1
@@ -96,50 +106,60 @@ class Log:
         return group
 
     def _commit_group(self, group: list[_Waiting]) -> None:
+        for waiting in group:
+            waiting.error = _told(InterruptedError())  # what holds if nothing below is reached
         try:
-            self._commit([event for waiting in group for event in waiting.events])
-        except Exception as error:  # noqa: BLE001 each caller gets its own
-            if len(group) > 1:  # one bad event must not fail the others
+            first = self._commit([row for waiting in group for row in waiting.rows])
+        except (IntegrityError, DataError) as error:
+            if len(group) == 1:
+                group[0].error = self._refused(group[0], error)
+            else:  # one bad event must not fail the others
                 for waiting in group:
                     self._commit_group([waiting])
-                return
-            group[0].error = _told(error)
-        for waiting in group:
-            waiting.done = True
+        except Exception as error:  # noqa: BLE001 each caller gets its own
+            for waiting in group:
+                waiting.error = _told(error)
+        else:
+            for waiting in group:
+                waiting.first, waiting.error = first, None
+                first += len(waiting.rows)
+        finally:
+            for waiting in group:
+                waiting.done = True
 
-    def _commit(self, events: list[Event]) -> None:
-        edge, rows, full = self._edge.copy(), [], []
-        seq = edge.frontier.size
-        for event in events:
-            body = _ENCODER.encode(event)
-            leaf = leaf_hash(body)
-            full += edge.add(leaf)
-            rows.append(
-                (
-                    seq,
-                    event.id,
-                    event.at,
-                    event.kind,
-                    event.action,
-                    event.actor,
-                    event.resource,
-                    event.outcome,
-                    body,
-                    leaf,
-                )
-            )
-            seq += 1
-        root = edge.frontier.root()
-        body_text = checkpoint_body(self._origin, seq, root)
-        signature = self._keeper.sign(Purpose.CHECKPOINT, body_text.encode())
-        note = signed_note(body_text, self._origin, signature, self._public)
+    def _commit(self, rows: list[_Row]) -> int:
+        """Commit the rows and the new root; returns the first row's number."""
+        # Until the end of this commit is known there is no tree: the next commit reads it again from what is stored.
+        tree, self._tree = (self._tree or self._recovered()), None
+        first, filled = tree.size, []
+        for row in rows:
+            filled += tree.add(row[-1])
+        root = tree.root()
+        note = self._signed(tree.size, root)
         with self._engine.begin() as connection:
-            connection.exec_driver_sql(_INSERT[connection.dialect.name], rows)
-            if full:
-                connection.execute(insert(tiles), [{"level": a, "idx": b, "data": c} for a, b, c in full])
-            self._store_checkpoint(connection, seq, root, note)
-        self._edge = edge
-        self._keeper.keep_checkpoint(note)
+            connection.exec_driver_sql(
+                _INSERT[connection.dialect.name], [(seq, *row) for seq, row in enumerate(rows, first)]
+            )
+            if filled or self._tiles_due:
+                _store_tiles(connection, filled + tree.partial())
+            self._store_checkpoint(connection, tree.size, root, note)
+        self._tree, self._tiles_due = tree, False
+        self._keep(note)
+        return first
+
+    def _signed(self, size: int, root: bytes) -> str:
+        body = checkpoint_body(self._origin, size, root)
+        return signed_note(body, self._origin, self._keeper.sign(Purpose.CHECKPOINT, body.encode()), self._public)
+
+    def _keep(self, note: str) -> None:
+        try:
+            self._keeper.keep_checkpoint(note)
+        except OSError as error:
+            raise StorageError(
+                f"The events are on record, but their checkpoint cannot be kept beside the keys ({error.strerror}): "
+                "make room there.",
+                code="checkpoint-not-kept",
+            ) from error
 
     def _store_checkpoint(self, connection: Connection, size: int, root: bytes, note: str) -> None:
         boundary = (size - 1) // KEPT_EVERY * KEPT_EVERY
@@ -147,37 +167,85 @@ class Log:
         row = {"size": size, "root": root, "text": note, "at": rfc3339(self._clock.now())}
         connection.execute(insert(checkpoints), [row])
 
-    def _recovered(self) -> _Edge:
+    def _recovered(self) -> Frontier:
         """The edge of the stored tree, if it is the one that was last signed and kept."""
-        size = self.reader.size()
-        newest = self.reader.newest_checkpoint()
-        edge = _Edge(self.reader.frontier(size), self.reader.open_tiles(size))
-        kept = self._keeper.kept_checkpoint()
-        kept_size = open_checkpoint(kept, self._origin, self._public).size if kept else 0
-        whole = (newest.size if newest else 0) == size and kept_size <= size
-        if whole and newest:
-            whole = newest.root == edge.frontier.root()
-        if whole and kept and kept_size:
-            kept_root = open_checkpoint(kept, self._origin, self._public).root
-            whole = self.reader.frontier(kept_size).root() == kept_root
-        if not whole:
+        try:
+            return self._checked_tree()
+        except VerificationError as error:
             raise VerificationError(
-                "The audit log is not the one that was last signed: see casemate audit verify.",
+                "The audit log is not the one that was last signed, and nothing more is written to it: "
+                "see casemate audit verify.",
                 code="log-altered",
-                details={"size": size, "newest": newest.size if newest else 0, "kept": kept_size},
+                details={"found": error.message, **error.details},
+            ) from error
+
+    def _checked_tree(self) -> Frontier:
+        size = self.reader.size()
+        tree, newest = Frontier(self.reader.open_tiles(size)), self.reader.newest_checkpoint()
+        if (newest.size if newest else 0) != size or tree.size != size:
+            raise VerificationError("The newest checkpoint is not over all entries.", details={"size": size})
+        if newest and newest.root != tree.root():
+            raise VerificationError("The entries do not lead to the newest root.", details={"size": size})
+        text_kept = self._keeper.kept_checkpoint()
+        if text_kept is None:
+            if size:  # a new log keeps the checkpoint of its empty tree before its first entry
+                raise VerificationError("The checkpoint beside the keys is missing.", details={"size": size})
+            self._keep(self._signed(0, tree.root()))
+            return tree
+        kept = open_checkpoint(text_kept, self._origin, self._public)
+        if kept.size > size or self.reader.root(kept.size) != kept.root:
+            raise VerificationError("The log does not continue the kept checkpoint.", details={"kept": kept.size})
+        if newest and kept.size < size:  # a crash came between the commit and the kept copy
+            self._keep(newest.text)
+        return tree
+
+    def _refused(self, waiting: _Waiting, error: Exception) -> Exception:
+        """What a row that the database refused tells its caller."""
+        ids = [row[0] for row in waiting.rows]
+        with reading(self._engine) as connection:
+            taken = any(
+                connection.execute(select(entries.c.seq).where(entries.c.id == one)).first() is not None for one in ids
             )
-        if newest and kept_size < size:  # a crash came between the commit and the kept copy
-            self._keeper.keep_checkpoint(newest.text)
-        return edge
+        if taken or len(set(ids)) < len(ids):
+            return ConflictError("An event with this id is on record already.", code="event-repeated")
+        return _told(error)
 
 
 _COLUMNS = "INSERT INTO entries (seq, id, at, kind, action, actor, resource, outcome, body, leaf) VALUES "
 _INSERT = {"sqlite": _COLUMNS + f"({', '.join('?' * 10)})", "postgresql": _COLUMNS + f"({', '.join(['%s'] * 10)})"}
+_PUT_TILE = text(
+    "INSERT INTO tiles (level, idx, data) VALUES (:level, :idx, :data) "
+    "ON CONFLICT (level, idx) DO UPDATE SET data = excluded.data"
+)
+
+
+def _store_tiles(connection: Connection, tiles: list[Tile]) -> None:
+    """Store tiles that are full, or that grew."""
+    if tiles:
+        connection.execute(_PUT_TILE, [{"level": tile.level, "idx": tile.number, "data": tile.data} for tile in tiles])
+
+
+def _row(event: Event) -> _Row:
+    try:
+        body = _ENCODER.encode(event)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"An event cannot be written as JSON: {error}", code="bad-event") from error
+    return (
+        event.id,
+        event.at,
+        event.kind,
+        event.action,
+        event.actor,
+        event.resource,
+        event.outcome,
+        body,
+        leaf_hash(body),
+    )
 
 
 def _told(error: Exception) -> Exception:
-    if isinstance(error, IntegrityError):
-        return ConflictError("An event with this id is on record already.", code="event-repeated")
+    if isinstance(error, CasemateError):
+        return type(error)(error.message, code=error.code, details=error.details)
     if isinstance(error, SQLAlchemyError | OSError):
         return StorageError("The audit log cannot be written; nothing goes on without it.", code="log-unwritable")
     return error

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import sha256
+from typing import NamedTuple
 
 TILE = 256  # hashes in a full tile
+HASH = 32  # bytes of a hash
 _TILE_HEIGHT = 8  # levels of the tree that a tile spans
 
 Node = Callable[[int, int], bytes]  # level and index -> hash of that complete subtree of 2**level leaves
 
 EMPTY_ROOT = sha256(b"").digest()
+
+
+class Tile(NamedTuple):
+    """Its k-th hash is the root of complete subtree `number * 256 + k` of 256**level leaves."""
+
+    level: int
+    number: int
+    data: bytes
 
 
 def leaf_hash(data: bytes) -> bytes:
@@ -22,18 +32,55 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 
 
 class Frontier:
-    """The right edge of a growing tree: the roots of its complete subtrees, the largest first."""
+    """The right edge of a growing tree: the roots of its complete subtrees, the largest first, and its open tiles.
 
-    def __init__(self, size: int = 0, roots: list[bytes] | None = None) -> None:
-        self.size, self._roots = size, list(roots or [])
+    `open_tiles` holds, by level, the hashes of the tile that is not full yet; together they are the whole edge.
+    """
 
-    def add(self, leaf: bytes) -> None:
-        carry, size = leaf, self.size
+    def __init__(self, open_tiles: Sequence[bytes | bytearray] = ()) -> None:
+        self.open_tiles = [bytearray(data) for data in open_tiles] or [bytearray()]
+        self.size, self._roots = 0, []
+        for level in range(len(self.open_tiles) - 1, -1, -1):
+            hashes = split_tile(self.open_tiles[level])
+            self.size += len(hashes) << (_TILE_HEIGHT * level)
+            start = 0
+            for height in range(_TILE_HEIGHT - 1, -1, -1):
+                if len(hashes) >> height & 1:
+                    self._roots.append(subtree_root(hashes[start : start + (1 << height)]))
+                    start += 1 << height
+
+    def add(self, leaf: bytes) -> list[Tile]:
+        """Add a leaf; returns the tiles that it filled, lowest first."""
+        filled: list[Tile] = []
+        carry, size, height, roots = leaf, self.size, 0, self._roots
+        self.open_tiles[0] += leaf
         while size & 1:
-            carry = node_hash(self._roots.pop(), carry)
+            carry = sha256(b"\x01" + roots.pop() + carry).digest()
             size >>= 1
-        self._roots.append(carry)
+            height += 1
+            if not height % _TILE_HEIGHT:
+                filled.append(self._fill(height // _TILE_HEIGHT, carry))
+        roots.append(carry)
         self.size += 1
+        return filled
+
+    def _fill(self, level: int, root: bytes) -> Tile:
+        """Close the tile below `level`, and set its root into the open tile of `level`."""
+        if level == len(self.open_tiles):
+            self.open_tiles.append(bytearray())
+        tile = Tile(level - 1, self.size >> (_TILE_HEIGHT * level), bytes(self.open_tiles[level - 1]))
+        self.open_tiles[level - 1].clear()
+        self.open_tiles[level] += root
+        return tile
+
+    def partial(self) -> list[Tile]:
+        """The open tiles above the leaves, where they hold anything."""
+        found = []
+        for level in range(1, len(self.open_tiles)):
+            if self.open_tiles[level]:
+                number = self.size >> (_TILE_HEIGHT * (level + 1))
+                found.append(Tile(level, number, bytes(self.open_tiles[level])))
+        return found
 
     def root(self) -> bytes:
         if not self._roots:
@@ -43,26 +90,25 @@ class Frontier:
             root = node_hash(left, root)
         return root
 
-    def copy(self) -> Frontier:
-        return Frontier(self.size, self._roots)
 
-
-def frontier_of(size: int, node: Node) -> Frontier:
-    """The frontier of the first `size` leaves."""
-    roots, start = [], 0
-    for level in range(size.bit_length() - 1, -1, -1):
-        if size >> level & 1:
-            roots.append(node(level, start >> level))
-            start += 1 << level
-    return Frontier(size, roots)
+def split_tile(data: bytes | bytearray) -> list[bytes]:
+    """The hashes in a tile."""
+    return [bytes(data[at : at + HASH]) for at in range(0, len(data), HASH)]
 
 
 def subtree_root(hashes: list[bytes]) -> bytes:
     """The root over any number of hashes."""
-    frontier = Frontier()
-    for one in hashes:
-        frontier.add(one)
-    return frontier.root()
+    if not hashes:
+        return EMPTY_ROOT
+    while len(hashes) > 1:
+        above = [node_hash(hashes[at], hashes[at + 1]) for at in range(0, len(hashes) - 1, 2)]
+        hashes = [*above, hashes[-1]] if len(hashes) % 2 else above
+    return hashes[0]
+
+
+def tree_root(size: int, node: Node) -> bytes:
+    """The root of the first `size` leaves."""
+    return _range(0, size, node) if size else EMPTY_ROOT
 
 
 def inclusion_proof(index: int, size: int, node: Node) -> list[bytes]:

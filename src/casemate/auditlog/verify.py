@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, select
+from sqlalchemy import Connection, Row, select
 
 from casemate.auditlog.checkpoint import Checkpoint, open_checkpoint
 from casemate.auditlog.read import LogReader
-from casemate.auditlog.tree import TILE, Frontier, leaf_hash, subtree_root
+from casemate.auditlog.tree import HASH, TILE, Frontier, Tile, leaf_hash
 from casemate.core import Event, VerificationError
 from casemate.storage.database import checkpoints, entries, reading, tiles
 
@@ -45,7 +47,7 @@ def verify_log(
         progress: told the number of entries read, now and then.
     """
     check = _Check(reader, kept)
-    with reading(reader.engine) as connection:
+    with reading(reader.engine) as connection, _any_text(connection):
         for level, index, data in connection.execute(select(tiles.c.level, tiles.c.idx, tiles.c.data)):
             check.stored_tiles[level, index] = _bytes(data)
         for size, root, text in connection.execute(select(checkpoints.c.size, checkpoints.c.root, checkpoints.c.text)):
@@ -63,13 +65,13 @@ class _Check:
         self._reader = reader
         self.frontier = Frontier()
         self.stored_tiles: dict[tuple[int, int], bytes] = {}
-        self._open: list[list[bytes]] = [[]]
         self._seen = 0
         self._expected: dict[int, list[tuple[str, Checkpoint]]] = {}
         self._problems: list[Problem] = []
         self._newest = 0
         for place, text in kept.items():
             self._expect(place, text)
+        self._compare_roots()
 
     def expect_stored(self, size: int, root: bytes, text: str) -> None:
         found = self._expect(f"the stored checkpoint of {size} entries", text)
@@ -89,8 +91,10 @@ class _Check:
 
     def row(self, row: Row[Any]) -> None:
         """Take the next row, in order of sequence numbers."""
-        if row.seq != self._seen:
+        if row.seq > self._seen:
             self._tell(f"entries {self._seen} to {row.seq - 1} are missing", row.seq, row.id)
+        elif row.seq < self._seen:
+            self._tell("there can be no entry of this number", row.seq, row.id)
         self._seen = row.seq + 1
         body = _bytes(row.body)
         leaf = leaf_hash(body)
@@ -99,28 +103,16 @@ class _Check:
         elif not _agrees(row, body):
             self._tell("a column disagrees with the signed entry", row.seq, row.id)
         tile = self.stored_tiles.get((0, row.seq // TILE))
-        at = row.seq % TILE * len(leaf)
-        if tile is not None and tile[at : at + len(leaf)] != leaf:
+        at = row.seq % TILE * HASH
+        if tile is not None and tile[at : at + HASH] != leaf:
             self._tell("the entry is not the one in the tree", row.seq, row.id)
-        self.frontier.add(leaf)
-        self._add_to_tiles(leaf)
+        for filled in self.frontier.add(leaf):
+            self._compare_tile(filled)
         self._compare_roots()
 
-    def _add_to_tiles(self, leaf: bytes) -> None:
-        hash_, level = leaf, 0
-        while True:
-            if level == len(self._open):
-                self._open.append([])
-            hashes = self._open[level]
-            hashes.append(hash_)
-            if len(hashes) < TILE:
-                return
-            index = (self.frontier.size >> (8 * (level + 1))) - 1
-            if self.stored_tiles.pop((level, index), None) != b"".join(hashes):
-                self._tell(f"tile {index} of level {level} is missing or disagrees with the entries")
-            hash_ = subtree_root(hashes)
-            hashes.clear()
-            level += 1
+    def _compare_tile(self, tile: Tile) -> None:
+        if self.stored_tiles.pop((tile.level, tile.number), None) != tile.data:
+            self._tell(f"tile {tile.number} of level {tile.level} is missing or disagrees with the entries")
 
     def _compare_roots(self) -> None:
         for place, checkpoint in self._expected.pop(self.frontier.size, []):
@@ -129,7 +121,8 @@ class _Check:
 
     def report(self) -> Report:
         size = self.frontier.size
-        self._expected.pop(0, None)
+        for tile in self.frontier.partial():
+            self._compare_tile(tile)
         for places in self._expected.values():
             for place, checkpoint in places:
                 self._tell(
@@ -144,17 +137,36 @@ class _Check:
 
     def _tell(self, problem: str, seq: int | None = None, entry: str | None = None) -> None:
         if len(self._problems) < MAX_PROBLEMS:
-            self._problems.append(Problem(problem, seq, entry))
+            self._problems.append(Problem(problem, seq, None if entry is None else _printable(entry)))
+
+
+@contextmanager
+def _any_text(connection: Connection) -> Iterator[None]:
+    """Read text that is no UTF-8, too: SQLite lets an intruder store it, and it must not hide the rest of the log."""
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    driver: Any = connection.connection.driver_connection
+    before, driver.text_factory = driver.text_factory, partial(str, encoding="utf-8", errors="surrogateescape")
+    try:
+        yield
+    finally:
+        driver.text_factory = before
+
+
+def _printable(value: object) -> str:
+    """An id as it can be shown, whatever an intruder made of it."""
+    return str(value)[:80].encode(errors="backslashreplace").decode()
 
 
 def _bytes(value: Any) -> bytes:
     """A column's bytes; SQLite lets an intruder store any type in it."""
-    return value if isinstance(value, bytes) else repr(value).encode()
+    return value if isinstance(value, bytes) else repr(value).encode(errors="backslashreplace")
 
 
 def _agrees(row: Row[Any], body: bytes) -> bool:
     try:
         event = msgspec.json.decode(body, type=Event)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return False
     return all(getattr(event, column) == getattr(row, column) for column in _COLUMNS)

@@ -14,9 +14,10 @@ from casemate.auditlog.tree import (
     Frontier,
     TileNodes,
     consistency_proof,
-    frontier_of,
     inclusion_proof,
     leaf_hash,
+    subtree_root,
+    tree_root,
     verify_consistency,
     verify_inclusion,
 )
@@ -51,17 +52,22 @@ def nodes(size: int) -> TileNodes:
 def test_the_published_roots_come_out() -> None:
     """The eight inputs that Certificate Transparency's implementations have tested with from the start."""
     inputs = ["", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f"]
-    roots = {
-        0: "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
-        1: "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
-        8: "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328",
-    }
+    roots = [
+        "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
+        "fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125",
+        "aeb6bcfe274b70a14fb067a5e5578264db0fa9b51af5e0ba159158f329e06e77",
+        "d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7",
+        "4e3bbb1f7b478dcfe71fb631631519a3bca12c9aefca1612bfce4c13a86264d4",
+        "76e67dadbcdf1e10e1b74ddc608abd2f98dfb16fbce75277b5232a127f2087ef",
+        "ddb89be403809e325750d3d263cd78929c2942b7942a34b77e122c9594a74c8c",
+        "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328",
+    ]
     frontier = Frontier()
     assert frontier.root().hex() == roots[0]
-    for number, text in enumerate(inputs, 1):
+    for text, root in zip(inputs, roots[1:], strict=True):
         frontier.add(leaf_hash(bytes.fromhex(text)))
-        if number in roots:
-            assert frontier.root().hex() == roots[number]
+        assert frontier.root().hex() == root
 
 
 @given(sizes)
@@ -70,7 +76,28 @@ def test_growing_and_recovering_give_the_plain_root(size: int) -> None:
     frontier = Frontier()
     for leaf in LEAVES[:size]:
         frontier.add(leaf)
-    assert frontier.root() == plain_root(LEAVES[:size]) == frontier_of(size, nodes(size)).root()
+    assert frontier.root() == plain_root(LEAVES[:size]) == tree_root(size, nodes(size)) == subtree_root(LEAVES[:size])
+    again = Frontier(frontier.open_tiles)
+    assert (again.size, again.root(), again.partial()) == (size, frontier.root(), frontier.partial())
+
+
+def test_tiles_hold_what_the_tree_is_made_of() -> None:
+    """Past 256 * 256 leaves: two levels of full tiles, and the edge between them."""
+    frontier, filled = Frontier(), {}
+    leaves = [leaf_hash(number.to_bytes(4)) for number in range(TILE * TILE + TILE + 3)]
+    for number, leaf in enumerate(leaves, 1):
+        for tile in frontier.add(leaf):
+            assert filled.setdefault(tile[:2], tile.data) is tile.data
+        if number in {TILE * TILE - 1, TILE * TILE, TILE * TILE + 1}:
+            assert Frontier(frontier.open_tiles).root() == subtree_root(leaves[:number]) == frontier.root()
+    assert set(filled) == {(0, number) for number in range(TILE + 1)} | {(1, 0)}
+    for (level, number), data in filled.items():
+        width = TILE**level
+        starts = range(number * TILE * width, (number + 1) * TILE * width, width)
+        assert data == b"".join(subtree_root(leaves[start : start + width]) for start in starts)
+    roots = b"".join(filled[0, number] for number in range(TILE))
+    assert roots == b"".join(leaves[: TILE * TILE])
+    assert [(tile.level, tile.number, len(tile.data)) for tile in frontier.partial()] == [(1, 1, 32), (2, 0, 32)]
 
 
 @given(sizes, st.data())
