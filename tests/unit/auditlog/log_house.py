@@ -52,4 +52,5 @@ def log_house(folder: Path) -> LogHouse:
 
 def event(number: int = 0, **parts: object) -> Event:
     about = {"kind": "prediction", "action": "deployment:predict", "actor": "svc_x", "resource": "default/deployment:d"}
-    return Event(id=new_id("evt"), at=rfc3339(datetime.now(UTC)), facts={"number": number}, **{**about, **parts})  # type: ignore[arg-type]
+    always = {"id": new_id("evt"), "at": rfc3339(datetime.now(UTC)), "facts": {"number": number}}
+    return Event(**{**always, **about, **parts})  # type: ignore[arg-type]

@@ -7,8 +7,8 @@ import threading
 import pytest
 from log_house import LogHouse, event
 
-from casemate.auditlog.tree import TILE
-from casemate.core import INTENT, ConflictError, StorageError, VerificationError, new_id, outcome_id
+from casemate.auditlog.tree import TILE, leaf_hash, subtree_root
+from casemate.core import INTENT, ConflictError, InputError, StorageError, VerificationError, new_id, outcome_id
 
 SIZES = (1, 5, TILE - 6, TILE, 3)  # ends before, on and after the end of a tile
 
@@ -72,6 +72,88 @@ def test_a_repeated_event_is_refused_and_the_others_are_kept(house: LogHouse) ->
         thread.join()
     assert [error.code for error in errors] == ["event-repeated"]
     assert (house.log.reader.size(), house.verify().ok) == (3, True)
+
+
+def test_numbers_are_those_of_the_rows(house: LogHouse) -> None:
+    found: dict[int, str] = {}
+
+    def record(counts: range) -> None:
+        for count in counts:
+            events = [event(number) for number in range(count)]
+            found.update(zip(house.log.record(events), [one.id for one in events], strict=True))
+
+    threads = [threading.Thread(target=record, args=(range(1, 20),)) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with house.engine.begin() as connection:
+        stored = dict(connection.exec_driver_sql("SELECT seq, id FROM entries").fetchall())
+    assert found == stored
+    assert house.log.record([]) == []
+
+
+def test_callers_who_wait_share_one_commit(house: LogHouse) -> None:
+    commits: list[int] = []
+    keep = house.keeper.keep_checkpoint
+    house.keeper.keep_checkpoint = lambda text: (commits.append(1), keep(text))[1]  # type: ignore[method-assign]
+    threads = [threading.Thread(target=house.log.append, args=([event(number)],)) for number in range(20)]
+    house.log._writing = True  # as while another commit is under way
+    for thread in threads:
+        thread.start()
+    while len(house.log._queue) < len(threads):
+        threading.Event().wait(0.001)
+    with house.log._turn:
+        house.log._writing = False
+        house.log._turn.notify_all()
+    for thread in threads:
+        thread.join()
+    assert (len(commits), house.log.reader.size(), house.verify().ok) == (1, 20, True)
+
+
+def test_an_event_that_is_no_json_is_refused_by_itself(house: LogHouse) -> None:
+    with pytest.raises(InputError) as caught:
+        house.log.append([event(), event(facts={"x": object()})])
+    assert caught.value.code == "bad-event"
+    assert house.log.reader.size() == 0
+
+
+def test_a_lost_copy_beside_the_keys_is_told_as_such_and_made_up_for(house: LogHouse) -> None:
+    path = house.keeper._folder / "checkpoint.txt"
+    house.log.append([event()])
+    path.unlink()
+    path.mkdir()  # what is renamed onto it fails
+    with pytest.raises(StorageError) as caught:
+        house.log.append([event()])
+    assert caught.value.code == "checkpoint-not-kept"
+    assert house.log.reader.size() == 2
+    path.rmdir()
+    house.log.append([event()])
+    assert (house.verify().ok, house.reopen().reader.size()) == (True, 3)
+
+
+def test_a_log_whose_kept_checkpoint_is_missing_is_not_written_to(filled: LogHouse) -> None:
+    (filled.keeper._folder / "checkpoint.txt").unlink()
+    with pytest.raises(VerificationError, match="audit verify"):
+        filled.reopen()
+
+
+def test_a_log_that_changed_under_its_pen_is_not_written_to(filled: LogHouse) -> None:
+    filled.change("DELETE FROM entries WHERE seq = ?", sum(SIZES) - 1)
+    filled.change("UPDATE entries SET seq = ? WHERE seq = 3", sum(SIZES))  # where the pen would write next
+    with pytest.raises(StorageError) as refused:
+        filled.log.append([event()])
+    assert refused.value.code == "log-unwritable"
+    with pytest.raises(VerificationError) as altered:
+        filled.log.append([event()])
+    assert altered.value.code == "log-altered"
+
+
+def test_open_tiles_that_were_never_stored_are_made_up_for(filled: LogHouse) -> None:
+    filled.change("DELETE FROM tiles WHERE level = 1")
+    assert not filled.verify().ok
+    filled.reopen().append([event()])
+    assert filled.verify().ok
 
 
 def test_a_log_that_cannot_be_written_says_so_and_goes_on_later(house: LogHouse) -> None:
@@ -190,3 +272,51 @@ def test_pages_hold_every_entry_once(filled: LogHouse) -> None:
             break
     assert seen == list(range(sum(SIZES) - 1, -1, -1))
     assert filled.log.reader.page(actor="nobody").items == []
+
+
+def test_entries_are_found_by_text_and_time(house: LogHouse) -> None:
+    times = ("2026-01-01T00:00:00.000000Z", "2026-01-01T00:00:00.500000Z", "2026-01-02T00:00:00.000000Z")
+    house.log.append([event(at=at, reason=f"Reason {number}") for number, at in enumerate(times)])
+    house.log.append([event(at=times[2], reason='a "quoted" Ü') for _ in range(300)])
+    page = house.log.reader.page
+
+    def numbers(**filters: str) -> list[int]:
+        return [item["seq"] for item in page(**filters).items]
+
+    assert numbers(text="reason 1") == [1]
+    assert page(text='"QUOTED" Ü', limit=3).next == "300"
+    assert numbers(text="reason 0", after="1") == [0]
+    assert numbers(text="nowhere") == []
+    assert numbers(until="2026-01-02") == [1, 0]
+    assert numbers(since="2026-01-01T00:00:00.1Z", until="2026-01-02T01:00:00+01:00") == [1]
+    assert numbers(until="2026-01-01T00:00:01Z", since="2026-01-01T00:00:00Z") == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code"),
+    [
+        ({"limit": 0}, "bad-limit"),
+        ({"since": "rubbish"}, "bad-time"),
+        ({"until": "2026-13-01"}, "bad-time"),
+        ({"after": "-1"}, "bad-cursor"),
+        ({"colour": "red"}, "bad-filter"),
+    ],
+)
+def test_a_wrong_question_gets_one_sentence(filled: LogHouse, wrong: dict, code: str) -> None:
+    with pytest.raises(InputError) as caught:
+        filled.log.reader.page(**wrong)
+    assert caught.value.code == code
+
+
+def test_an_export_goes_on_from_any_number(filled: LogHouse) -> None:
+    bodies = list(filled.log.reader.bodies())
+    assert len(bodies) == sum(SIZES)
+    assert list(filled.log.reader.bodies(100)) == bodies[100:]
+    assert subtree_root([leaf_hash(body) for body in bodies]).hex() == filled.verify().root
+
+
+def test_no_clock_goes_behind_the_newest_entry(house: LogHouse) -> None:
+    assert house.log.reader.latest_time() is None
+    house.log.append([event(), event(at="2027-01-01T00:00:00.000000Z")])
+    house.change("UPDATE entries SET at = '9999' WHERE seq = 1")  # not what was signed
+    assert house.log.reader.latest_time() == "2027-01-01T00:00:00.000000Z"

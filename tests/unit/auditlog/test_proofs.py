@@ -11,11 +11,16 @@ import sys
 from pathlib import Path
 
 import pytest
+import sqlalchemy
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from log_house import LogHouse, event
 
 from casemate.auditlog import offline
-from casemate.auditlog.tree import verify_consistency
-from casemate.core import NotFoundError
+from casemate.auditlog.tree import TILE, verify_consistency
+from casemate.core import InputError, NotFoundError
 from casemate.keys import Purpose
 
 
@@ -50,6 +55,11 @@ def test_the_single_file_proves_without_casemate(proven: tuple[LogHouse, str, di
     assert (done.returncode, done.stderr.startswith("NOT PROVEN")) == (1, True)
 
 
+OTHER_KEY = (
+    Ed25519PrivateKey.generate().public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+)
+
+
 def flipped(text: str) -> str:
     data = bytearray(base64.b64decode(text))
     data[len(data) // 2] ^= 1
@@ -69,14 +79,65 @@ def flipped(text: str) -> str:
         lambda proof: proof.update(checkpoint=proof["checkpoint"].replace("700", "701")),
         lambda proof: proof.update(checkpoint="nonsense"),
         lambda proof: proof.update(hashes="none"),
+        lambda proof: proof.update(hashes=[*proof["hashes"][:-1], proof["hashes"][-1].replace("=", "")]),
+        lambda proof: proof.update(schema=2),
+        lambda proof: proof.update(schema=True),
+        lambda proof: proof.update(index=str(proof["index"])),
+        lambda proof: proof.update(size=700.0),
+        lambda proof: proof.update(another=1),
+        lambda proof: proof.pop("public_key"),
+        lambda proof: proof.update(public_key="none"),
+        lambda proof: proof.update(public_key=OTHER_KEY),
+        lambda proof: proof.update(checkpoint=proof["checkpoint"][:-1]),
+        lambda proof: proof.update(checkpoint=proof["checkpoint"] + proof["checkpoint"]),
     ],
 )
 def test_an_altered_proof_is_refused(proven: tuple[LogHouse, str, dict], change) -> None:
     house, _, proof = proven
     altered = copy.deepcopy(proof)
     change(altered)
-    with pytest.raises((ValueError, KeyError, TypeError)):
+    with pytest.raises(ValueError, match=r"^[a-z]"):
         offline.check(altered, house.keeper.public_pem(Purpose.CHECKPOINT))
+
+
+@given(field=st.sampled_from(["entry", "hashes", "checkpoint"]), data=st.data())
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_flipped_character_of_a_proof_is_refused(
+    proven: tuple[LogHouse, str, dict], field: str, data: st.DataObject
+) -> None:
+    house, _, proof = proven
+    altered = copy.deepcopy(proof)
+    where = data.draw(st.integers(0, len(proof["hashes"]) - 1)) if field == "hashes" else field
+    holder = altered["hashes"] if field == "hashes" else altered
+    text = holder[where]
+    at = data.draw(st.integers(0, len(text) - 1))
+    holder[where] = text[:at] + chr(ord(text[at]) ^ 1 << data.draw(st.integers(0, 6))) + text[at + 1 :]
+    with pytest.raises(ValueError, match=r"."):
+        offline.check(altered, house.keeper.public_pem(Purpose.CHECKPOINT))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "7", "{}", "[" * 100_000, '{"public_key": 1}', "\udc80"])
+def test_a_file_that_is_no_proof_gets_one_sentence(tmp_path: Path, text: str) -> None:
+    (tmp_path / "proof.json").write_bytes(text.encode(errors="surrogateescape"))
+    command = [sys.executable, "-m", "casemate.auditlog.offline", str(tmp_path / "proof.json")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("NOT PROVEN: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_proof_reads_a_few_rows_however_long_the_log(house: LogHouse) -> None:
+    events = [event(number) for number in range(40 * TILE + 9)]
+    house.log.append(events)
+    read: list[int] = []
+
+    @sqlalchemy.event.listens_for(house.engine, "after_cursor_execute")
+    def _read(connection: object, cursor: object, statement: str, *_: object) -> None:
+        read.append(1)
+
+    proof = house.log.reader.prove(events[17 * TILE + 3].id)
+    assert len(read) <= 8  # transactions, the checkpoint, the entry, and a tile of each level at each side
+    assert offline.check(proof, house.keeper.public_pem(Purpose.CHECKPOINT))["id"] == events[17 * TILE + 3].id
 
 
 def test_another_logs_key_is_refused(proven: tuple[LogHouse, str, dict]) -> None:
@@ -95,6 +156,9 @@ def test_the_log_continues_its_older_self(proven: tuple[LogHouse, str, dict]) ->
     proof = house.log.reader.consistency(old.size, new.size)
     assert verify_consistency(old.size, new.size, proof, old.root, new.root)
     assert not verify_consistency(old.size, new.size, proof, new.root, new.root)
+    for wrong in ((-1, 5), (5, 4), (0, new.size + 1)):
+        with pytest.raises(InputError):
+            house.log.reader.consistency(*wrong)
 
 
 def test_what_is_not_in_the_log_has_no_proof(proven: tuple[LogHouse, str, dict]) -> None:

@@ -1,0 +1,104 @@
+"""Any altered byte of what is stored is found, and the row that it stands in is named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from log_house import LogHouse, event, log_house
+
+from casemate.auditlog import Report
+from casemate.auditlog.tree import TILE
+
+SIZE = TILE + 60  # one full tile, one open tile of each level
+COLUMNS = ("id", "at", "kind", "action", "actor", "resource", "outcome", "body", "leaf")
+SHARED = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LogHouse]:
+    made = log_house(tmp_path_factory.mktemp("log"))
+    for first in range(0, SIZE, 40):
+        made.log.append([event(number, outcome="done") for number in range(first, min(first + 40, SIZE))])
+    yield made
+    made.engine.dispose()
+
+
+def flipped(house: LogHouse, table: str, column: str, where: str, data: st.DataObject) -> Report:
+    """What verification says while one bit of a stored value is another."""
+    with house.engine.begin() as connection:
+        query = f"SELECT CAST({column} AS BLOB), typeof({column}) FROM {table} WHERE {where}"
+        before, kind = connection.exec_driver_sql(query).one()
+    at, bit = data.draw(st.integers(0, len(before) - 1)), data.draw(st.integers(0, 7))
+    after = before[:at] + bytes([before[at] ^ 1 << bit]) + before[at + 1 :]
+    value = "CAST(? AS TEXT)" if kind == "text" else "?"
+    house.change(f"UPDATE {table} SET {column} = {value} WHERE {where}", after)
+    try:
+        return house.verify()
+    finally:
+        house.change(f"UPDATE {table} SET {column} = {value} WHERE {where}", before)
+
+
+def id_of(house: LogHouse, seq: int) -> str:
+    with house.engine.begin() as connection:
+        return str(connection.exec_driver_sql("SELECT id FROM entries WHERE seq = ?", (seq,)).scalar_one())
+
+
+@given(seq=st.integers(0, SIZE - 1), column=st.sampled_from(COLUMNS), data=st.data())
+@SHARED
+def test_a_flipped_bit_of_a_row_names_the_row(filled: LogHouse, seq: int, column: str, data: st.DataObject) -> None:
+    report = flipped(filled, "entries", column, f"seq = {seq}", data)
+    assert not report.ok
+    assert {problem.seq for problem in report.problems} - {None} == {seq}
+    if column != "id":
+        assert id_of(filled, seq) in {problem.id for problem in report.problems}
+
+
+@given(tile=st.sampled_from([(0, 0), (1, 0)]), data=st.data())
+@SHARED
+def test_a_flipped_bit_of_a_tile_names_the_tile(filled: LogHouse, tile: tuple[int, int], data: st.DataObject) -> None:
+    level, number = tile
+    report = flipped(filled, "tiles", "data", f"level = {level} AND idx = {number}", data)
+    assert [one.problem for one in report.problems if one.problem.startswith(f"tile {number} of level {level} ")]
+
+
+@given(column=st.sampled_from(["text", "root"]), data=st.data())
+@SHARED
+def test_a_flipped_bit_of_a_checkpoint_names_it(filled: LogHouse, column: str, data: st.DataObject) -> None:
+    report = flipped(filled, "checkpoints", column, f"size = {SIZE}", data)
+    assert not report.ok
+    assert all(str(SIZE) in problem.problem for problem in report.problems)
+
+
+def test_nothing_was_left_altered_by_these_tests(filled: LogHouse) -> None:
+    assert (filled.verify().ok, filled.verify().size) == (True, SIZE)
+
+
+@pytest.mark.parametrize(("one", "other"), [(10, 11), (5, 200), (100, SIZE - 1), (SIZE - 2, SIZE - 1)])
+def test_rows_in_another_order_are_found(tmp_path: Path, one: int, other: int) -> None:
+    house = log_house(tmp_path)
+    house.log.append([event(number) for number in range(SIZE)])
+    for seq, to in ((one, -1), (other, one), (-1, other)):
+        house.change("UPDATE entries SET seq = ? WHERE seq = ?", to, seq)
+    report = house.verify()
+    assert not report.ok
+    named = {problem.seq for problem in report.problems} - {None}
+    assert named == {seq for seq in (one, other) if seq < TILE}  # the newest ones are covered by no stored tile
+    house.engine.dispose()
+
+
+def test_an_altered_row_hides_no_other_and_is_not_proven(tmp_path: Path) -> None:
+    house = log_house(tmp_path)
+    events = [event(number) for number in range(5)]
+    house.log.append(events)
+    house.change("UPDATE entries SET body = x'ff00' WHERE seq = 2")
+    items = house.log.reader.page().items
+    assert [item["seq"] for item in items] == [4, 3, 2, 1, 0]
+    assert items[2]["kind"] == "altered"
+    assert "audit verify" in items[2]["reason"]
+    with pytest.raises(Exception, match="Entry 2 is not what was written"):
+        house.log.reader.prove(events[2].id)
+    house.engine.dispose()
