@@ -7,7 +7,6 @@ All foreign bytes are parsed in one confined process. Unknown, unsupported or un
 inspection itself fails, that is a critical finding.
 """
 
-from casemate.scanning.allowlist import SKOPS_NATIVE_TYPES
 from casemate.scanning.collect import collect_files
 from casemate.scanning.dataset import convert_dataset
 from casemate.scanning.limits import DatasetLimits, ScanLimits
@@ -15,7 +14,6 @@ from casemate.scanning.report import ConvertedDataset, ScanReport
 from casemate.scanning.scan import scan, scan_path
 
 __all__ = [
-    "SKOPS_NATIVE_TYPES",
     "ConvertedDataset",
     "DatasetLimits",
     "ScanLimits",

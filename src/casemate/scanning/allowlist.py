@@ -15,6 +15,3 @@ PICKLE_IMPORTS: dict[str, frozenset[Import]] = {  # framework -> what its pickle
 SKOPS_TYPES: frozenset[tuple[str, str]] = frozenset((module, name) for module, name in _LISTS["skops"]["types"])
 SKOPS_LOADERS: frozenset[str] = frozenset(_LISTS["skops"]["loaders"])
 ONNX_CONTRIB: frozenset[str] = frozenset(_LISTS["onnx"]["com.microsoft"])  # operators that onnxruntime adds
-# scikit-learn's own types that skops builds only when told to. Malformed arrays can crash the compiled ones (trees), so
-# they are for loaders behind the walls; none runs code that the file brings.
-SKOPS_NATIVE_TYPES: tuple[str, ...] = tuple(_LISTS["skops"]["native"])

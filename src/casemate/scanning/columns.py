@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from casemate.core import InputError, TooLargeError
+from casemate.core import Finding, InputError, TooLargeError
 from casemate.scanning.limits import DatasetLimits
+from casemate.scanning.rules import DATASET_EMPTY_COLUMN, DATASET_NOT_FINITE
 
 _NAMES = {  # the types that a dataset may have, by their names in schema.json
     pa.int64(): "int64",
@@ -44,7 +45,7 @@ def plain_table(table: pa.Table, filename: str) -> pa.Table:
 def _cast(column: pa.ChunkedArray, plain: pa.DataType) -> pa.ChunkedArray:
     if pt.is_timestamp(column.type) and column.type.tz:
         column = pc.local_timestamp(column.cast(pa.timestamp(column.type.unit, "UTC")))
-    column = column.cast(plain)
+    column = column.cast(plain, safe=not pt.is_timestamp(plain))  # nanoseconds are cut to microseconds
     if pt.is_floating(plain):
         column = pc.if_else(pc.is_nan(column), pa.scalar(None, plain), column)
     return column
@@ -66,6 +67,17 @@ def _plain_type(kind: pa.DataType) -> pa.DataType | None:
         (pt.is_timestamp, pa.timestamp("us")),
     )
     return next((plain for test, plain in tests if test(kind)), None)
+
+
+def find_oddities(table: pa.Table) -> list[Finding]:
+    """Columns that somebody should look at before training."""
+    found = []
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if column.null_count == table.num_rows:
+            found.append(DATASET_EMPTY_COLUMN.found("every value is missing", location=name))
+        elif pt.is_floating(column.type) and (odd := pc.sum(pc.is_inf(column)).as_py()):
+            found.append(DATASET_NOT_FINITE.found(f"{odd} infinite values", location=name))
+    return found
 
 
 def describe_columns(table: pa.Table, *, target: str | None, filename: str, limits: DatasetLimits) -> dict[str, Any]:

@@ -27,23 +27,20 @@ def read_csv(data: memoryview, filename: str, limits: DatasetLimits) -> tuple[pa
     header = next(csv.reader([_first_record(sample)], delimiter=delimiter), [])
     _check_header(header, filename)
     check_size(0, len(header), filename, limits)
-    ragged: list[int] = []
-
-    def note_ragged(row: pa.csv.InvalidRow) -> str:
-        ragged.append(row.number or 0)
-        return "error"
-
     try:
         table = pa.csv.read_csv(
             pa.BufferReader(pa.py_buffer(raw)),
             read_options=pa.csv.ReadOptions(use_threads=False, block_size=min(_BLOCK, max(len(raw), 1 << 16))),
-            parse_options=pa.csv.ParseOptions(
-                delimiter=delimiter, newlines_in_values=True, invalid_row_handler=note_ragged
-            ),
+            parse_options=pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
             convert_options=pa.csv.ConvertOptions(strings_can_be_null=True),
         )
     except (pa.ArrowException, ValueError, OSError) as error:
-        raise _explained(raw, delimiter, filename, limits, error) from None
+        reason = str(error).strip().split("\n")[0][:120].rstrip(".")
+        unknown = InputError(f"{filename} cannot be read as CSV: {reason}.", code="dataset-malformed")
+        raise _fault(raw, delimiter, filename, limits) or unknown from None
+    if bytes(raw).count(b'"') % 2 and (broken := _fault(raw, delimiter, filename, limits)):
+        raise broken  # a quote that never closes: pyarrow takes the rest of the file for one value
+    table = table.rename_columns([name.strip() for name in table.column_names])
     if delimiter != ",":
         notes.append(f"columns are separated by {delimiter!r}")
     return table, notes
@@ -117,8 +114,8 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _explained(raw: memoryview, delimiter: str, filename: str, limits: DatasetLimits, error: Exception) -> InputError:
-    """Why it could not be read, with the line: a second, slower reading that only broken files get."""
+def _fault(raw: memoryview, delimiter: str, filename: str, limits: DatasetLimits) -> InputError | None:
+    """What is wrong, and in which line: a second, slower reading that only suspect files get."""
     text = io.TextIOWrapper(io.BytesIO(raw), "utf-8", newline="")
     csv.field_size_limit(limits.cell_bytes)
     rows = csv.reader(text, delimiter=delimiter, strict=True)
@@ -137,5 +134,4 @@ def _explained(raw: memoryview, delimiter: str, filename: str, limits: DatasetLi
                 code="dataset-too-large",
             )
         return InputError(f"{filename}, line {rows.line_num}: {broken}.", code="dataset-malformed")
-    reason = str(error).strip().split("\n")[0][:120].rstrip(".")
-    return InputError(f"{filename} cannot be read as CSV: {reason}.", code="dataset-malformed")
+    return None

@@ -63,11 +63,11 @@ _CONTRIB_NEVER = {"EPContext", "PythonOp", "PythonOpGrad", "TRTEngineOp"}
 def main() -> None:
     warnings.simplefilter("ignore")
     seen_pickle: set[tuple[str, str]] = set()
-    seen_skops, native = set[tuple[str, str]](), set[str]()
+    seen_skops: set[tuple[str, str]] = set()
     loaders: set[str] = set()
     for model in _models():
         seen_pickle |= _pickled_names(model)
-        _add_skops(model, seen_skops, loaders, native)
+        _add_skops(model, seen_skops, loaders)
     sklearn_names = {entry for entry in seen_pickle if entry[0].split(".")[0] in _OWN_PACKAGES and entry not in _NEVER}
     allowed = sorted(sklearn_names | _PYTHON)
     numpy_names = sorted({e for e in sklearn_names if e[0].split(".")[0] == "numpy"} | _PYTHON)
@@ -75,7 +75,7 @@ def main() -> None:
     lists = {
         "made_with": {m.__name__: m.__version__ for m in (sklearn, np, scipy, joblib, skops)},
         "pickle": {"numpy": numpy_names, "scikit-learn": allowed, "torch": sorted(_TORCH)},
-        "skops": {"types": sorted(seen_skops), "loaders": sorted(loaders), "native": sorted(native)},
+        "skops": {"types": sorted(seen_skops), "loaders": sorted(loaders)},
         "onnx": {"com.microsoft": sorted(contrib - _CONTRIB_NEVER)},
     }
     left_out = sorted(seen_pickle - set(map(tuple, allowed)))
@@ -144,7 +144,7 @@ def _pickled_names(model: Any) -> set[tuple[str, str]]:
     return names
 
 
-def _add_skops(model: Any, types: set[tuple[str, str]], loaders: set[str], native: set[str]) -> None:
+def _add_skops(model: Any, types: set[tuple[str, str]], loaders: set[str]) -> None:
     """Note what the file of `model` builds, when all that skops does not trust by itself is scikit-learn's own."""
     import zipfile
 
@@ -161,7 +161,6 @@ def _add_skops(model: Any, types: set[tuple[str, str]], loaders: set[str], nativ
         return
     types |= found_types
     loaders |= found_loaders
-    native |= set(untrusted)
 
 
 def _collect_nodes(node: Any, types: set[tuple[str, str]], loaders: set[str]) -> None:

@@ -55,7 +55,7 @@ def looks_like_pickle(data: memoryview, notes: Notes) -> bool:
         return True
     record = walk_pickle(data, notes)
     acts = any(_is_importable(found) for found in record.imports) or bool(record.unresolvable)
-    return (acts and record.calls > 0) or (not record.broken and record.opcodes > 1)
+    return (acts and record.calls > 0) or (not record.broken and (record.end == len(data) or bool(record.persistent)))
 
 
 def _is_importable(found: Import) -> bool:

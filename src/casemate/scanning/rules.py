@@ -295,3 +295,17 @@ DATASET_CONVERTED = Rule(
     remediation="Nothing, if the figures look right; else export the data again as CSV in UTF-8 or as Parquet.",
     references=(),
 )
+DATASET_EMPTY_COLUMN = Rule(
+    id="dataset-empty-column",
+    title="A column without a value",
+    severity=Severity.LOW,
+    remediation="Check where the column comes from, or drop it before training.",
+    references=(),
+)
+DATASET_NOT_FINITE = Rule(
+    id="dataset-not-finite",
+    title="A column with infinite values",
+    severity=Severity.LOW,
+    remediation="Check where they come from, and clean the column before training.",
+    references=(),
+)

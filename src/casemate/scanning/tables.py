@@ -19,6 +19,8 @@ def check_shape(table: pa.Table, filename: str, limits: DatasetLimits) -> None:
     if table.num_rows == 0 or table.num_columns == 0:
         raise InputError(f"{filename} has no rows.", code="dataset-empty")
     check_size(table.num_rows, table.num_columns, filename, limits)
+    if table.nbytes > limits.uncompressed_bytes:
+        raise TooLargeError(f"{filename} unpacks to {table.nbytes} bytes: split it.", code="dataset-too-large")
     names = table.column_names
     twice = next((name for name in names if names.count(name) > 1), None) if len(set(names)) != len(names) else None
     if twice is not None:
@@ -64,7 +66,7 @@ def read_json_lines(data: memoryview, filename: str, limits: DatasetLimits) -> p
         if not line.strip():
             continue
         row = _object(line, number, filename, limits)
-        for name in row.keys() - columns.keys():
+        for name in [name for name in row if name not in columns]:
             columns[name] = [None] * rows
         for name, values in columns.items():
             values.append(row.get(name))
