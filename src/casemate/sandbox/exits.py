@@ -22,16 +22,17 @@ class ExitReason(StrEnum):
     CPU = "cpu"  # over `Limits.cpu_seconds`
     MEMORY = "memory"  # over `Limits.memory`
     THREADS = "threads"  # over `Limits.threads`
-    DISK = "disk"  # over `Limits.file_bytes` in the writable folder as a whole
+    DISK = "disk"  # over `Limits.file_bytes` in the writable folder as a whole, or too much in it to count
     CRASHED = "crashed"  # by a signal that nobody of ours sent
 
 
 class Exit(msgspec.Struct, frozen=True):
-    """`code` is the exit status, or None when a `signal` ended it."""
+    """`code` is the exit status, or None when a `signal` ended it; `detail` is a sentence of ours where there is more."""
 
     code: int | None
     signal: int | None
     reason: ExitReason
+    detail: str = ""
 
 
 _MESSAGES = {
@@ -50,7 +51,7 @@ _MESSAGES = {
 def error_of(exit_: Exit, *, output: bytes = b"") -> SandboxError:
     """The error to raise for a process that ended too early: code `sandbox-<reason>`; its output is in the details."""
     return SandboxError(
-        _MESSAGES[exit_.reason],
+        f"The confined process was stopped. {exit_.detail}" if exit_.detail else _MESSAGES[exit_.reason],
         code=f"sandbox-{exit_.reason.value}",
         details={"code": exit_.code, "signal": exit_.signal, "output": output[-4096:].decode(errors="replace")},
     )

@@ -19,15 +19,16 @@ from resource import struct_rusage
 
 import msgspec
 
+from casemate.core.errors import SandboxError
 from casemate.sandbox.cgroups import ControlGroup
 from casemate.sandbox.exits import CODE_MEMORY, Exit, ExitReason
+from casemate.sandbox.folder import folder_bytes
 from casemate.sandbox.limits import Limits
 from casemate.sandbox.watch import Denial, Watch
 
 _LOOK_SECONDS = 0.2  # between looks at what no kernel bound covers everywhere
 _END_SECONDS = 5.0  # from SIGKILL to the end of the last thread
 _OUTPUT_KEPT = 64 << 10  # bytes
-_PAGE = 4096  # bytes that even an empty file is taken to need
 _NEARLY_ALL = 0.75  # share of the memory bound from which a crash is put down to memory
 
 
@@ -53,6 +54,7 @@ class Supervisor:
         self._running, self._buried = threading.Event(), threading.Event()
         self._failure: OSError | None = None
         self._reason: ExitReason | None = None
+        self._detail = ""
         self._watch: Watch | None = None
         self._group: ControlGroup | None = None
         self._child_fd = -1
@@ -85,10 +87,11 @@ class Supervisor:
     def denials(self) -> list[Denial]:
         return list(self._watch.denials) if self._watch else []
 
-    def kill(self, reason: ExitReason = ExitReason.KILLED) -> None:
-        """End it; the first reason counts. Idempotent."""
+    def kill(self, reason: ExitReason = ExitReason.KILLED, detail: str = "") -> None:
+        """End it; the first reason counts, with its detail. Idempotent."""
         with self._lock:
-            self._reason = self._reason or reason
+            if self._reason is None:
+                self._reason, self._detail = reason, detail
         self._rouse()
 
     def wait(self, timeout: float | None = None) -> Exit | None:
@@ -143,11 +146,10 @@ class Supervisor:
                 if process_fd in ready:
                     return
                 self._heed(ready, selector)
-                now = time.monotonic()
-                if now >= look:
+                if time.monotonic() >= look:
                     self._look()
-                    look = now + _LOOK_SECONDS
-                if now >= deadline:
+                    look = time.monotonic() + _LOOK_SECONDS  # a look itself may take long
+                if time.monotonic() >= deadline:
                     self._reason = self._reason or ExitReason.TIMEOUT
                 if self._reason:
                     self._strike(process_fd)
@@ -182,8 +184,16 @@ class Supervisor:
                     self.kill(ExitReason.THREADS)
                 if use["RssAnon"] + use["RssShmem"] > limits.memory:
                     self.kill(ExitReason.MEMORY)
-        if self._launch.writable and folder_bytes(self._launch.writable, limits.file_bytes) > limits.file_bytes:
-            self.kill(ExitReason.DISK)
+        if self._launch.writable:
+            self._look_into(self._launch.writable)
+
+    def _look_into(self, folder: Path) -> None:
+        allowed = self._launch.limits.file_bytes
+        try:
+            if folder_bytes(folder, allowed) > allowed:
+                self.kill(ExitReason.DISK)
+        except SandboxError as error:
+            self.kill(ExitReason.DISK, error.message)
 
     def _strike(self, process_fd: int) -> None:
         for fd in (self._child_fd, process_fd):
@@ -217,7 +227,8 @@ class Supervisor:
         if self._launch.wrapped and status > 128:  # bubblewrap passes a signal on as a shell does
             status = 128 - status
         code, number = (status, None) if status >= 0 else (None, -status)
-        return Exit(code, number, self._cause(code, number, usage))
+        reason = self._cause(code, number, usage)
+        return Exit(code, number, reason, self._detail if reason is self._reason else "")
 
     def _cause(self, code: int | None, number: int | None, usage: struct_rusage) -> ExitReason:
         limits = self._launch.limits
@@ -253,15 +264,3 @@ def _use_of(pid: int) -> dict[str, int]:
 def _processor_seconds(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def folder_bytes(folder: Path, enough: int) -> int:
-    """Bytes that the files and folders in `folder` take; stops counting past `enough`. Follows no link."""
-    total = 0
-    for where, folders, files in os.walk(folder):
-        for name in (*folders, *files):
-            with contextlib.suppress(OSError):
-                total += max(os.lstat(os.path.join(where, name)).st_blocks * 512, _PAGE)  # noqa: PTH118 walk's text
-        if total > enough:
-            break
-    return total

@@ -85,6 +85,27 @@ def fill_folder(channel, args):
         (Path(args["folder"]) / str(number)).write_bytes(bytes(1 << 20))
 
 
+def nest_folders(channel, args):
+    """A big file where no path is long enough to name it."""
+    os.chdir(args["folder"])
+    for _ in range(args["depth"]):
+        Path("d").mkdir()
+        os.chdir("d")
+    Path("big").write_bytes(bytes(1 << 20))
+    channel.send({})
+    channel.recv()
+
+
+def hide_files(channel, args):
+    """In a folder that may be written and not be listed."""
+    hidden = Path(args["folder"], "hidden")
+    hidden.mkdir(mode=0o300)
+    for number in range(2):
+        (hidden / str(number)).write_bytes(bytes(1 << 20))
+    channel.send({})
+    channel.recv()
+
+
 def write_big_file(channel, args):
     with (Path(args["folder"]) / "big").open("wb") as file:
         try:

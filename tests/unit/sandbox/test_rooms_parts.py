@@ -19,7 +19,6 @@ from casemate.sandbox.exits import error_of
 from casemate.sandbox.jobs import _revived
 from casemate.sandbox.landlock import handled_rights
 from casemate.sandbox.order import Order
-from casemate.sandbox.supervisor import folder_bytes
 from casemate.sandbox.view import installed_paths, readable_paths
 from casemate.sandbox.walls import MENDS, Wall
 
@@ -62,15 +61,6 @@ def test_namespaces_bind_nothing_of_the_host_writable_but_the_folder():
     assert [command[at + 1] for at, word in enumerate(command) if word == "--bind"] == ["/out"]
     assert {"--unshare-all", "--disable-userns", "--die-with-parent", "--new-session"} <= set(command)
     assert "/" not in [command[at + 1] for at, word in enumerate(command) if word.startswith("--ro-bind")]
-
-
-def test_folder_bytes_counts_empty_files_and_follows_no_link(tmp_path):
-    (tmp_path / "inside").mkdir()
-    for number in range(10):
-        (tmp_path / "inside" / str(number)).touch()
-    (tmp_path / "away").symlink_to("/usr")
-    assert 10 * 4096 <= folder_bytes(tmp_path, 1 << 30) <= 20 * 4096
-    assert folder_bytes(tmp_path / "not there", 1) == 0
 
 
 def test_each_reason_has_an_error_of_its_own():
