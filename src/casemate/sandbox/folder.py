@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import os
 import stat
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from casemate.core.errors import SandboxError
 
-MAX_DEPTH = 64  # folders below the folder; each holds one descriptor of ours while we are inside
 MAX_ENTRIES = 100_000  # files and folders; a look at so many takes half a second
+_HELD = 64  # descriptors on the way down; farther down, folders are left open only while we are in them
 _PAGE = 4096  # bytes that even an empty file is taken to need
-_OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_FOLDER = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def folder_bytes(folder: Path, enough: int) -> int:
-    """Bytes that the files and folders in `folder` take; stops counting past `enough`. Follows no link.
+    """Bytes that the files and folders in `folder` take, however deep; stops counting past `enough`. Follows no link.
 
     It goes down by descriptors, so that neither a long path nor a folder exchanged for a link leads it astray. What
-    vanishes meanwhile counts nothing; a folder that is not there holds nothing.
+    vanishes meanwhile counts nothing; a folder that is not there holds nothing. A folder that hides its list from us,
+    its owner, is opened to us.
 
-    Raises: SandboxError: `sandbox-disk`: what cannot be counted counts as too much: over MAX_DEPTH folders deep, over
-        MAX_ENTRIES entries, a folder that cannot be listed.
+    Raises: SandboxError: `sandbox-disk`: what cannot be counted counts as too much: over MAX_ENTRIES entries, a folder
+        that cannot be looked into, a deep one that is moved under our feet.
     """
     walk = _Walk(enough)
     try:
@@ -33,59 +35,103 @@ def folder_bytes(folder: Path, enough: int) -> int:
     return walk.total
 
 
+@dataclass(slots=True)
+class _Level:
+    """A folder that we are in: its descriptor, or -1 while we are far below, and the folders in it yet to be seen."""
+
+    fd: int
+    identity: tuple[int, int]
+    ahead: list[str] = field(default_factory=list)
+
+
 class _Walk:
-    """The way down: for each folder that we are in, its descriptor and the folders in it that are still to be seen."""
+    """The way from the folder to where we are."""
 
     def __init__(self, enough: int) -> None:
         self.total = 0
-        self.inside: list[tuple[int, list[str]]] = []
+        self.inside: list[_Level] = []
         self._enough, self._entries = enough, 0
 
     def step(self) -> None:
-        fd, ahead = self.inside[-1]
-        if ahead:
-            self.enter(ahead.pop(), fd)
-        else:
-            self.inside.pop()
-            os.close(fd)
+        """One folder further: into the next of this one, or up."""
+        here = self.inside[-1]
+        if here.ahead:
+            self.enter(here.ahead.pop(), here.fd)
+            return
+        if len(self.inside) > 1 and self.inside[-2].fd < 0:
+            _reopen(self.inside[-2], here.fd)
+        os.close(self.inside.pop().fd)
 
     def enter(self, name: str | Path, parent: int | None = None) -> None:
         """Open a folder and count what is in it."""
-        if len(self.inside) > MAX_DEPTH:
-            raise _uncountable(f"The writable folder is over {MAX_DEPTH} folders deep: nest its folders less.")
         try:
-            fd = os.open(name, _OPEN, dir_fd=parent)
+            fd = _open(name, parent)
         except (FileNotFoundError, NotADirectoryError):  # gone, or now a link or a file
             return
         except OSError as error:
-            raise _uncountable(f"A folder in the writable folder cannot be looked into: {error.strerror}.") from error
-        ahead: list[str] = []
-        self.inside.append((fd, ahead))
+            raise _uncountable(f"a folder cannot be looked into ({error.strerror})") from error
+        here = _Level(fd, _identity(fd))
+        self.inside.append(here)
+        if len(self.inside) > _HELD + 1:
+            above = self.inside[-2]
+            os.close(above.fd)
+            above.fd = -1
         with os.scandir(fd) as entries:
             for entry in entries:
                 if self._count(entry):
-                    ahead.append(entry.name)
+                    here.ahead.append(entry.name)
                 if self.total > self._enough:
                     return
 
     def close(self) -> None:
-        for fd, _ in self.inside:
-            os.close(fd)
+        for level in self.inside:
+            if level.fd >= 0:
+                os.close(level.fd)
 
     def _count(self, entry: os.DirEntry[str]) -> bool:
         """Whether it is a folder."""
         self._entries += 1
         if self._entries > MAX_ENTRIES:
-            raise _uncountable(f"The writable folder holds over {MAX_ENTRIES} files and folders: write fewer.")
+            raise _uncountable(f"over {MAX_ENTRIES} files and folders")
         try:
             facts = entry.stat(follow_symlinks=False)
         except FileNotFoundError:
             return False
         except OSError as error:
-            raise _uncountable(f"A file in the writable folder cannot be looked at: {error.strerror}.") from error
+            raise _uncountable(f"a file cannot be looked at ({error.strerror})") from error
         self.total += max(facts.st_blocks * 512, _PAGE)
         return stat.S_ISDIR(facts.st_mode)
 
 
+def _open(name: str | Path, parent: int | None) -> int:
+    """A descriptor of the folder, after making it one that its owner may list and search. Raises: OSError."""
+    handle = os.open(name, os.O_PATH | _FOLDER, dir_fd=parent)
+    try:
+        itself = f"/proc/self/fd/{handle}"  # the descriptor, no path that could be exchanged
+        if os.fstat(handle).st_mode & stat.S_IRWXU != stat.S_IRWXU:
+            os.chmod(itself, stat.S_IRWXU)  # noqa: PTH101 see above
+        return os.open(itself, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    finally:
+        os.close(handle)
+
+
+def _reopen(above: _Level, below: int) -> None:
+    """Climb back up to where we came from, and nowhere else."""
+    try:
+        above.fd = os.open("..", os.O_RDONLY | _FOLDER, dir_fd=below)
+    except OSError as error:
+        raise _uncountable("deep folders change all the time") from error
+    if _identity(above.fd) != above.identity:
+        raise _uncountable("deep folders change all the time")
+
+
+def _identity(fd: int) -> tuple[int, int]:
+    facts = os.fstat(fd)
+    return facts.st_dev, facts.st_ino
+
+
 def _uncountable(why: str) -> SandboxError:
-    return SandboxError(why, code="sandbox-disk")
+    return SandboxError(
+        f"What the writable folder holds cannot be counted: {why}. Write fewer files, in plain folders.",
+        code="sandbox-disk",
+    )

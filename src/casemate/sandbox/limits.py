@@ -18,8 +18,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
             An idle onnxruntime takes 110 MB of it, scikit-learn with skops and pyarrow 280 MB.
         cpu_seconds: Processor time of all threads together.
         wall_seconds: From start to kill.
-        file_bytes: Bytes in one file that it writes, and in the writable folder as a whole; that may also hold no more
-            than 100,000 entries, 64 folders deep.
+        file_bytes: Bytes in one file that it writes, and in the writable folder as a whole, each file and folder taken
+            to need 4096 at least; nor may that folder hold over 100,000 of them.
         open_files: Descriptors.
         threads: Threads at a time, those of BLAS and OpenMP included.
     """

@@ -91,7 +91,15 @@ def nest_folders(channel, args):
     for _ in range(args["depth"]):
         Path("d").mkdir()
         os.chdir("d")
-    Path("big").write_bytes(bytes(1 << 20))
+    for number in range(args["files"]):
+        Path(str(number)).write_bytes(bytes(1 << 20))
+    channel.send({})
+    channel.recv()
+
+
+def make_many_folders(channel, args):
+    for number in range(args["folders"]):
+        Path(args["folder"], str(number)).mkdir()
     channel.send({})
     channel.recv()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import subprocess
 import sys
@@ -15,7 +14,6 @@ from casemate.core import digest_of
 from casemate.core.errors import InputError, SandboxError
 from casemate.core.sealed import SealedFile, memory_file, seal_bytes
 from casemate.sandbox import Denial, ExitReason, Limits, Need, Walls, probe_walls, run_confined, spawn
-from casemate.sandbox.exits import error_of
 
 HERE = Path(__file__).parent
 FLOOR = Walls(namespaces=Need.NEVER, cgroups=Need.NEVER)
@@ -72,59 +70,6 @@ def test_each_end_has_its_reason(walls, entry, limits, reason):
             assert cell.channel.recv(timeout=20).message["threads"] <= 32  # the kernel itself refuses the next
         else:
             assert cell.wait(30).reason is reason, cell.output
-
-
-@pytest.mark.parametrize("walls", WALLS)
-def test_folder_that_fills_ends_it(walls, tmp_path):
-    limits = Limits(memory=128 << 20, file_bytes=8 << 20, wall_seconds=60)
-    args = {"folder": str(tmp_path)}
-    with spawn("guests:fill_folder", limits=limits, walls=walls, writable=tmp_path, paths=[HERE], args=args) as cell:
-        assert cell.wait(30).reason in (ExitReason.DISK, ExitReason.MEMORY)  # memory: a group counts files in memory
-
-
-@pytest.fixture
-def deep(tmp_path):
-    """Emptied by a program that goes as deep as it must: pytest's own tidying recurses."""
-    (tmp_path / "deep").mkdir()
-    yield tmp_path / "deep"
-    subprocess.run(["/bin/rm", "-rf", tmp_path / "deep"], check=True)
-
-
-@pytest.mark.parametrize("walls", WALLS)
-def test_folder_too_deep_to_count_ends_it_with_a_sentence(walls, deep):
-    args = {"folder": str(deep), "depth": 3000}
-    with spawn("guests:nest_folders", limits=SMALL, walls=walls, writable=deep, paths=[HERE], args=args) as cell:
-        ended = cell.wait(30)
-    assert ended.reason is ExitReason.DISK, cell.output
-    assert error_of(ended).code == "sandbox-disk"
-    assert error_of(ended).message.endswith("The writable folder is over 64 folders deep: nest its folders less.")
-
-
-def test_folder_as_deep_as_is_allowed_ends_nothing(tmp_path):
-    args = {"folder": str(tmp_path), "depth": 64}
-    with spawn("guests:nest_folders", limits=SMALL, walls=FLOOR, writable=tmp_path, paths=[HERE], args=args) as cell:
-        cell.channel.recv(timeout=20)
-        with pytest.raises(SandboxError) as caught:
-            cell.wait(1.0)  # some looks long
-    assert caught.value.code == "sandbox-timeout"
-    assert cell.wait().reason is ExitReason.KILLED
-
-
-@pytest.mark.parametrize("walls", WALLS)
-def test_files_in_a_folder_that_hides_its_list_end_it(walls, tmp_path):
-    limits = Limits(memory=128 << 20, file_bytes=1 << 20, wall_seconds=60)
-    args = {"folder": str(tmp_path)}
-    with spawn("guests:hide_files", limits=limits, walls=walls, writable=tmp_path, paths=[HERE], args=args) as cell:
-        assert cell.wait(30).reason is ExitReason.DISK, cell.output
-
-
-def test_one_file_has_its_bound(tmp_path):
-    limits = Limits(memory=128 << 20, file_bytes=8 << 20, wall_seconds=60)
-    args = {"folder": str(tmp_path)}
-    with spawn("guests:write_big_file", limits=limits, walls=FLOOR, writable=tmp_path, paths=[HERE], args=args) as cell:
-        answer = cell.channel.recv(timeout=20).message
-    assert answer["errno"] == errno.EFBIG
-    assert (tmp_path / "big").stat().st_size <= 8 << 20
 
 
 @pytest.mark.parametrize("walls", WALLS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import subprocess
 import threading
 from contextlib import suppress
@@ -13,7 +14,7 @@ import pytest
 
 from casemate.core.errors import SandboxError
 from casemate.sandbox import folder as room
-from casemate.sandbox.folder import MAX_DEPTH, MAX_ENTRIES, folder_bytes
+from casemate.sandbox.folder import MAX_ENTRIES, folder_bytes
 
 BIG = 8 << 20  # bytes
 MUCH = 1 << 40
@@ -41,6 +42,14 @@ def deep(tmp_path):
     subprocess.run(["/bin/rm", "-rf", tmp_path / "deep"], check=True)
 
 
+def folders_of(folder: Path) -> int:
+    """Bytes that the folders in it take, as another program counts them."""
+    listed = subprocess.run(
+        ["/usr/bin/find", folder, "-mindepth", "1", "-type", "d", "-printf", "%b\\n"], check=True, capture_output=True
+    )
+    return sum(max(int(blocks) * 512, 4096) for blocks in listed.stdout.split())
+
+
 @pytest.fixture
 def descriptors():
     """Whatever happens, none is left open."""
@@ -50,21 +59,59 @@ def descriptors():
 
 
 @pytest.mark.usefixtures("descriptors")
-@pytest.mark.parametrize("depth", [0, 1, MAX_DEPTH])
+@pytest.mark.parametrize("depth", [0, 1, 63, 64, 65, 66, 67, 1000, 3000])
 def test_a_big_file_counts_wherever_it_lies(deep, depth):
     nest(deep, depth)
-    assert folder_bytes(deep, MUCH) >= BIG
+    assert folder_bytes(deep, MUCH) == BIG + folders_of(deep)
     assert folder_bytes(deep, BIG - 1) > BIG - 1
 
 
 @pytest.mark.usefixtures("descriptors")
-@pytest.mark.parametrize("depth", [MAX_DEPTH + 1, 1000, 3000])
-def test_too_deep_is_too_much(deep, depth):
-    nest(deep, depth)
+def test_what_lies_beside_the_way_down_counts_too(deep):
+    """In every folder of a deep nest a second folder with a file, found on the way back up."""
+    fd = os.open(deep, os.O_RDONLY)
+    for _ in range(200):
+        for name in ("a", "b", "c"):
+            os.mkdir(name, dir_fd=fd)
+            inner = os.open(name, os.O_RDONLY, dir_fd=fd)
+            os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=inner))
+            if name != "b":
+                os.close(inner)
+            else:
+                following = inner
+        os.close(fd)
+        fd = following
+    os.close(fd)
+    assert folder_bytes(deep, MUCH) == 200 * 3 * 4096 + folders_of(deep)
+
+
+@pytest.mark.usefixtures("descriptors")
+def test_a_nest_takes_few_descriptors(deep):
+    nest(deep, 1000)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 80, hard))
+    try:
+        assert folder_bytes(deep, MUCH) >= BIG
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("descriptors")
+def test_a_deep_folder_that_moves_under_our_feet_leads_nowhere_and_is_too_much(deep, monkeypatch):
+    """Climbing up from it would lead out of the nest."""
+    nest(deep, 0)
+    (deep / Path(*"d" * 100)).mkdir(parents=True)
+    inode = (deep / Path(*"d" * 100)).stat().st_ino
+
+    def move(name, *args, dir_fd=None, real=os.open):
+        if name == ".." and os.fstat(dir_fd).st_ino == inode:
+            (deep / Path(*"d" * 100)).rename(deep / "moved")
+        return real(name, *args, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "open", move)
     with pytest.raises(SandboxError) as caught:
         folder_bytes(deep, MUCH)
-    assert caught.value.code == "sandbox-disk"
-    assert caught.value.message == "The writable folder is over 64 folders deep: nest its folders less."
+    assert "deep folders change all the time" in caught.value.message
 
 
 @pytest.mark.usefixtures("descriptors")
@@ -80,7 +127,11 @@ def test_too_many_is_too_much(tmp_path, monkeypatch, spread):
     (tmp_path / "one more").touch()
     with pytest.raises(SandboxError) as caught:
         folder_bytes(tmp_path, MUCH)
-    assert caught.value.message == "The writable folder holds over 50 files and folders: write fewer."
+    assert caught.value.code == "sandbox-disk"
+    assert caught.value.message == (
+        "What the writable folder holds cannot be counted: over 50 files and folders. "
+        "Write fewer files, in plain folders."
+    )
 
 
 @pytest.mark.usefixtures("descriptors")
@@ -116,7 +167,17 @@ def test_a_folder_that_cannot_be_looked_into_is_too_much(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(SandboxError) as caught:
         folder_bytes(tmp_path, MUCH)
-    assert caught.value.message == "A folder in the writable folder cannot be looked into: Permission denied."
+    assert "a folder cannot be looked into (Permission denied)" in caught.value.message
+
+
+@pytest.mark.usefixtures("descriptors")
+@pytest.mark.parametrize("mode", [0, 0o300, 0o400, 0o500])
+def test_a_folder_that_hides_from_its_owner_is_opened(tmp_path, mode):
+    (tmp_path / "hidden").mkdir()
+    (tmp_path / "hidden" / "big").write_bytes(bytes(BIG))
+    (tmp_path / "hidden").chmod(mode)
+    assert folder_bytes(tmp_path, MUCH) >= BIG
+    assert (tmp_path / "hidden").stat().st_mode & 0o777 == 0o700
 
 
 @pytest.mark.usefixtures("descriptors")
