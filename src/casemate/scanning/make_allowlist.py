@@ -26,6 +26,7 @@ import sklearn
 import skops.io
 from onnxruntime.capi import onnxruntime_pybind11_state
 from sklearn.datasets import load_iris
+from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import all_estimators
@@ -85,16 +86,17 @@ def main() -> None:
 
 def _models() -> Iterator[Any]:
     features, classes = load_iris(return_X_y=True)
-    features, classes = features[::5], classes[::5]
+    features, classes = np.abs(features[::5]), classes[::5]
+    targets = (classes, (classes > 0).astype(int), classes + 1.0, np.stack([classes, classes], axis=1))
     for _, kind in all_estimators():
         for model in _variants(kind):
-            for target in (classes, classes.astype(float), np.stack([classes, classes], axis=1)):
+            yield model
+            for target in targets:
                 try:
-                    fitted = model.fit(np.abs(features), target)
+                    fitted = sklearn.clone(model).fit(features, target)
                 except Exception:  # noqa: BLE001, S112 many estimators want other data; they are kept unfitted
                     continue
                 yield fitted
-        yield from _variants(kind)
     yield Pipeline([("scale", StandardScaler())])
     yield from [
         scipy.sparse.csr_matrix(np.eye(3)), scipy.sparse.csc_matrix(np.eye(3)), scipy.sparse.csr_array(np.eye(3)),
@@ -107,8 +109,7 @@ def _models() -> Iterator[Any]:
 
 
 def _variants(kind: Any) -> Iterator[Any]:
-    from sklearn.linear_model import LogisticRegression
-
+    """An estimator with its defaults, then with each other value of what decides which classes it is built of."""
     for arguments in ((), (LogisticRegression(),), ([("a", LogisticRegression()), ("b", LogisticRegression())],)):
         try:
             model = kind(*arguments)
@@ -117,7 +118,11 @@ def _variants(kind: Any) -> Iterator[Any]:
         cheap = {"n_estimators": 2, "max_iter": 5, "n_components": 2, "random_state": 0}
         model.set_params(**{k: v for k, v in cheap.items() if k in model.get_params(deep=False)})
         yield model
-        break
+        for name in ("loss", "algorithm", "kernel", "solver", "metric"):
+            for constraint in getattr(kind, "_parameter_constraints", {}).get(name, []):
+                for option in sorted(getattr(constraint, "options", ()), key=str):
+                    yield sklearn.clone(model).set_params(**{name: option})
+        return
 
 
 def _pickled_names(model: Any) -> set[tuple[str, str]]:

@@ -59,3 +59,4 @@ def _run(machine: Machine, notes: Notes) -> None:
             raise BrokenError("STOP inside a frame, or without one value on the stack") from None
     finally:
         machine.record.opcodes += counted
+        notes.work(counted & 0xFFF)

@@ -1,0 +1,159 @@
+"""Tables of any honest kind become the same plain Parquet; a bad one gets one sentence that names the line."""
+
+from __future__ import annotations
+
+import io
+import pickle  # noqa: TID251 makes what users bring; nothing here is loaded
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sklearn.datasets import load_breast_cancer
+
+from casemate.core import CasemateError, InputError, TooLargeError, seal_bytes
+from casemate.scanning import DatasetLimits, convert_dataset
+
+PLAIN = b"a,b,label\n1,2.5,x\n2,,y\n"
+
+
+def converted(data: bytes, **options: Any) -> tuple[pa.Table, dict[str, Any], set[str]]:
+    with seal_bytes([data]) as file, convert_dataset(file, "rows", **options) as dataset:
+        table = pq.read_table(io.BytesIO(dataset.parquet.read()))
+        return table, dataset.schema, {finding.id for finding in dataset.findings}
+
+
+def parquet(columns: dict[str, Any]) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns), buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        PLAIN,
+        PLAIN.replace(b",", b";"),
+        PLAIN.replace(b",", b"\t"),
+        PLAIN.replace(b"\n", b"\r\n"),
+        b"\xef\xbb\xbf" + PLAIN,
+        PLAIN.decode().encode("utf-16"),
+        b'"a", b,"label"\n1,2.5,"x"\n2,,"y"\n',
+        b'{"a":1,"b":2.5,"label":"x"}\n\n{"a":2,"label":"y"}\n',
+        parquet({"a": pa.array([1, 2], pa.int8()), "b": [2.5, float("nan")], "label": ["x", "y"]}),
+        parquet({"a": [1, 2], "b": [2.5, None], "label": pa.array(["x", "y"]).dictionary_encode()}),
+    ],
+)
+def test_the_same_rows_make_the_same_dataset(data: bytes) -> None:
+    table, schema, _ = converted(data, target="label")
+    assert table.to_pydict() == {"a": [1, 2], "b": [2.5, None], "label": ["x", "y"]}
+    common = {"role": "feature", "nulls": 0}
+    assert schema == {
+        "schema": 1,
+        "rows": 2,
+        "columns": [
+            {"name": "a", "type": "int64", **common, "min": 1, "max": 2},
+            {"name": "b", "type": "float64", **common, "nulls": 1, "min": 2.5, "max": 2.5},
+            {"name": "label", "type": "string", "role": "target", "nulls": 0, "min": None, "max": None}
+            | {"categories": ["x", "y"]},
+        ],
+    }
+
+
+def test_a_real_table_keeps_every_value() -> None:
+    rows, labels = load_breast_cancer(return_X_y=True)
+    lines = [",".join([*(f"f{n}" for n in range(30)), "label"])]
+    lines += [",".join([*map(repr, map(float, row)), str(label)]) for row, label in zip(rows, labels, strict=True)]
+    table, schema, findings = converted("\n".join(lines).encode(), target="label")
+    assert table.num_rows == schema["rows"] == 569
+    assert table.column("f3").to_pylist() == rows[:, 3].tolist()
+    assert schema["columns"][-1]["categories"] == [0, 1]
+    assert schema["columns"][3]["max"] == rows[:, 3].max()
+    assert findings == set()
+
+
+def test_times_and_truth_values_are_plain_too() -> None:
+    at = pa.array([1, 2_000_000_001], pa.timestamp("ns", "UTC"))
+    table, schema, _ = converted(parquet({"t": at, "d": pa.array([0, 1], pa.date32()), "b": [True, None]}))
+    assert [column["type"] for column in schema["columns"]] == ["timestamp", "date", "bool"]
+    assert [column["role"] for column in schema["columns"]] == [None, None, None]
+    assert schema["columns"][1]["max"] == "1970-01-02"
+    assert table.column("b").to_pylist() == [True, None]
+
+
+def test_odd_columns_are_told() -> None:
+    _, schema, findings = converted(parquet({"a": [1.0, float("inf")], "b": pa.array([None, None], pa.string())}))
+    assert findings == {"dataset-not-finite", "dataset-empty-column"}
+    assert schema["columns"][0]["max"] == 1.0
+
+
+BAD = [
+    (b"", "dataset-empty", ""),
+    (b"a,b\n", "dataset-empty", ""),
+    (b"a,b\n1,2\n1,2,3\n", "dataset-malformed", "line 3"),
+    (b"a,b\n1,2\n3\n", "dataset-malformed", "line 3"),
+    (b'a,b\n1,"x\ny"\n3\n', "dataset-malformed", "line 4"),
+    (b'a,b\n1,"2\n1,2\n', "dataset-malformed", "line 3"),
+    (b"a,a\n1,2\n", "dataset-columns", "'a'"),
+    (b"a,\n1,2\n", "dataset-columns", "name"),
+    (b"1,2\n3,4\n", "dataset-columns", "first line"),
+    (b"a,b\n1,\xff\xfe\n", "dataset-encoding", "line 2"),
+    (b"a,b\n1,\0\n", "dataset-format", "CSV"),
+    (b"PAR1", "dataset-malformed", "Parquet"),
+    (parquet({"a": [1]})[:-9], "dataset-malformed", "Parquet"),
+    (parquet({"a": [[1]]}), "dataset-types", "'a'"),
+    (parquet({"a": [b"\xff"]}), "dataset-types", "'a'"),
+    (pickle.dumps([1]), "dataset-format", "pickle"),
+    (b"cos\nsystem\n(Vtrue\ntR.", "dataset-format", "pickle"),
+    (b"PK\3\4" + bytes(40), "dataset-format", "Excel"),
+    (b"\x1f\x8b\x08" + bytes(40), "dataset-format", "gzip"),
+    (b"[{}]", "dataset-format", "one object per line"),
+    (b'{"a":1}\n{"a":\n', "dataset-malformed", "line 2"),
+    (b'{"a":1,"a":2}\n', "dataset-malformed", "twice"),
+    (b'{"a":NaN}\n', "dataset-malformed", "line 1"),
+    (b'{"a":[1]}\n', "dataset-types", "nested"),
+    (b'{"a":1}\n{"a":"x"}\n', "dataset-types", "'a'"),
+    (b'{"a":1' + b"0" * 30 + b"}\n", "dataset-types", ""),
+]
+
+
+@pytest.mark.parametrize(("data", "code", "words"), BAD)
+def test_a_bad_table_gets_one_sentence(data: bytes, code: str, words: str) -> None:
+    with pytest.raises(InputError) as refused:
+        converted(data)
+    assert refused.value.code == code
+    assert words in refused.value.message
+    assert "\n" not in refused.value.message
+
+
+def test_a_target_that_is_not_there_is_named() -> None:
+    with pytest.raises(InputError, match="absent") as refused:
+        converted(PLAIN, target="absent")
+    assert refused.value.code == "dataset-target"
+
+
+@pytest.mark.parametrize(
+    ("limits", "data"),
+    [
+        ({"file_bytes": 10}, PLAIN),
+        ({"rows": 1}, PLAIN),
+        ({"rows": 1}, parquet({"a": [1, 2]})),
+        ({"columns": 2}, PLAIN),
+        ({"cell_bytes": 8}, b"a\n" + b"x" * 9 + b"\n"),
+        ({"uncompressed_bytes": 1 << 16}, parquet({"a": [0] * 100_000})),
+    ],
+)
+def test_bounds_are_told(limits: dict[str, int], data: bytes) -> None:
+    with pytest.raises(TooLargeError) as refused:
+        converted(data, limits=DatasetLimits(**limits))
+    assert refused.value.code == "dataset-too-large"
+
+
+def test_a_refused_table_leaves_no_descriptor_open() -> None:
+    import os
+
+    before = os.listdir("/proc/self/fd")
+    for data in (b"", b"a\n"):
+        with pytest.raises(CasemateError):
+            converted(data)
+    assert os.listdir("/proc/self/fd") == before
