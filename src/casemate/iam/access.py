@@ -118,6 +118,18 @@ class Access:
         self._latest = now
         return now
 
+    def descends(self, principal: str, other: str) -> bool:
+        """Whether `other` issued a key of `principal`, or of somebody in the line of issuers before it."""
+        issuers: dict[str, set[str]] = {}
+        for credential in self.snapshot.credentials.values():
+            issuers.setdefault(credential.principal, set()).add(credential.created_by)
+        line, ahead = {principal}, [principal]
+        while ahead:
+            found = issuers.get(ahead.pop(), set()) - line
+            line |= found
+            ahead += found
+        return other in line
+
     def standing(self, principal: Principal, resource: Resource, now: datetime, *, lasting: str = "") -> Standing:
         """The roles of `principal` on `resource`. Args: lasting: RFC 3339; only grants that live so long count."""
         now = self.instant(now)

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from casemate.core import Action, Clock, PolicyError, Principal, Resource, StorageError
-from casemate.iam.access import Access
+from casemate.iam.access import LOCAL, Access
 from casemate.iam.credentials import authenticate
 from casemate.iam.policy import Decision, Policies, Value
 
@@ -79,6 +79,8 @@ class Authorizer:
     def _fresh(
         self, principal: Principal, action: Action, resource: Resource, context: dict[str, Value], now: datetime
     ) -> tuple[Decision, datetime]:
+        if action is Action.MODEL_APPROVE and self._counts_as_pusher(principal, resource):
+            context = {**context, "pushed_by": principal.id}
         lasting = str(resource.attributes.get("expires_at", "")) if action is Action.KEY_ISSUE else ""
         standing = self.access.standing(principal, resource, now, lasting=lasting)
         decision = self.policies.decide(
@@ -86,6 +88,14 @@ class Authorizer:
         )
         latest = now + KEEP
         return decision, latest if standing.until is None else min(latest, standing.until)
+
+    def _counts_as_pusher(self, principal: Principal, resource: Resource) -> bool:
+        """Four eyes: who got a key from the pusher is not a second person.
+
+        The machine's own owner is excepted: on a new home every key comes from them, and they hold the signing keys.
+        """
+        pusher = str(resource.attributes.get("pushed_by", ""))
+        return bool(pusher) and not pusher.startswith(LOCAL) and self.access.descends(principal.id, pusher)
 
     def _keep(self, key: Hashable, kept: _Kept) -> None:
         with self._lock:

@@ -98,11 +98,12 @@ class House:
         life: float = 3600,
         environment: Environment | None = None,
         project: str = "default",
+        issuer: Principal = OWNER,
     ) -> IssuedKey:
         request = key_request(
             "somebody", role=role, scope=scope, now=self.clock.at, life=life, environment=environment, project=project
         )
-        issued = issue_key(request, issuer=OWNER)
+        issued = issue_key(request, issuer=issuer)
         self.append(issued.entries)
         return issued
 

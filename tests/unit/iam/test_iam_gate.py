@@ -160,6 +160,22 @@ def test_one_person_alone_in_dev_is_recorded_as_self_approved(house: House) -> N
         pytest.fail("the block ran")
 
 
+def test_a_key_that_the_pusher_issued_is_no_second_person(house: House) -> None:
+    """Nor is one issued by such a key; one that somebody else issued is."""
+    pusher = house.holder("owner", "*")
+    friend = house.holder("approver", "*", issuer=pusher)
+    helper = house.holder("owner", "*", issuer=pusher)
+    friend_of_helper = house.holder("approver", "*", issuer=helper)
+    somebody = house.holder("approver", "*")
+    production = Resource("model", "m", environment=Environment.PRODUCTION, attributes={"pushed_by": pusher.id})
+    decide = house.authorizer.decide
+    assert decide(friend, Action.MODEL_APPROVE, production).policies == ("four-eyes",)
+    assert decide(friend_of_helper, Action.MODEL_APPROVE, production).policies == ("four-eyes",)
+    assert decide(somebody, Action.MODEL_APPROVE, production).allowed
+    dev = Resource("model", "m", environment=Environment.DEV, attributes={"pushed_by": pusher.id})
+    assert decide(friend, Action.MODEL_APPROVE, dev).self_approved
+
+
 def test_a_read_is_one_event(house: House) -> None:
     assert house.gate.read(OWNER, Action.MODEL_READ, MODEL).allowed
     with pytest.raises(PolicyError):
