@@ -29,7 +29,7 @@ MAX_GROUP = 1000  # events in one commit
 KEPT_EVERY = 1024  # entries; of the checkpoints between two multiples only the newest is kept
 
 _ENCODER = msgspec.json.Encoder(order="deterministic")
-_Row = tuple[str, str, str, str, str, str, str, bytes, bytes]
+_Row = tuple[str, str, str, str, str, str, str, str, bytes, bytes]
 
 
 class _Waiting:
@@ -211,8 +211,8 @@ class Log:
         return _told(error)
 
 
-_COLUMNS = "INSERT INTO entries (seq, id, at, kind, action, actor, resource, outcome, body, leaf) VALUES "
-_INSERT = {"sqlite": _COLUMNS + f"({', '.join('?' * 10)})", "postgresql": _COLUMNS + f"({', '.join(['%s'] * 10)})"}
+_COLUMNS = "INSERT INTO entries (seq, id, at, kind, project, action, actor, resource, outcome, body, leaf) VALUES "
+_INSERT = {"sqlite": _COLUMNS + f"({', '.join('?' * 11)})", "postgresql": _COLUMNS + f"({', '.join(['%s'] * 11)})"}
 _PUT_TILE = text(
     "INSERT INTO tiles (level, idx, data) VALUES (:level, :idx, :data) "
     "ON CONFLICT (level, idx) DO UPDATE SET data = excluded.data"
@@ -234,6 +234,7 @@ def _row(event: Event) -> _Row:
         event.id,
         event.at,
         event.kind,
+        event.project,
         event.action,
         event.actor,
         event.resource,

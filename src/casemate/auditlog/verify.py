@@ -17,7 +17,7 @@ from casemate.core import Event, VerificationError
 from casemate.storage.database import checkpoints, entries, reading, tiles
 
 MAX_PROBLEMS = 1000  # named; more say the same
-_COLUMNS = ("id", "at", "kind", "action", "actor", "resource", "outcome")
+_COLUMNS = ("id", "at", "kind", "project", "action", "actor", "resource", "outcome")
 
 
 class Problem(msgspec.Struct, frozen=True):

@@ -40,6 +40,17 @@ METADATA = MetaData()
 MIGRATIONS = Path(__file__).parent / "migrations"
 _BUSY = 30_000  # ms that a writer waits for another one
 
+
+def _carried(*, with_project: bool = False) -> list[Column[Any]]:
+    """What every row carries from the first release on; a row about no one environment leaves that empty."""
+    project = [Column("project", String(63), nullable=False, server_default="default")] if with_project else []
+    return [
+        *project,
+        Column("environment", String(16)),
+        Column("schema", Integer, nullable=False, server_default="1"),
+    ]
+
+
 assets = Table(
     "assets",
     METADATA,
@@ -47,6 +58,7 @@ assets = Table(
     Column("kind", String(16), primary_key=True),
     Column("name", String(63), primary_key=True),
     Column("created_at", String(27), nullable=False),
+    *_carried(),
 )
 versions = Table(
     "versions",
@@ -63,6 +75,7 @@ versions = Table(
     Column("created_at", String(27), nullable=False),
     Column("created_by", String(80), nullable=False),
     Column("intent", String(80), nullable=False, index=True),
+    *_carried(),
     UniqueConstraint("project", "kind", "name", "number"),
 )
 blobs = Table(
@@ -75,6 +88,7 @@ blobs = Table(
     Column("size", BigInteger, nullable=False),
     Column("digest", String(71), nullable=False),
     Column("created_at", String(27), nullable=False),
+    *_carried(),
 )
 version_blobs = Table(
     "version_blobs",
@@ -82,6 +96,7 @@ version_blobs = Table(
     Column("version_id", String(40), ForeignKey("versions.id"), primary_key=True),
     Column("path", String(512), primary_key=True),
     Column("blob_id", String(40), ForeignKey("blobs.id"), nullable=False, index=True),
+    *_carried(with_project=True),
 )
 tags = Table(
     "tags",
@@ -91,6 +106,7 @@ tags = Table(
     Column("name", String(63), primary_key=True),
     Column("tag", String(63), primary_key=True),
     Column("number", Integer, nullable=False),
+    *_carried(),
 )
 attestations = Table(
     "attestations",
@@ -102,6 +118,7 @@ attestations = Table(
     Column("envelope", LargeBinary, nullable=False),
     Column("created_at", String(27), nullable=False),
     Column("intent", String(80), nullable=False, index=True),
+    *_carried(),
 )
 ledger = Table(
     "ledger",
@@ -114,6 +131,7 @@ ledger = Table(
     Column("digest", String(71), nullable=False),
     Column("signature", LargeBinary, nullable=False),
     Column("intent", String(80), nullable=False, index=True),
+    *_carried(with_project=True),
 )
 entries = Table(  # of the audit log
     "entries",
@@ -128,6 +146,7 @@ entries = Table(  # of the audit log
     Column("outcome", String(16), nullable=False),
     Column("body", LargeBinary, nullable=False),
     Column("leaf", LargeBinary, nullable=False),
+    *_carried(with_project=True),
 )
 Index("entries_at", entries.c.at)
 Index("entries_kind_at", entries.c.kind, entries.c.seq)
@@ -138,6 +157,7 @@ tiles = Table(  # complete hash tiles of the audit log's tree
     Column("level", Integer, primary_key=True, autoincrement=False),
     Column("idx", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
     Column("data", LargeBinary, nullable=False),
+    *_carried(with_project=True),
 )
 checkpoints = Table(
     "checkpoints",
@@ -146,6 +166,7 @@ checkpoints = Table(
     Column("root", LargeBinary, nullable=False),
     Column("text", Text, nullable=False),
     Column("at", String(27), nullable=False),
+    *_carried(with_project=True),
 )
 
 

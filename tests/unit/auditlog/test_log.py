@@ -165,11 +165,13 @@ def test_a_log_that_cannot_be_written_says_so_and_goes_on_later(house: LogHouse)
     assert (house.verify().ok, house.verify().size) == (True, TILE)
 
 
-ONE_MORE = """INSERT INTO entries SELECT seq + 1, id || 'x', at, kind, action, actor, resource, outcome, body, leaf
+ONE_MORE = """INSERT INTO entries (seq, id, at, kind, action, actor, resource, outcome, body, leaf)
+    SELECT seq + 1, id || 'x', at, kind, action, actor, resource, outcome, body, leaf
 FROM entries ORDER BY seq DESC LIMIT 1"""
 ALTERATIONS = [
     ("UPDATE entries SET actor = 'nobody' WHERE seq = 100", 100),
     ("UPDATE entries SET at = '2020-01-01T00:00:00.000000Z' WHERE seq = 100", 100),
+    ("UPDATE entries SET project = 'other' WHERE seq = 100", 100),
     ("UPDATE entries SET outcome = 'done' WHERE seq = 100", 100),
     ("UPDATE entries SET id = 'evt_x' WHERE seq = 100", 100),
     ("UPDATE entries SET body = x'7b7d' WHERE seq = 100", 100),
@@ -215,7 +217,9 @@ def test_a_log_cut_with_its_checkpoints_is_found_by_the_copy_beside_the_keys(fil
     filled.change("DELETE FROM entries WHERE seq >= ?", size)
     filled.change("DELETE FROM checkpoints")
     assert before is not None
-    filled.change("INSERT INTO checkpoints VALUES (?, ?, ?, ?)", size, before.root, before.text, "2026")
+    filled.change(
+        "INSERT INTO checkpoints (size, root, text, at) VALUES (?, ?, ?, ?)", size, before.root, before.text, "2026"
+    )
     assert [problem.problem for problem in filled.verify().problems if "rolled back" in problem.problem]
     with pytest.raises(VerificationError, match="audit verify"):
         filled.reopen()

@@ -3,11 +3,23 @@
 A migration never changes once it is released: it spells its tables out instead of taking today's.
 """
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0001"
 down_revision = None
+
+
+def _carried(*, with_project: bool = False) -> list[sa.Column[Any]]:
+    """What every row carries from the first release on; a row about no one environment leaves that empty."""
+    project = [sa.Column("project", sa.String(63), nullable=False, server_default="default")] if with_project else []
+    return [
+        *project,
+        sa.Column("environment", sa.String(16)),
+        sa.Column("schema", sa.Integer, nullable=False, server_default="1"),
+    ]
 
 
 def upgrade() -> None:
@@ -18,6 +30,7 @@ def upgrade() -> None:
         sa.Column("kind", sa.String(16), primary_key=True),
         sa.Column("name", sa.String(63), primary_key=True),
         sa.Column("created_at", sa.String(27), nullable=False),
+        *_carried(),
     )
     op.create_table(
         "versions",
@@ -33,6 +46,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.String(27), nullable=False),
         sa.Column("created_by", sa.String(80), nullable=False),
         sa.Column("intent", sa.String(80), nullable=False, index=True),
+        *_carried(),
         sa.UniqueConstraint("project", "kind", "name", "number"),
     )
     op.create_table(
@@ -44,12 +58,14 @@ def upgrade() -> None:
         sa.Column("size", sa.BigInteger, nullable=False),
         sa.Column("digest", sa.String(71), nullable=False),
         sa.Column("created_at", sa.String(27), nullable=False),
+        *_carried(),
     )
     op.create_table(
         "version_blobs",
         sa.Column("version_id", sa.String(40), sa.ForeignKey("versions.id"), primary_key=True),
         sa.Column("path", sa.String(512), primary_key=True),
         sa.Column("blob_id", sa.String(40), sa.ForeignKey("blobs.id"), nullable=False, index=True),
+        *_carried(with_project=True),
     )
     op.create_table(
         "tags",
@@ -58,6 +74,7 @@ def upgrade() -> None:
         sa.Column("name", sa.String(63), primary_key=True),
         sa.Column("tag", sa.String(63), primary_key=True),
         sa.Column("number", sa.Integer, nullable=False),
+        *_carried(),
     )
     op.create_table(
         "attestations",
@@ -68,6 +85,7 @@ def upgrade() -> None:
         sa.Column("envelope", sa.LargeBinary, nullable=False),
         sa.Column("created_at", sa.String(27), nullable=False),
         sa.Column("intent", sa.String(80), nullable=False, index=True),
+        *_carried(),
     )
     op.create_table(
         "ledger",
@@ -79,6 +97,7 @@ def upgrade() -> None:
         sa.Column("digest", sa.String(71), nullable=False),
         sa.Column("signature", sa.LargeBinary, nullable=False),
         sa.Column("intent", sa.String(80), nullable=False, index=True),
+        *_carried(with_project=True),
     )
     op.create_table(
         "entries",
@@ -92,6 +111,7 @@ def upgrade() -> None:
         sa.Column("outcome", sa.String(16), nullable=False),
         sa.Column("body", sa.LargeBinary, nullable=False),
         sa.Column("leaf", sa.LargeBinary, nullable=False),
+        *_carried(with_project=True),
     )
     op.create_index("entries_at", "entries", ["at"])
     op.create_index("entries_kind_at", "entries", ["kind", "seq"])
@@ -101,6 +121,7 @@ def upgrade() -> None:
         sa.Column("level", sa.Integer, primary_key=True, autoincrement=False),
         sa.Column("idx", number, primary_key=True, autoincrement=False),
         sa.Column("data", sa.LargeBinary, nullable=False),
+        *_carried(with_project=True),
     )
     op.create_table(
         "checkpoints",
@@ -108,4 +129,5 @@ def upgrade() -> None:
         sa.Column("root", sa.LargeBinary, nullable=False),
         sa.Column("text", sa.Text, nullable=False),
         sa.Column("at", sa.String(27), nullable=False),
+        *_carried(with_project=True),
     )
