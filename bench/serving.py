@@ -1,7 +1,7 @@
 """Predictions of one row of 30 floats over 16 keep-alive connections (wrk): raw uvicorn + onnxruntime and FastAPI, both over plain HTTP with no defence, beside the gateway with everything on: TLS 1.3, key, Cedar policy, buckets, strict decoding, range screen, sandboxed worker, rounding, receipt, and the audit log of a keeper process. Medians of rounds in rotating order; CPU is that of all server processes.
 
 `serving.py serve TARGET FOLDER` is one server: it prints `ready URL`, and stops when its input ends.
-The gateway is put together here from its real parts; `casemate up` does the same.
+The gateway is `casemate up` over a home that `casemate demo` made; only the limits per key and address are raised.
 """
 
 from __future__ import annotations
@@ -15,9 +15,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
-import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -61,8 +58,6 @@ def make_material(folder: Path) -> None:
     rows = rows.astype(np.float32)
     graph = to_onnx(model, rows[:1], options={"zipmap": False}, target_opset=17)
     (folder / "model.onnx").write_bytes(graph.SerializeToString())
-    ranges = {"low": rows.min(axis=0).tolist(), "high": rows.max(axis=0).tolist()}
-    (folder / "ranges.json").write_text(json.dumps(ranges))
     tensor = {"name": "X", "shape": [1, 30], "datatype": "FP32", "data": [round(float(v), 5) for v in rows[7]]}
     (folder / "body.json").write_text(json.dumps({"inputs": [tensor]}))
 
@@ -165,225 +160,35 @@ async def until_told() -> None:
     await asyncio.to_thread(sys.stdin.read)
 
 
-def serve_keeper(folder: Path) -> None:
-    """The log's only pen, in a process of its own."""
-    import msgspec
-    from cryptography.hazmat.primitives.serialization import load_pem_public_key
-
-    from casemate.auditlog import Log
-    from casemate.core import Event, SystemClock
-    from casemate.core.wire import listen, serve_calls
-    from casemate.keys import Keeper, Purpose, init_keys
-    from casemate.storage import create_home
-
-    init_keys(folder / "keys")
-    keeper = Keeper(folder / "keys")
-    home = create_home(folder / "home", now=datetime.now(UTC))
-    public = load_pem_public_key(keeper.public_pem(Purpose.CHECKPOINT))
-    log = Log(home.open_database(), keeper=keeper, origin="bench", public=public, clock=SystemClock())
-
-    def append(events) -> None:
-        log.append(msgspec.convert(events, list[Event]))
-
-    listener = listen(folder / "keeper.sock")
-    threading.Thread(target=serve_calls, args=(listener, {"append": append}), daemon=True).start()
-    say_ready("unix", "none")
-    sys.stdin.read()
-
-
 def serve_casemate(folder: Path, profile: str) -> None:
-    """The gateway with everything on."""
-    from casemate.core import Environment, Profile, SystemClock
-    from casemate.core.wire import Caller
-    from casemate.gateway import (
-        LimitsConfig,
-        Rate,
-        Recorder,
-        ServedModel,
-        ServerConfig,
-        build_app,
-        tls_context,
+    """`casemate up` on a home that the demo made, all its processes included."""
+    env = {
+        **os.environ,
+        "CASEMATE_HOME": str(folder / "home"),
+        "CASEMATE_KEYS": str(folder / "keys"),
+        "CASEMATE_ADDRESS_RATE": "1000000",  # the load comes from one address
+    }
+    command = [sys.executable, "-m", "casemate"]
+
+    def casemate(*arguments: str) -> dict:
+        done = subprocess.run([*command, *arguments, "--json"], env=env, stdout=subprocess.PIPE, check=True)
+        return json.loads(done.stdout)
+
+    casemate("demo", "--home", str(folder / "home"), "--once")
+    up = subprocess.Popen(
+        [*command, "up", "--data-port", "0", "--control-port", "0"], env=env, stdout=subprocess.PIPE, text=True
     )
-    from casemate.gateway import serve as serve_app
-    from casemate.runtime import Pool
-
-    keeper = start("keeper", folder)
-    caller = Caller(folder / "keeper.sock")
-
-    class Sink:
-        def append(self, events) -> None:
-            caller.call("append", events)
-
-    clock = SystemClock()
-    authorizer, key, rate = make_access(clock)
-
-    async def main() -> None:
-        verified = verified_model(folder)
-        pool = Pool(sink=lambda _: None, clock=clock)
-        live = await pool.replace(NAME, verified)
-        signature = with_ranges(folder, live.signature)
-        served = ServedModel(
-            name=NAME, version=1, digest=verified.about.digest, signature=signature, profile=Profile(profile),
-            infer=live.infer, environment=Environment.DEV,
-        )  # fmt: skip
-
-        class Deployments:
-            def current(self, name):
-                return served if name == NAME else None
-
-        with Recorder(Sink(), clock=clock) as recorder:
-            app = build_app(
-                authenticate=authorizer.authenticate,
-                authorize=authorizer.decide,
-                rate_of=rate,
-                deployments=Deployments(),
-                recorder=recorder,
-                clock=clock,
-                monotonic=time.monotonic,
-                limits=LimitsConfig(address_rate=Rate(1e6, 1e6)),
-            )
-            tls = tls_context(certificate(folder))
-            stop, ready = asyncio.Event(), asyncio.get_running_loop().create_future()
-            ready.add_done_callback(lambda port: say_ready(f"https://127.0.0.1:{port.result()}", key))
-            server = asyncio.create_task(
-                serve_app(app, recorder=recorder, tls=tls, config=ServerConfig(port=0), stop=stop, on_ready=ready)
-            )
-            await (profiled() if os.environ.get("PROFILE_TO") else until_told())
-            stop.set()
-            await server
-        await pool.drain()
-
-    run(main())
-    keeper.stdin.close()
-    keeper.wait()
-
-
-async def profiled() -> None:
-    import cProfile
-
-    profile = cProfile.Profile()
-    await asyncio.sleep(1)
-    profile.enable()
-    await until_told()
-    profile.disable()
-    profile.dump_stats(os.environ["PROFILE_TO"])
-
-
-def make_access(clock):
-    """A real key with a grant of its own, and the shipped policies."""
-    from casemate.core import Environment, rfc3339
-    from casemate.gateway import Rate
-    from casemate.iam import Access, Authorizer, Policies, issue_key, key_request, local_owner
-
-    class Line:
-        def __init__(self, number, kind, body):
-            self.number, self.at, self.kind, self.body = number, rfc3339(clock.now()), kind, body
-
-    class Ledger:
-        def __init__(self):
-            self.lines = []
-
-        def entries(self, after=0):
-            return self.lines[after:]
-
-    ledger = Ledger()
-    access = Access(ledger, owner_uid=os.getuid())
-    asked = key_request(
-        "bench", role="caller", scope=f"deployment:{NAME}", now=clock.now(), rate=1_000_000, environment=Environment.DEV
-    )
-    issued = issue_key(asked, issuer=local_owner(os.getuid()))
-    ledger.lines += [Line(number, kind, body) for number, (kind, body) in enumerate(issued.entries, 1)]
-    access.refresh()
-
-    def rate_of(principal):
-        credential = access.snapshot.credentials[principal.credential]
-        return Rate(credential.rate, credential.rate) if credential.rate else None
-
-    return Authorizer(access=access, policies=Policies(), clock=clock), issued.key, rate_of
-
-
-def verified_model(folder: Path):
-    """Signed and verified as in production."""
-    from casemate.core import AssetKind, canonical, digest_of, seal_bytes
-    from casemate.keys import Keeper, Purpose, init_keys
-    from casemate.signing import (
-        Predicate,
-        ReleaseSigner,
-        SignedVersion,
-        StoredModel,
-        TrustPolicy,
-        VersionIdentity,
-        initial_trust,
-        sign_files,
-        sign_statement,
-        verify_model,
-    )
-
-    now = datetime.now(UTC)
-    init_keys(folder / "keys")
-    keeper = Keeper(folder / "keys")
-    pem = keeper.public_pem(Purpose.RELEASE)
-    signer = ReleaseSigner(keeper, pem)
-    model = (folder / "model.onnx").read_bytes()
-    digests = {"model.onnx": digest_of(model)}
-    manifest = canonical(
-        {
-            "schema": 1,
-            "project": "default",
-            "kind": "model",
-            "name": NAME,
-            "files": {"model.onnx": {"digest": digests["model.onnx"], "size": len(model)}},
-        }
-    )
-    about = VersionIdentity(project="default", kind=AssetKind.MODEL, name=NAME, number=1, digest=digest_of(manifest))
-    bundle = sign_files(NAME, digests, signer=signer)
-    facts = {Predicate.RELEASE: {"bundle": digest_of(bundle)}, Predicate.SCAN: {"verdict": "clean"}}
-    statements = {kind: sign_statement(kind, about, fact, signer=signer, at=now) for kind, fact in facts.items()}
-    version = SignedVersion(about=about, manifest=manifest, attestations={Predicate.FILES: bundle, **statements})
-    stored = StoredModel(version=version, files={"model.onnx": seal_bytes([model])})
-    return verify_model(stored, TrustPolicy.fold([initial_trust(pem)]), at=now)
-
-
-def with_ranges(folder: Path, signature):
-    import msgspec
-
-    ranges = json.loads((folder / "ranges.json").read_text())
-    spec = msgspec.structs.replace(signature.inputs[0], low=tuple(ranges["low"]), high=tuple(ranges["high"]))
-    return msgspec.structs.replace(signature, inputs=(spec,))
-
-
-def certificate(folder: Path):
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import NameOID
-
-    from casemate.doors import TlsFiles
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(datetime(2020, 1, 1, tzinfo=UTC))
-        .not_valid_after(datetime(2100, 1, 1, tzinfo=UTC))
-        .sign(key, hashes.SHA256())
-    )
-    files = TlsFiles(folder / "cert.pem", folder / "key.pem")
-    files.certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    files.key.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return files
+    url = re.search(r"data=(\S+)", up.stdout.readline())[1]
+    casemate("deploy", NAME, f"{NAME}@1", "--profile", profile)
+    issued = casemate("key", "issue", "bench", "--role", "caller", "--deployment", NAME, "--rate", "1000000/s")
+    say_ready(url, issued["key"])
+    sys.stdin.read()
+    up.terminate()
+    up.wait()
 
 
 def serve(target: str, folder: Path) -> None:
-    if target == "keeper":
-        serve_keeper(folder)
-    elif target == "raw":
+    if target == "raw":
         serve_plain(raw_app(folder))
     elif target == "fastapi":
         serve_plain(fastapi_app(folder))
@@ -464,7 +269,7 @@ def measure(folder: Path) -> dict[str, dict[str, float]]:
         for target in TARGETS[turn:] + TARGETS[:turn]:
             own = folder / f"{number}-{target.replace(' ', '-')}"
             own.mkdir()
-            for name in ("model.onnx", "body.json", "ranges.json"):
+            for name in ("model.onnx", "body.json"):
                 shutil.copy(folder / name, own)
             process = start(target, own)
             try:
@@ -472,7 +277,7 @@ def measure(folder: Path) -> dict[str, dict[str, float]]:
                 rounds[target].append(load(target, process, own, SECONDS))
             finally:
                 process.stdin.close()
-                process.wait(60)
+                process.wait(60)  # the gateway drains
     return {
         target: {figure: statistics.median(one[figure] for one in found) for figure in found[0]}
         for target, found in rounds.items()

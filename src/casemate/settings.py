@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -33,6 +33,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     control_port: int = 8444
     push_bytes: int = 4 << 30  # most bytes in one push
     free_bytes: int = 512 << 20  # bytes of disk that a push must leave free
+    address_rate: Annotated[float, msgspec.Meta(gt=0)] = 1000.0  # requests/s from one network; more behind a proxy
     audit_wait: float = 0.05  # seconds that an answered prediction may wait for its place in the log ("standard")
     insecure_no_sandbox: bool = False  # models then run with your own rights
 

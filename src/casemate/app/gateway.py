@@ -17,6 +17,7 @@ from casemate.core import CasemateError, Event, NotFoundError, Principal
 from casemate.core.wire import listen, serve_calls
 from casemate.doors import ServerConfig, TlsFiles, reload_certificates, tls_context
 from casemate.gateway import (
+    LimitsConfig,
     Rate,
     Recorder,
     RecorderConfig,
@@ -133,6 +134,7 @@ async def run_gateway(
             rate_of=lambda principal: rate_of(access, principal),
             deployments=fleet,
             recorder=recorder,
+            limits=LimitsConfig(address_rate=Rate(settings.address_rate, 2 * settings.address_rate)),
             clock=ground.clock,
             monotonic=time.monotonic,
         )
