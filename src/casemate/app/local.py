@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import uvloop
 
 from casemate.app.control import build_services, serve_console
@@ -103,6 +104,25 @@ def serving(home: Home, services: Services) -> Iterator[Path]:
         loop.call_soon_threadsafe(stop.set)
         thread.join()
         (home.run / SOCKET).unlink(missing_ok=True)
+
+
+def verify_unopened(settings: Settings, against: str | None = None) -> dict[str, Any]:
+    """Verify the log of a home that refuses to open, since its log was altered: reads alone, and records nothing.
+
+    Raises: NotFoundError `no-home`; VerificationError: the keys are not those of this home.
+    """
+    home = open_home(settings.home)
+    keeper = Keeper(keys_folder(settings, home))
+    public = checkpoint_key(keeper.public_pem(Purpose.CHECKPOINT))
+    kept = {"the checkpoint beside the keys": keeper.kept_checkpoint(), "the checkpoint that you gave": against}
+    engine = home.open_database(read_only=True)
+    try:
+        reader = LogReader(engine, origin=origin_of(home), public=public)
+        report = verify_log(reader, kept={where: text for where, text in kept.items() if text})
+    finally:
+        engine.dispose()
+    found: dict[str, Any] = msgspec.to_builtins(report)
+    return found
 
 
 def verify_altered_copy(settings: Settings) -> list[str]:

@@ -47,6 +47,12 @@ class Session:
         ):
             yield casemate
 
+    def verify_unopened(self, against: str | None) -> dict[str, Any]:
+        """What verification says of a home whose altered log keeps it from being opened."""
+        from casemate.app.local import verify_unopened
+
+        return verify_unopened(self.settings(), against)
+
 
 def _own_socket(settings: Settings) -> AbstractContextManager[Path]:
     from casemate.app.local import control_socket
