@@ -78,7 +78,9 @@ def test_cut_and_joined_hostile_files_end_in_a_verdict(seed: bytes, start: int, 
 
 
 @pytest.mark.parametrize(
-    "data", [GOOD, TENSORS, EVIL, zipped({"a.txt": b"a"}), tarred(("a.txt", b"a", b"0")), gzip.compress(EVIL)]
+    "data",
+    [GOOD, TENSORS, EVIL, zipped({"a.txt": b"a"}), tarred(("a.txt", b"a", b"0")), gzip.compress(EVIL)],
+    ids=["onnx", "safetensors", "pickle", "zip", "tar", "gzip"],
 )
 def test_no_beginning_of_a_file_passes(data: bytes) -> None:
     passed = [end for end in range(len(data)) if inspected(data[:end]) is Verdict.CLEAN]
