@@ -1,4 +1,4 @@
-"""Control groups, where the folder of our own group may be written: memory and threads by the kernel.
+"""Control groups, where the folder of our own group may be written: memory, threads and processors by the kernel.
 
 Version 2 where its controllers are handed down to us, else version 1, each controller in its own hierarchy.
 """
@@ -17,6 +17,10 @@ _MOUNTS = Path("/proc/self/mounts")
 _OWN = Path("/proc/self/cgroup")
 _PREFIX = "casemate_"  # then the supervisor's process id
 _SLACK = 64 << 20  # bytes for page tables and sockets, which a group counts and RLIMIT_DATA does not
+_WEIGHT = 50  # of 100, which every other group has: foreign code yields to ours when processors are short
+_SHARES = 512  # the same in version 1, of 1024
+_PERIOD = 100_000  # microseconds over which the bound on processors holds; the kernel's own choice
+_SHORTEST = 1_000  # microseconds of each period, the least that the kernel takes
 _REMOVE_SECONDS = 2.0  # a group empties a moment after its last process was reaped
 
 
@@ -73,55 +77,66 @@ def make_group(limits: Limits, *, writable: bool) -> ControlGroup | None:
     """
     name = f"{_PREFIX}{os.getpid()}_{os.urandom(8).hex()}"
     memory = limits.memory + _SLACK + (limits.file_bytes if writable else 0)
-    group = _make_v2(name, memory, limits.threads) or _make_v1(name, memory, limits.threads)
+    group = _make_v2(name, memory, limits) or _make_v1(name, memory, limits)
     if group is not None and "memory" not in group.controllers:
         group.close()
         return None
     return group
 
 
-def _make_v2(name: str, memory: int, threads: int) -> ControlGroup | None:
+def _make_v2(name: str, memory: int, limits: Limits) -> ControlGroup | None:
     own = _own_groups().get("")
     mount = _mounts().get("cgroup2")
     if own is None or mount is None:
         return None
     inside = mount / own.lstrip("/")
     for parent in (inside, inside.parent):  # a group that holds processes hands nothing down: then beside it
-        if not parent.is_relative_to(mount) or not _hands_down(parent):
+        if not parent.is_relative_to(mount) or not {"memory", "pids"} <= (handed := _hands_down(parent)):
             continue
         folder = parent / name
-        settings = {"memory.max": memory, "memory.swap.max": 0, "memory.oom.group": 1, "pids.max": threads}
+        settings: dict[str, int | str] = {"memory.max": memory, "memory.swap.max": 0, "memory.oom.group": 1}
+        settings["pids.max"] = limits.threads
+        if "cpu" in handed:
+            settings["cpu.weight"] = _WEIGHT
+            if limits.processors is not None:
+                settings["cpu.max"] = f"{_quota(limits.processors)} {_PERIOD}"
         if _make(folder, settings, needed="memory.max"):
-            return ControlGroup({"memory": folder, "pids": folder})
+            return ControlGroup({name: folder for name in ("memory", "pids", "cpu") if name in handed})
     return None
 
 
-def _hands_down(parent: Path) -> bool:
+def _hands_down(parent: Path) -> set[str]:
+    """The controllers that groups in `parent` have, if we may make one."""
     try:
         handed = (parent / "cgroup.subtree_control").read_text().split()
     except OSError:
-        return False
-    return {"memory", "pids"} <= set(handed) and os.access(parent, os.W_OK)
+        return set()
+    return set(handed) if os.access(parent, os.W_OK) else set()
 
 
-def _make_v1(name: str, memory: int, threads: int) -> ControlGroup | None:
+def _quota(processors: float) -> int:
+    """Microseconds of each period."""
+    return max(_SHORTEST, round(processors * _PERIOD))
+
+
+def _make_v1(name: str, memory: int, limits: Limits) -> ControlGroup | None:
     folders: dict[str, Path] = {}
     mounts, own = _mounts(), _own_groups()
-    wanted = {
-        "memory": ("memory.limit_in_bytes", memory),
-        "pids": ("pids.max", threads),
-    }
-    for controller, (setting, value) in wanted.items():
+    cpu = {"cpu.shares": _SHARES}
+    if limits.processors is not None:
+        cpu |= {"cpu.cfs_period_us": _PERIOD, "cpu.cfs_quota_us": _quota(limits.processors)}
+    wanted = {"memory": {"memory.limit_in_bytes": memory}, "pids": {"pids.max": limits.threads}, "cpu": cpu}
+    for controller, settings in wanted.items():
         mount, path = mounts.get(controller), own.get(controller)
         if mount is None or path is None:
             continue
         folder = mount / path.lstrip("/") / name
-        if _make(folder, {setting: value}, needed=setting):
+        if _make(folder, settings, needed=next(iter(settings))):
             folders[controller] = folder
     return ControlGroup(folders) if folders else None
 
 
-def _make(folder: Path, settings: Mapping[str, int], *, needed: str) -> bool:
+def _make(folder: Path, settings: Mapping[str, int | str], *, needed: str) -> bool:
     _sweep(folder.parent)
     try:
         folder.mkdir()

@@ -16,7 +16,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         memory: Bytes of private writable memory (heap, stacks, buffers); libraries mapped from files do not count.
             An idle onnxruntime takes 110 MB of it, scikit-learn with skops and pyarrow 280 MB.
-        cpu_seconds: Processor time of all threads together.
+        cpu_seconds: Processor time of all threads together, from the start of the process: that of the interpreter and of
+            the imports counts, one to five seconds for scikit-learn with skops and pyarrow.
+        processors: How many it may keep busy at a time, e.g. 1.5, where a control group can be had. However many threads
+            it has, it yields to others there as half of one ordinary process.
         wall_seconds: From start to kill.
         file_bytes: Bytes in one file that it writes, and in the writable folder as a whole, each file and folder taken
             to need 4096 at least; nor may that folder hold over 100,000 of them.
@@ -26,6 +29,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     memory: int = 2 << 30
     cpu_seconds: int | None = None
+    processors: float | None = None
     wall_seconds: float | None = None
     file_bytes: int = 64 << 20
     open_files: int = 256

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import struct
@@ -24,6 +25,8 @@ from casemate.sandbox.supervisor import Launch, Supervisor
 from casemate.sandbox.view import DEV_NULL, readable_paths
 from casemate.sandbox.walls import MENDS, Need, Wall, Walls
 from casemate.sandbox.watch import Denial, Watch
+
+_LOG = logging.getLogger("casemate.sandbox")
 
 _START_SECONDS = 60.0  # for the imports of the entry; a cold disk with scikit-learn takes ten
 _BURIAL_SECONDS = 10.0  # from SIGKILL to the end, on a machine that swaps
@@ -91,7 +94,7 @@ def spawn(
         paths: Further folders that it may read, put on its `sys.path`.
         report: Record refused attempts in `Cell.denials`; costs some 20 us for each file it opens.
         args: Plain data for the function.
-        insecure: Raise no wall. Only for `--insecure-no-sandbox`.
+        insecure: Raise no wall, and warn in the log. Only for `--insecure-no-sandbox`.
         job: The entry is a one-shot job, see `run_confined`.
     Raises: SandboxError: `walls-missing` names the wall and how to mend it; `sandbox-start` when the entry cannot be
         imported; `sandbox-<reason>` when the process ended before its walls stood. Nothing foreign has been touched.
@@ -109,7 +112,10 @@ def spawn(
         readable=readable_paths(paths),
         writable=[str(writable)] if writable else [],
     )
-    walls = Walls(namespaces=Need.NEVER, cgroups=Need.NEVER) if insecure else walls or Walls()
+    if insecure:
+        _LOG.warning("WITHOUT SANDBOX: %s runs with your own rights; --insecure-no-sandbox is for debugging.", entry)
+        walls = Walls(namespaces=Need.NEVER, cgroups=Need.NEVER)
+    walls = walls or Walls()
     prefix = _namespaces(walls.namespaces, order)
     group = _group(walls.cgroups, limits, writable)
     extra = [Wall.NAMESPACES.value] * bool(prefix) + [Wall.CGROUPS.value] * bool(group)
