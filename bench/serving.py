@@ -1,12 +1,13 @@
-"""Predictions of one row of 30 floats over 16 keep-alive connections (wrk): raw uvicorn + onnxruntime and FastAPI, both over plain HTTP with no defence, beside the gateway with everything on: TLS 1.3, key, Cedar policy, buckets, strict decoding, range screen, sandboxed worker, rounding, receipt, and the audit log of a keeper process. Medians of rounds in rotating order; CPU is that of all server processes.
+"""Predictions of one row of 30 floats over 16 keep-alive connections (wrk, one thread): `casemate up` as a user starts it, on a home made by its own commands, with everything on (TLS 1.3, key, Cedar policy, buckets, strict decoding, range screen, sandboxed worker, rounding, receipt, audit log); beside it raw uvicorn + onnxruntime and FastAPI + onnxruntime, which have no defence but the same TLS certificate and the same model file. "Raw, no TLS" is plain HTTP. All run in turns, medians over rounds in rotating order; only the server asked is up. CPU is user and system time of all of a server's processes.
 
-`serving.py serve TARGET FOLDER` is one server: it prints `ready URL`, and stops when its input ends.
-The gateway is `casemate up` over a home that `casemate demo` made; only the limits per key and address are raised.
+Only two limits are raised: the key's rate (`--rate`) and requests per client address (`CASEMATE_ADDRESS_RATE`), since all
+load comes from one. Each prediction must stand in the audit log at the end, and the log must verify, or nothing is
+reported. `ROUNDS` and `SECONDS_PER_ROUND` in the environment change how long it takes.
 """
 
 from __future__ import annotations
 
-import asyncio
+import csv
 import json
 import os
 import re
@@ -15,16 +16,20 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
+sys.path.insert(0, str(Path(__file__).parent / "servers"))
 
-TARGETS = ("raw", "fastapi", "casemate standard", "casemate strict")
-ROUNDS = int(os.environ.get("ROUNDS", "3"))
+from cpu import cpu_seconds, spent
+
+TARGETS = ("raw, no TLS", "raw", "fastapi", "casemate standard", "casemate strict")
+ROUNDS = int(os.environ.get("ROUNDS", "5"))
 SECONDS = int(os.environ.get("SECONDS_PER_ROUND", "6"))
 CONNECTIONS = 16
-TICK = os.sysconf("SC_CLK_TCK")
-NAME = "diagnosis"
+NAMES = {"casemate standard": "diagnosis", "casemate strict": "strict"}  # deployments
+HERE = Path(__file__).parent
 
 LUA = """
 wrk.method = "POST"
@@ -45,280 +50,177 @@ end
 """
 
 
-def make_material(folder: Path) -> None:
-    """The model and one request, the same for every target."""
-    from skl2onnx import to_onnx
-    from sklearn.datasets import load_breast_cancer
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
+class Home:
+    """A home with the example's model served under both profiles. Everything is done by commands."""
 
-    rows, labels = load_breast_cancer(return_X_y=True)
-    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(rows, labels)
-    rows = rows.astype(np.float32)
-    graph = to_onnx(model, rows[:1], options={"zipmap": False}, target_opset=17)
-    (folder / "model.onnx").write_bytes(graph.SerializeToString())
-    tensor = {"name": "X", "shape": [1, 30], "datatype": "FP32", "data": [round(float(v), 5) for v in rows[7]]}
-    (folder / "body.json").write_text(json.dumps({"inputs": [tensor]}))
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("CASEMATE_")}
+        self.environment = {
+            **kept,
+            "CASEMATE_HOME": str(folder / "home"),
+            "CASEMATE_KEYS": str(folder / "keys"),
+            "CASEMATE_ADDRESS_RATE": "1000000",
+        }
+        self.command = [sys.executable, "-m", "casemate"]
+        self.keys: dict[str, str] = {}
+        self.asked = 0  # predictions, warming up included
 
-
-# The targets.
-
-
-def onnx_session(folder: Path):
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    return onnxruntime.InferenceSession(folder / "model.onnx", options)
-
-
-def outputs_of(names, values):
-    return [
-        {"name": name, "datatype": "FP32", "shape": list(value.shape), "data": value.ravel().tolist()}
-        for name, value in zip(names, values, strict=True)
-    ]
-
-
-def raw_app(folder: Path):
-    session = onnx_session(folder)
-    names = [output.name for output in session.get_outputs()]
-
-    async def app(scope, receive, send):
-        body = b""
-        while True:
-            message = await receive()
-            body += message["body"]
-            if not message.get("more_body"):
-                break
-        sent = json.loads(body)["inputs"][0]
-        values = session.run(None, {"X": np.array(sent["data"], np.float32).reshape(sent["shape"])})
-        answer = json.dumps({"model_name": NAME, "outputs": outputs_of(names, values)}).encode()
-        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(answer))]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": answer})
-
-    return app
-
-
-def fastapi_app(folder: Path):
-    from fastapi import FastAPI
-    from pydantic import BaseModel
-
-    class Input(BaseModel):
-        name: str
-        shape: list[int]
-        datatype: str
-        data: list[float]
-
-    class Body(BaseModel):
-        inputs: list[Input]
-
-    session = onnx_session(folder)
-    names = [output.name for output in session.get_outputs()]
-    app = FastAPI()
-
-    async def infer(body):
-        sent = body.inputs[0]
-        values = session.run(None, {"X": np.array(sent.data, np.float32).reshape(sent.shape)})
-        return {"model_name": NAME, "outputs": outputs_of(names, values)}
-
-    infer.__annotations__["body"] = Body
-    app.post(f"/v2/models/{NAME}/infer")(infer)
-    return app
-
-
-def serve_plain(app) -> None:
-    import uvicorn
-
-    async def main() -> None:
-        server = uvicorn.Server(
-            uvicorn.Config(app, port=0, loop="none", http="httptools", log_level="error", access_log=False)
+    def run(self, *words: str) -> dict:
+        done = subprocess.run(
+            [*self.command, *words, "--json"], env=self.environment, stdout=subprocess.PIPE, check=True
         )
-        task = asyncio.create_task(server.serve())
-        while not server.started:
-            await asyncio.sleep(0.01)
-        say_ready(f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}", "none")
-        await until_told()
-        server.should_exit = True
-        await task
-
-    run(main())
-
-
-def run(main) -> None:
-    import uvloop
-
-    uvloop.run(main)
-
-
-def say_ready(url: str, key: str) -> None:
-    print(f"ready {url} {key}", flush=True)
-
-
-async def until_told() -> None:
-    await asyncio.to_thread(sys.stdin.read)
-
-
-def serve_casemate(folder: Path, profile: str) -> None:
-    """`casemate up` on a home that the demo made, all its processes included."""
-    env = {
-        **os.environ,
-        "CASEMATE_HOME": str(folder / "home"),
-        "CASEMATE_KEYS": str(folder / "keys"),
-        "CASEMATE_ADDRESS_RATE": "1000000",  # the load comes from one address
-    }
-    command = [sys.executable, "-m", "casemate"]
-
-    def casemate(*arguments: str) -> dict:
-        done = subprocess.run([*command, *arguments, "--json"], env=env, stdout=subprocess.PIPE, check=True)
         return json.loads(done.stdout)
 
-    casemate("demo", "--home", str(folder / "home"), "--once")
-    up = subprocess.Popen(
-        [*command, "up", "--data-port", "0", "--control-port", "0"], env=env, stdout=subprocess.PIPE, text=True
-    )
-    url = re.search(r"data=(\S+)", up.stdout.readline())[1]
-    casemate("deploy", NAME, f"{NAME}@1", "--profile", profile)
-    issued = casemate("key", "issue", "bench", "--role", "caller", "--deployment", NAME, "--rate", "1000000/s")
-    say_ready(url, issued["key"])
-    sys.stdin.read()
-    up.terminate()
-    up.wait()
+    def make(self) -> None:
+        say("making a home: dataset, training, approval, two deployments")
+        self._dataset(self.folder / "rows.csv")
+        subprocess.run([*self.command, "init"], env=self.environment, stdout=subprocess.DEVNULL, check=True)
+        self.run("dataset", "push", "diagnosis", str(self.folder / "rows.csv"), "--target", "diagnosis")
+        script = HERE.parent / "examples" / "train_diagnosis.py"
+        self.run("train", str(script), "--dataset", "diagnosis", "--model", "diagnosis")
+        self.run("model", "approve", "diagnosis@1")
+        for target, name in NAMES.items():
+            self.run("deploy", name, "diagnosis@1", "--profile", target.split()[1])
+            words = ("--role", "caller", "--deployment", name, "--expires", "1d", "--rate", "1000000/s")
+            self.keys[target] = self.run("key", "issue", name, *words)["key"]
+        self.run("model", "pull", "diagnosis@1", str(self.folder / "model"))
+
+    def _dataset(self, file: Path) -> None:
+        from sklearn.datasets import load_breast_cancer
+
+        data = load_breast_cancer()
+        with file.open("w", newline="") as out:
+            writer = csv.writer(out)
+            writer.writerow([*(name.replace(" ", "_") for name in data.feature_names), "diagnosis"])
+            writer.writerows([*row, label] for row, label in zip(data.data.tolist(), data.target.tolist(), strict=True))
+        tensor = {"name": "X", "shape": [1, 30], "datatype": "FP32", "data": data.data[7].tolist()}
+        (self.folder / "body.json").write_text(json.dumps({"inputs": [tensor]}))
+
+    def check_log(self) -> None:
+        """Each prediction is on record. Raises: SystemExit: one is not."""
+        said = self.run("audit", "verify")
+        if not said["ok"] or said["size"] < self.asked:
+            raise SystemExit(f"{self.asked} predictions were answered, and the log says {said}: not a measurement.")
+        say(f"audit log: {said['size']} entries verified, for {self.asked} predictions")
+
+    @contextmanager
+    def serving(self, target: str) -> Iterator[tuple[subprocess.Popen, str]]:
+        """One server while it is asked. Yields: its first process, and where to send predictions."""
+        if target in NAMES:
+            command = [*self.command, "up", "--data-port", "0", "--control-port", "0"]
+        else:
+            command = [
+                sys.executable,
+                str(HERE / "servers" / "plain.py"),
+                target.split(",", maxsplit=1)[0],
+                self.folder / "model",
+            ]
+            if target != "raw, no TLS":
+                (key,) = (self.folder / "keys").glob("*/tls/server.key")
+                command += [self.folder / "home" / "tls" / "server.pem", key]
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(command, env=self.environment, stdin=pipe, stdout=pipe, text=True)
+        try:
+            word, _, rest = process.stdout.readline().strip().partition(" ")
+            if word != "ready":
+                raise SystemExit(f"{target} did not start")
+            url = rest.split()[0].removeprefix("data=")
+            yield process, f"{url}/v2/models/{NAMES.get(target, 'diagnosis')}/infer"
+        finally:
+            process.stdin.close()  # the plain ones stop
+            if target in NAMES:
+                process.terminate()
+            process.wait(60)
+            process.stdout.close()
 
 
-def serve(target: str, folder: Path) -> None:
-    if target == "raw":
-        serve_plain(raw_app(folder))
-    elif target == "fastapi":
-        serve_plain(fastapi_app(folder))
-    else:
-        serve_casemate(folder, target.split()[1])
-
-
-# Measuring.
-
-
-def start(target: str, folder: Path):
-    """A server process. Sets `.url` and `.key` when it is ready."""
-    process = subprocess.Popen(
-        [sys.executable, __file__, "serve", target, str(folder)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    word, _, rest = process.stdout.readline().partition(" ")
-    if word != "ready":
-        raise SystemExit(f"{target} did not start")
-    process.url, process.key = rest.split()
-    return process
-
-
-def family(root: int) -> set[int]:
-    """The process and all its descendants."""
-    parents = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            except OSError:
-                continue
-    found, grown = {root}, True
-    while grown:
-        more = {pid for pid, parent in parents.items() if parent in found} - found
-        found |= more
-        grown = bool(more)
-    return found
-
-
-def cpu_seconds(pids: set[int]) -> float:
-    total = 0
-    for pid in pids:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        total += int(fields[11]) + int(fields[12])
-    return total / TICK
-
-
-def load(target: str, process, folder: Path, seconds: float) -> dict[str, float]:
-    script = folder / f"{target.replace(' ', '-')}.lua"
-    script.write_text(LUA % {"folder": folder, "key": process.key})
-    pids = family(process.pid)
-    before = cpu_seconds(pids)
+def load(home: Home, target: str, process: subprocess.Popen, url: str, seconds: float) -> dict[str, float]:
+    """One round of load. Raises: SystemExit: something was refused."""
+    script = home.folder / "load.lua"
+    script.write_text(LUA % {"folder": home.folder, "key": home.keys.get(target, "none")})
+    before = cpu_seconds(process.pid)
     done = subprocess.run(
-        ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds:g}s", "--latency", "-s", script,
-         f"{process.url}/v2/models/{NAME}/infer"],
+        ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds:g}s", "--latency", "-s", script, url],
         stdout=subprocess.PIPE, text=True, check=True,
     )  # fmt: skip
-    used = cpu_seconds(pids) - before
+    roles = spent(before, cpu_seconds(process.pid))
     result = json.loads(re.search(r"RESULT (.*)", done.stdout)[1])
     if result["bad"] or result["errors"]:
         raise SystemExit(f"{target}: {result['bad']} refusals, {result['errors']} errors: not a measurement")
+    home.asked += result["requests"] if target in NAMES else 0
     return {
         "rate": result["requests"] / result["us"] * 1e6,
         "p50": result["p50"] / 1000,
         "p99": result["p99"] / 1000,
-        "cpu": used / result["requests"] * 1e6,
+        "cpu": sum(roles.values()) / result["requests"] * 1e6,
+        **{role: used / result["requests"] * 1e6 for role, used in roles.items()},
     }
 
 
-def measure(folder: Path) -> dict[str, dict[str, float]]:
-    """Medians per target. Each has its server up only while it is asked, so that none takes another's time."""
+def measure(home: Home) -> dict[str, dict[str, float]]:
+    """Medians by target."""
     rounds: dict[str, list[dict[str, float]]] = {target: [] for target in TARGETS}
     for number in range(ROUNDS):
         turn = number % len(TARGETS)
         for target in TARGETS[turn:] + TARGETS[:turn]:
-            own = folder / f"{number}-{target.replace(' ', '-')}"
-            own.mkdir()
-            for name in ("model.onnx", "body.json"):
-                shutil.copy(folder / name, own)
-            process = start(target, own)
-            try:
-                load(target, process, own, 1)
-                rounds[target].append(load(target, process, own, SECONDS))
-            finally:
-                process.stdin.close()
-                process.wait(60)  # the gateway drains
+            with home.serving(target) as (process, url):
+                load(home, target, process, url, 1)
+                one = load(home, target, process, url, SECONDS)
+            rounds[target].append(one)
+            say(
+                f"round {number + 1} of {ROUNDS}, {target}: {one['rate']:.0f} requests/s, {one['cpu']:.0f} us of CPU each"
+            )
     return {
         target: {figure: statistics.median(one[figure] for one in found) for figure in found[0]}
         for target, found in rounds.items()
     }
 
 
-def rows(medians: dict[str, dict[str, float]]) -> list[dict]:
-    raw, fastapi = medians["raw"], medians["fastapi"]
-    found = []
+def say(words: str) -> None:
+    print(f"  {words}", file=sys.stderr, flush=True)
+
+
+def rows(medians: dict[str, dict[str, float]]) -> Iterator[dict]:
     for target, one in medians.items():
-        ours = target.startswith("casemate")
-        found += [
-            {
-                "name": f"{target}: requests",
-                "value": round(one["rate"]),
-                "unit": "1/s",
-                "beside": f"FastAPI {round(fastapi['rate'])}",
-                "ratio": round(one["rate"] / fastapi["rate"], 2),
-                **({"aim": "> 1"} if ours else {}),
-            },
-            {"name": f"{target}: p50", "value": round(one["p50"], 2), "unit": "ms"},
-            {"name": f"{target}: p99", "value": round(one["p99"], 2), "unit": "ms"},
-            {"name": f"{target}: CPU per request", "value": round(one["cpu"]), "unit": "us"},
-        ]
-        if ours:
-            over = round(one["cpu"] - raw["cpu"])
-            found.append({"name": f"{target}: CPU per request over raw", "value": over, "unit": "us", "aim": "<= 120"})
-    return found
+        yield from (compared if target in NAMES else plain)(target, one, medians)
+
+
+def plain(target: str, one: dict[str, float], medians: dict[str, dict[str, float]]) -> Iterator[dict]:
+    """What every server has."""
+    yield {"name": f"{target}: requests", "value": round(one["rate"]), "unit": "1/s"}
+    yield {"name": f"{target}: p50", "value": round(one["p50"], 2), "unit": "ms"}
+    yield {"name": f"{target}: p99", "value": round(one["p99"], 2), "unit": "ms"}
+    yield {"name": f"{target}: CPU per request", "value": round(one["cpu"]), "unit": "us"}
+
+
+def compared(target: str, one: dict[str, float], medians: dict[str, dict[str, float]]) -> Iterator[dict]:
+    """Ours beside the others, and where its time goes."""
+    requests, *others = plain(target, one, medians)
+    for other, aim in (("fastapi", {"aim": "> 1"}), ("raw", {})):
+        beside = round(medians[other]["rate"])
+        ratio = round(one["rate"] / medians[other]["rate"], 2)
+        name = f"{target}: requests, beside {other}"
+        yield {**requests, "name": name, "beside": beside, "ratio": ratio, **aim}
+    yield from others
+    for role in ("gateway", "worker", "keeper", "control", "server"):
+        words = "supervisor" if role == "server" else role
+        yield {"name": f"{target}: CPU per request, {words} alone", "value": round(one.get(role, 0)), "unit": "us"}
+    for other in ("raw", "raw, no TLS"):
+        over = round(one["cpu"] - medians[other]["cpu"])
+        yield {"name": f"{target}: CPU per request over {other}", "value": over, "unit": "us", "aim": "<= 120"}
 
 
 def main() -> None:
     if not shutil.which("wrk"):
         raise SystemExit("wrk is missing: apt install wrk")
     with tempfile.TemporaryDirectory(prefix="casemate-bench-") as name:
-        folder = Path(name)
-        make_material(folder)
-        json.dump(rows(measure(folder)), sys.stdout, indent=1)
+        home = Home(Path(name))
+        home.make()
+        medians = measure(home)
+        home.check_log()
+    json.dump(list(rows(medians)), sys.stdout, indent=1)
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["serve"]:
-        serve(sys.argv[2], Path(sys.argv[3]))
-    else:
-        main()
+    main()
