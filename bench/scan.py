@@ -1,15 +1,20 @@
-"""The scanner on hostile files (found), on honest models (let through) and on large files (GB/s, sandbox included). The hostile files were written beside the scanner, by the same people: what nobody here thought of is not among them.
+"""The scanner through its public door, a sandbox for each scan: hostile files found, honest models let through, and GB/s of large files (read, sealed, inspected), beside SHA-256 alone on one core. The hostile files were written beside the scanner, by the same people, and the tests demand that each is found: what nobody here thought of is not among them. The figure says that nothing was lost, not what share of the world's hostile files is found.
 
-Honest pickles are refused for being pickles; that nothing else is held against them is counted too.
+Honest pickles are refused for being pickles, by decision; that nothing else is held against them is counted too. A refusal
+because a scan crashed or reached a bound counts as found only where that is the finding expected.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import statistics
 import sys
+import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "assets"))
@@ -20,32 +25,59 @@ from make_benign import benign_models, benign_pickles, estimators
 from make_evil import evil_cases
 from onnx import TensorProto, helper
 
-from casemate.core import seal_bytes
-from casemate.scanning import ScanLimits, ScanReport, scan
-from casemate.scanning.inspection import inspect_files
+from casemate.core import Verdict, seal_bytes
+from casemate.scanning import ScanReport, scan, scan_path
 
-MEBIBYTES = 256
+MEBIBYTES = 1024
 ROUNDS = 5
+Files = dict[str, bytes]
 
 
-def inspected(files: dict[str, bytes]) -> tuple[bool, set[str]]:
-    """Whether it is let through, and the findings. In this process: nothing in these files does harm."""
-    answer = inspect_files({path: memoryview(data) for path, data in files.items()}, ScanLimits())
-    found = {finding["id"] if isinstance(finding, dict) else finding.id for finding in answer["findings"]}
-    return not found and bool(answer["format"]), found
+def scanned(files: Files) -> tuple[ScanReport, float]:
+    """The report, and the seconds that it took."""
+    with ExitStack() as stack:
+        sealed = {path: stack.enter_context(seal_bytes([data])) for path, data in files.items()}
+        start = time.perf_counter()
+        return scan(sealed), time.perf_counter() - start
 
 
-def speed(data: bytes, name: str) -> float:
-    """GB/s of a scan in its sandbox, its start included."""
-    taken = []
-    for _ in range(ROUNDS):
-        with seal_bytes([data]) as file:
-            start = time.perf_counter()
-            report: ScanReport = scan({name: file})
-            taken.append(time.perf_counter() - start)
-        if report.verdict != "clean":
-            raise SystemExit(f"{name} was refused: {report.findings}")
-    return len(data) / statistics.median(taken) / 1e9
+def reports(cases: dict[str, Files]) -> dict[str, tuple[ScanReport, float]]:
+    """All of them, two at a time: most of a scan is its sandbox's start."""
+    say(f"scanning {len(cases)} models")
+    with ThreadPoolExecutor(2) as threads:
+        return dict(zip(cases, threads.map(scanned, cases.values()), strict=True))
+
+
+def ids(report: ScanReport) -> set[str]:
+    return {finding.id for finding in report.findings}
+
+
+def corpus() -> list[dict]:
+    evil, fitted = evil_cases(), estimators()
+    honest, pickles = benign_models(fitted), benign_pickles(fitted)
+    hostile = reports({name: files for name, (files, _) in evil.items()})
+    benign = reports({name: files for name, (files, _) in honest.items()})
+    pickled = reports({name: {"model.pkl": data} for name, data in pickles.items()})
+    refused = [name for name, (report, _) in hostile.items() if report.verdict is Verdict.REFUSED]
+    reasoned = [name for name in refused if evil[name][1] in ids(hostile[name][0])]
+    missed = sorted(set(evil) - set(reasoned))
+    if missed:
+        say(f"not found, or not for the right reason: {missed}")
+    wrong = [name for name, (report, _) in benign.items() if report.verdict is not Verdict.CLEAN]
+    second = [name for name, (report, _) in pickled.items() if ids(report) != {"pickle-not-served"}]
+    seconds = statistics.median(taken for found in (hostile, benign) for _, taken in found.values())
+    return [
+        counted("hostile files refused", refused, evil, "1"),
+        counted("hostile files refused for the reason that they were written for", reasoned, evil, "1"),
+        counted("honest models refused", wrong, honest, "0"),
+        counted("honest pickles with another finding than being one", second, pickles, "0"),
+        {"name": "one small model, two scans at a time", "value": round(seconds, 3), "unit": "s"},
+    ]
+
+
+def counted(name: str, found: list[str], cases: dict, aim: str) -> dict:
+    ratio = len(found) / len(cases)
+    return {"name": name, "value": len(found), "beside": f"of {len(cases)}", "ratio": ratio, "aim": aim}
 
 
 def large_safetensors() -> bytes:
@@ -63,22 +95,34 @@ def large_onnx() -> bytes:
     return bytes(model.SerializeToString())
 
 
+def speed(name: str, data: bytes) -> dict:
+    """A file on disk (in the page cache) to a verdict, beside SHA-256 of the same bytes, in turns."""
+    say(f"scanning {name} of {MEBIBYTES} MiB")
+    taken, hashing = [], []
+    with tempfile.TemporaryDirectory(prefix="casemate-bench-") as folder:
+        path = Path(folder) / name
+        path.write_bytes(data)
+        for _ in range(ROUNDS):
+            start = time.perf_counter()
+            report = scan_path(path)
+            middle = time.perf_counter()
+            hashlib.sha256(data)
+            taken.append(middle - start)
+            hashing.append(time.perf_counter() - middle)
+            if report.verdict is not Verdict.CLEAN:
+                raise SystemExit(f"{name} was refused: {report.findings}")
+    value, limit = (len(data) / statistics.median(times) / 1e9 for times in (taken, hashing))
+    row = {"name": f"{name}, {MEBIBYTES} MiB, beside SHA-256", "value": round(value, 3), "unit": "GB/s"}
+    return row | {"beside": round(limit, 3), "ratio": round(value / limit, 3)}
+
+
+def say(words: str) -> None:
+    print(f"  {words}", file=sys.stderr, flush=True)
+
+
 def main() -> None:
-    evil, fitted = evil_cases(), estimators()
-    honest, pickles = benign_models(fitted), benign_pickles(fitted)
-    found = sum(expected in inspected(files)[1] for files, expected in evil.values())
-    refused = sum(not inspected(files)[0] for files, _ in honest.values())
-    other = sum(inspected({"model.pkl": data})[1] != {"pickle-not-served"} for data in pickles.values())
-    rows = [
-        {"name": "hostile files found, for the right reason", "value": found, "beside": f"of {len(evil)}",
-         "ratio": found / len(evil), "aim": "1"},
-        {"name": "honest models refused", "value": refused, "beside": f"of {len(honest)}",
-         "ratio": refused / len(honest), "aim": "0"},
-        {"name": "honest pickles with a second finding", "value": other, "beside": f"of {len(pickles)}",
-         "ratio": other / len(pickles), "aim": "0"},
-        {"name": f"safetensors of {MEBIBYTES} MiB", "value": speed(large_safetensors(), "model.safetensors"), "unit": "GB/s"},
-        {"name": f"ONNX of {MEBIBYTES} MiB", "value": speed(large_onnx(), "model.onnx"), "unit": "GB/s"},
-    ]  # fmt: skip
+    large = [("model.safetensors", large_safetensors), ("model.onnx", large_onnx)]
+    rows = [*corpus(), *(speed(name, make()) for name, make in large)]
     print(json.dumps(rows))
 
 
