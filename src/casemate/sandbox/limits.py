@@ -22,7 +22,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
             it has, it yields to others there as half of one ordinary process.
         wall_seconds: From start to kill.
         file_bytes: Bytes in one file that it writes, and in the writable folder as a whole, each file and folder taken
-            to need 4096 at least; nor may that folder hold over 100,000 of them.
+            to need 4096 at least; nor may that folder hold over 100,000 of them. Deleted files that it holds open count,
+            and one that it holds mapped only counts as the whole bound.
         open_files: Descriptors.
         threads: Threads at a time, those of BLAS and OpenMP included.
     """

@@ -22,7 +22,7 @@ import msgspec
 from casemate.core.errors import SandboxError
 from casemate.sandbox.cgroups import ControlGroup
 from casemate.sandbox.exits import CODE_MEMORY, Exit, ExitReason
-from casemate.sandbox.folder import folder_bytes
+from casemate.sandbox.folder import deleted_bytes, folder_bytes
 from casemate.sandbox.limits import Limits
 from casemate.sandbox.watch import Denial, Watch
 
@@ -176,7 +176,7 @@ class Supervisor:
         """Bounds that the kernel does not hold everywhere: threads of root, shared pages, a folder as a whole."""
         limits = self._launch.limits
         if self._pid:
-            with contextlib.suppress(OSError, ValueError):
+            with contextlib.suppress(OSError):
                 use = _use_of(self._pid)
                 self._peak = max(self._peak, use["VmData"])
                 self._used = _processor_seconds(self._pid)
@@ -190,7 +190,8 @@ class Supervisor:
     def _look_into(self, folder: Path) -> None:
         allowed = self._launch.limits.file_bytes
         try:
-            if folder_bytes(folder, allowed) > allowed:
+            deleted = deleted_bytes(self._pid, folder, allowed) if self._pid else 0
+            if deleted + folder_bytes(folder, allowed) > allowed:
                 self.kill(ExitReason.DISK)
         except SandboxError as error:
             self.kill(ExitReason.DISK, error.message)
@@ -251,16 +252,19 @@ class Supervisor:
 
 
 def _use_of(pid: int) -> dict[str, int]:
-    """Threads, and bytes of memory by kind. Raises: OSError when it is gone, KeyError never."""
+    """Threads, and bytes of memory by kind. Raises: OSError when it is gone, KeyError never.
+
+    Read as bytes: the process's name stands there as well, in any bytes that it likes but a line feed.
+    """
     use = dict.fromkeys(("VmData", "VmHWM", "RssAnon", "RssShmem", "Threads"), 0)
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        name, _, value = line.partition(":")
-        if name in use:
+    for line in Path(f"/proc/{pid}/status").read_bytes().split(b"\n"):
+        name, _, value = line.partition(b":")
+        if (key := name.decode(errors="replace")) in use:
             number, *unit = value.split()
-            use[name] = int(number) << (10 if unit else 0)
+            use[key] = int(number) << (10 if unit else 0)
     return use
 
 
 def _processor_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -80,6 +80,12 @@ def eat_threads(channel, args):
     stop.wait()
 
 
+def eat_threads_under_a_name(channel, args):
+    """The kernel shows a process's name in the same file as its use."""
+    assert ctypes.CDLL(None).prctl(15, args["name"].encode("latin-1")) == 0
+    eat_threads(channel, args)
+
+
 def fill_folder(channel, args):
     for number in range(1_000_000):
         (Path(args["folder"]) / str(number)).write_bytes(bytes(1 << 20))
@@ -110,6 +116,25 @@ def hide_files(channel, args):
     hidden.mkdir(mode=0o300)
     for number in range(2):
         (hidden / str(number)).write_bytes(bytes(1 << 20))
+    channel.send({})
+    channel.recv()
+
+
+def hold_deleted(channel, args):
+    """Files that no folder shows any more: open, or only mapped (Python's own maps keep a descriptor)."""
+    libc = ctypes.CDLL(None)
+    libc.mmap.restype = ctypes.c_void_p
+    libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+    held = []
+    for number in range(args["files"]):
+        with Path(args["folder"], f"{number}\r (deleted)").open("w+b", buffering=0) as file:
+            file.write(bytes(args["size"]))
+            if args["mapped"]:
+                held.append(libc.mmap(None, 4096, 1, 1, file.fileno(), 0))  # readable, shared
+                assert held[-1] != ctypes.c_void_p(-1).value
+            else:
+                held.append(os.dup(file.fileno()))
+        Path(args["folder"], f"{number}\r (deleted)").unlink()
     channel.send({})
     channel.recv()
 

@@ -87,6 +87,12 @@ def test_sealed_files_are_opened_again_and_stay_sealed(walls):
         assert written.read() == b"written inside"
 
 
+@pytest.mark.parametrize("name", ["\xff", "\x1cThreads:z", "\rThreads: z", "\nThreads: 1", ") S 1 (\xfe"])
+def test_no_name_hides_what_a_process_uses(name):
+    with spawn("guests:eat_threads_under_a_name", limits=SMALL, walls=FLOOR, paths=[HERE], args={"name": name}) as cell:
+        assert cell.wait(30).reason is ExitReason.THREADS, cell.output
+
+
 def test_job_may_refuse_its_input():
     with pytest.raises(InputError) as caught:
         run_confined("guests:refuse", None, paths=[HERE])

@@ -89,3 +89,22 @@ def test_too_many_to_count_is_told_in_a_sentence(tmp_path, monkeypatch):
         "The confined process was stopped. What the writable folder holds cannot be counted: "
         "over 500 files and folders. Write fewer files, in plain folders."
     )
+
+
+@pytest.mark.parametrize("walls", WALLS)
+@pytest.mark.parametrize("mapped", [False, True])
+def test_deleted_files_that_are_still_held_count(walls, mapped, tmp_path):
+    """On a file system in memory they would take it all, and no folder shows them."""
+    args = {"folder": str(tmp_path), "files": 9, "size": 4 << 20, "mapped": mapped}
+    with spawn("guests:hold_deleted", limits=SMALL, walls=walls, writable=tmp_path, paths=[HERE], args=args) as cell:
+        assert cell.wait(30).reason is ExitReason.DISK, cell.output
+
+
+@pytest.mark.parametrize("walls", WALLS)
+def test_a_few_deleted_files_end_nothing(walls, tmp_path):
+    args = {"folder": str(tmp_path), "files": 5, "size": 4 << 20, "mapped": False}
+    with spawn("guests:hold_deleted", limits=SMALL, walls=walls, writable=tmp_path, paths=[HERE], args=args) as cell:
+        cell.channel.recv(timeout=20)
+        with pytest.raises(SandboxError) as caught:
+            cell.wait(1.0)
+        assert caught.value.code == "sandbox-timeout"
