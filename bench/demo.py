@@ -14,7 +14,8 @@ ROUNDS = 3
 
 def main() -> None:
     taken, steps = [], []
-    for _ in range(ROUNDS):
+    for number in range(1, ROUNDS + 1):
+        print(f"  walk {number} of {ROUNDS}", file=sys.stderr, flush=True)
         with tempfile.TemporaryDirectory(prefix="casemate-bench-") as home:
             start = time.monotonic()
             done = subprocess.run(

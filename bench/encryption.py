@@ -151,8 +151,9 @@ def rows_of(middle: dict[str, float], names: list[str]) -> list[dict[str, object
             limits = {"bare cipher": middle[names[0] + mark] if name != names[0] else None, "openssl speed": program}
             for limit, beside in limits.items():
                 if beside is not None:
-                    row = {"name": f"{name}{mark}, beside {limit}", "value": value, "unit": "GB/s", "aim": ">= 0.9"}
-                    rows.append(row | {"beside": beside, "ratio": value / beside})
+                    row = {"name": f"{name}{mark}, beside {limit}", "value": value, "unit": "GB/s"}
+                    row |= {"beside": beside, "ratio": value / beside}
+                    rows.append(row if name == names[0] else row | {"aim": ">= 0.9"})  # the bare cipher is not ours
     return rows
 
 
