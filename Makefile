@@ -3,6 +3,9 @@
 PYTHON ?= $(shell sh requirements/preflight --python)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+# The locks are whole, so nothing is resolved on the day: pip only fetches and checks hashes, then that nothing is missing.
+LOCKED := $(PIP) --no-deps --require-hashes -r
+CHECK := $(BIN)/python -m pip --disable-pip-version-check check --quiet
 
 .PHONY: setup demo test test-full bench lint clean help
 
@@ -15,13 +18,15 @@ setup: .venv/core
 	@sh requirements/preflight
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "Installing the locked environment into .venv ..."
-	@$(PIP) --require-hashes -r requirements/core.lock
+	@$(LOCKED) requirements/core.lock
 	@$(PIP) --no-deps --no-build-isolation --editable .
+	@$(CHECK)
 	@touch $@
 
 .venv/dev: requirements/dev.lock .venv/core
 	@echo "Installing what the tests need ..."
-	@$(PIP) --require-hashes -r requirements/dev.lock
+	@$(LOCKED) requirements/dev.lock
+	@$(CHECK)
 	@touch $@
 
 demo: setup
