@@ -1,8 +1,6 @@
-"""Predictions of one row of 30 floats over 16 keep-alive connections (wrk, one thread): `casemate up` as a user starts it, on a home made by its own commands, with everything on (TLS 1.3, key, Cedar policy, buckets, strict decoding, range screen, sandboxed worker, rounding, receipt, audit log); beside it raw uvicorn + onnxruntime and FastAPI + onnxruntime, which have no defence but the same TLS certificate and the same model file. "Raw, no TLS" is plain HTTP. All run in turns, medians over rounds in rotating order; only the server asked is up. CPU is user and system time of all of a server's processes.
+"""Predictions of one row of 30 floats over 16 keep-alive connections (wrk, one thread): `casemate up` as a user starts it, on a home made by its own commands, with everything on (TLS 1.3, key, Cedar policy, buckets, strict decoding, range screen, sandboxed worker, rounding, receipt, audit log); beside it raw uvicorn + onnxruntime and FastAPI + onnxruntime, which have no defence but the same TLS certificate and the same model file. "Raw, no TLS" is plain HTTP. All run in turns, medians over rounds in rotating order; only the server asked is up. CPU is user and system time of all of a server's processes. Two limits are raised, since all load comes from one key and one address: the key's rate (`--rate`) and requests per client address (`CASEMATE_ADDRESS_RATE`). As many predictions as were asked for must stand in the audit log at the end, and the log must verify, or nothing is reported. wrk runs on the same cores as the servers.
 
-Only two limits are raised: the key's rate (`--rate`) and requests per client address (`CASEMATE_ADDRESS_RATE`), since all
-load comes from one. Each prediction must stand in the audit log at the end, and the log must verify, or nothing is
-reported. `ROUNDS` and `SECONDS_PER_ROUND` in the environment change how long it takes.
+`ROUNDS` and `SECONDS_PER_ROUND` in the environment change how long it takes.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def _stats() -> dict[int, tuple[int, float]]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                fields = (entry / "stat").read_bytes().rpartition(b")")[2].split()  # a name may be any bytes
             except OSError:  # it ended meanwhile
                 continue
             found[int(entry.name)] = (int(fields[1]), (int(fields[11]) + int(fields[12])) / TICK)
