@@ -10,7 +10,7 @@ import click
 from casemate import __version__
 from casemate.cli.asset_commands import dataset, model, train
 from casemate.cli.audit_commands import audit
-from casemate.cli.demo_command import demo
+from casemate.cli.demo.command import demo
 from casemate.cli.deployment_commands import deploy, deployment, rollback
 from casemate.cli.home_commands import doctor, init, status, up
 from casemate.cli.key_commands import key

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import click
 
-from casemate.cli.demo_walk import Step, Walk, walk
+from casemate.cli.demo.stage import Stage
+from casemate.cli.demo.walk import Step, walk
 from casemate.cli.output import json_option, people
 from casemate.cli.session import Session, pass_session
 
@@ -26,20 +27,20 @@ def demo(session: Session, once: bool, as_json: bool) -> None:
     settings = session.settings() if session.home else Session.settings(_at(session, temporary))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     steps: list[Step] = []
-    with Walk(settings) as here:
+    with Stage(settings) as stage:
         try:
-            for step in walk(here):
+            for step in walk(stage):
                 steps.append(step)
                 _tell(step)
             passed = all(step.ok for step in steps)
             if as_json:
                 print(json.dumps([step.row() for step in steps]), flush=True)
             if not once:
-                _stay(here)
+                _stay(stage)
         finally:
-            here.stop()
+            stage.stop()
             if once and not session.home:
-                _remove(here)
+                _remove(stage)
     sys.exit(0 if passed else 1)
 
 
@@ -53,16 +54,16 @@ def _tell(step: Step) -> None:
     people.print(step.detail, markup=False, soft_wrap=True)
 
 
-def _stay(here: Walk) -> None:
+def _stay(stage: Stage) -> None:
     people.print("\nThe server stays up; Ctrl-C ends it. In another terminal:\n", style="bold")
-    for line in here.next_lines():
+    for line in stage.next_lines():
         people.print(line, markup=False, soft_wrap=True)
     try:
-        here.wait()
+        stage.wait()
     except KeyboardInterrupt:
         people.print("\nStopping.")
 
 
-def _remove(here: Walk) -> None:
-    shutil.rmtree(here.settings.home, ignore_errors=True)
-    shutil.rmtree(here.keys, ignore_errors=True)
+def _remove(stage: Stage) -> None:
+    shutil.rmtree(stage.settings.home, ignore_errors=True)
+    shutil.rmtree(stage.keys, ignore_errors=True)

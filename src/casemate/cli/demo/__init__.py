@@ -1,0 +1,1 @@
+"""`casemate demo`: the whole way, once, on real data."""
