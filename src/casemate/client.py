@@ -153,6 +153,10 @@ class Casemate:
             "POST", f"/models/{_path(ref)}/approvals", query={"environment": environment, "reason": reason}
         )
 
+    def revoke_model(self, ref: str, *, reason: str) -> dict[str, Any]:
+        """End a version for good: it is never deployed or loaded again, and what serves it is paused."""
+        return self._change("POST", f"/models/{_path(ref)}/revocation", query={"reason": reason})
+
     def delete_model(self, ref: str, *, reason: str = "") -> dict[str, Any]:
         return self._change("DELETE", f"/models/{_path(ref)}", query={"reason": reason})
 

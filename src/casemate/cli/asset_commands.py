@@ -215,6 +215,20 @@ def approve(session: Session, ref: str, environment: str, reason: str, as_json: 
         output.show(casemate.approve(ref, environment=environment, reason=reason), as_json, output.facts)
 
 
+@model.command("revoke")
+@click.argument("ref")
+@click.option("--reason", required=True, help="Why; it goes into the audit log.")
+@json_option
+@pass_session
+def revoke_model(session: Session, ref: str, reason: str, as_json: bool) -> None:
+    """End a version for good: never deployed or loaded again; what serves it is paused. REF is NAME@VERSION."""
+    with session.client() as casemate:
+        result = casemate.revoke_model(ref, reason=reason)
+    output.show(result, as_json, output.facts)
+    for name in result["paused"]:
+        output.people.print(f"{name} answers nobody now: casemate rollback {name}, or deploy another version.")
+
+
 @model.command("delete")
 @click.argument("ref")
 @_reason

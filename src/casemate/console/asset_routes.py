@@ -1,4 +1,4 @@
-"""Datasets and models: push, train, show, pull, verify, approve, delete."""
+"""Datasets and models: push, train, show, pull, verify, approve, revoke, delete."""
 
 import asyncio
 import tarfile
@@ -102,9 +102,23 @@ def _declare_models(door: Door) -> None:
     @door.change("POST", "/models/{name}/versions/{version}/approvals", Action.MODEL_APPROVE, about=_approved)
     def approve(call: Caller, name: str, version: str, environment: Environment = Environment.DEV) -> dict[str, Any]:
         """Say, signed, that a version may be deployed to an environment."""
-        models = call.services.models
-        ref = _ref(name, version)
-        return plain(models.approve(ref, environment, actor=call.principal, intent=call.intent, reason=call.reason))
+        return plain(
+            call.services.models.approve(
+                _ref(name, version),
+                environment,
+                actor=call.principal,
+                intent=call.intent,
+                reason=call.reason,
+                self_approved=call.decision.self_approved,
+            )
+        )
+
+    @door.change("POST", "/models/{name}/versions/{version}/revocation", Action.MODEL_REVOKE)
+    def revoke(call: Caller, name: str, version: str) -> dict[str, Any]:
+        """End a version for good, and pause what serves it."""
+        deployments = call.services.deployments
+        ref = _numbered(name, version)
+        return plain(deployments.revoke(ref, actor=call.principal, intent=call.intent, reason=call.reason))
 
     @door.change("DELETE", "/models/{name}/versions/{version}", Action.MODEL_DELETE)
     def delete(call: Caller, name: str, version: str) -> dict[str, Any]:
@@ -161,7 +175,7 @@ def _ref(name: str, version: str) -> Ref:
 def _numbered(name: str, version: str) -> Ref:
     ref = _ref(name, version)
     if ref.version == "latest":
-        raise InputError("Name the version that is to be deleted: NAME@VERSION.", code="bad-version")
+        raise InputError("It cannot be undone, so name the version: NAME@VERSION.", code="bad-version")
     return ref
 
 

@@ -20,7 +20,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request
 
 from casemate.console.services import Services
 from casemate.core import Action, AuthError, ConflictError, Principal, Resource, new_id
-from casemate.iam import Entry
+from casemate.iam import Decision, Entry
 
 PREFIX = "/api/v1"
 LOCAL_OWNER = "casemate.local_owner"  # in the ASGI scope: the Principal whose user id the socket's peer has
@@ -44,6 +44,12 @@ class Call:
         """The id under which the log knows this change; every row that it writes bears it."""
         assert self.entry is not None, "only a change has an intent"
         return self.entry.id
+
+    @property
+    def decision(self) -> Decision:
+        """What the gate decided on this change."""
+        assert self.entry is not None, "only a change keeps its decision"
+        return self.entry.decision
 
 
 def authenticated(

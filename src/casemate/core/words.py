@@ -150,6 +150,7 @@ class Action(StrEnum):
     MODEL_TRAIN = "model:train"
     MODEL_VERIFY = "model:verify"
     MODEL_APPROVE = "model:approve"
+    MODEL_REVOKE = "model:revoke"  # for good: it is never served or loaded again
     MODEL_DELETE = "model:delete"
     DEPLOYMENT_READ = "deployment:read"
     DEPLOYMENT_DEPLOY = "deployment:deploy"

@@ -70,15 +70,24 @@ class Revocation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 def approve(
-    stores: Stores, pen: Pen, ref: Ref, environment: Environment, *, actor: Principal, intent: str, reason: str = ""
+    stores: Stores,
+    pen: Pen,
+    ref: Ref,
+    environment: Environment,
+    *,
+    actor: Principal,
+    intent: str,
+    reason: str = "",
+    self_approved: bool = False,
 ) -> dict[str, Any]:
     """Say, signed, that a model version may be deployed to `environment`.
 
+    Args: self_approved: the gate counts the actor as who pushed it, under whatever id.
     Raises: NotFoundError; PolicyError `self-approval`: whoever pushed it approves it for `dev` only;
         VerificationError `revoked`.
     """
     version = find_version(stores, AssetKind.MODEL, ref)
-    self_approved = version.created_by == actor.id
+    self_approved = self_approved or version.created_by == actor.id
     if self_approved and environment is not Environment.DEV:
         raise PolicyError(
             f"You pushed {version.about.name}@{version.number}: somebody else must approve it for {environment}.",
@@ -101,13 +110,11 @@ def approve(
     return approval.summary()
 
 
-def revoke(stores: Stores, pen: Pen, ref: Ref, *, actor: Principal, intent: str, reason: str) -> dict[str, Any]:
-    """End a version: it is never deployed or loaded again. Raises: NotFoundError."""
-    version = find_version(stores, AssetKind.MODEL, ref)
+def revocation(stores: Stores, version: Version, *, actor: Principal, reason: str) -> tuple[str, dict[str, Any]]:
+    """The ledger entry that ends a version: it is never deployed or loaded again."""
     at = rfc3339(stores.clock.now())
-    revocation = Revocation(about=version.about, revoked_by=actor.id, reason=reason, at=at)
-    pen.commit([(_REVOCATION, msgspec.to_builtins(revocation))], intent)
-    return {"name": version.about.name, "version": version.number, "digest": version.digest, "state": "revoked"}
+    body = Revocation(about=version.about, revoked_by=actor.id, reason=reason, at=at)
+    return _REVOCATION, msgspec.to_builtins(body)
 
 
 def approvals_of(stores: Stores, version: Version) -> list[Approval]:

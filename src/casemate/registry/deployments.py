@@ -13,6 +13,7 @@ from casemate.core import (
     CasemateError,
     ConflictError,
     Environment,
+    InputError,
     NotFoundError,
     PolicyError,
     Principal,
@@ -21,7 +22,7 @@ from casemate.core import (
     VerificationError,
     checked_name,
 )
-from casemate.registry.approvals import check_approved, check_not_revoked
+from casemate.registry.approvals import check_approved, check_not_revoked, revocation
 from casemate.registry.datasets import writable
 from casemate.registry.deployments_state import KIND, Change, Deployment, DeploymentRecord, deployments_of
 from casemate.registry.models import Models
@@ -147,6 +148,31 @@ class Deployments:
             record = _changed(last, Change.RESUMED, actor, reason)
             return {**self._carry_out(record, last, intent), "state": "serving"}
 
+    def revoke(self, ref: Ref, *, actor: Principal, intent: str, reason: str) -> dict[str, Any]:
+        """End a model version for good: it is never deployed or loaded again, and what serves it is paused with it.
+
+        Raises: NotFoundError; InputError `no-reason`.
+        """
+        if not reason:
+            raise InputError("Say why, since it cannot be undone: --reason TEXT.", code="no-reason")
+        with self._lock:
+            version = find_version(self._stores, AssetKind.MODEL, ref)
+            serving = [last for last in self.all().values() if last.digest == version.digest and not last.paused]
+            pauses = [_changed(last, Change.PAUSED, actor, reason, paused=True) for last in serving]
+            entries = [(KIND, msgspec.to_builtins(record)) for record in pauses]
+            entry = revocation(self._stores, version, actor=actor, reason=reason)
+            number = writable(self._pen).commit([entry, *entries], intent)
+            for record in pauses:
+                with suppress(CasemateError):  # it stands, and a gateway follows the ledger by itself
+                    self._roll_out(record.name, number)
+        return {
+            "name": version.about.name,
+            "version": version.number,
+            "digest": version.digest,
+            "state": "revoked",
+            "paused": [record.name for record in pauses],
+        }
+
     def _verified(self, about: VersionIdentity, environment: Environment, profile: Profile) -> VerifiedModel:
         if profile is Profile.OPEN and environment is not Environment.DEV:
             raise PolicyError(
@@ -164,11 +190,9 @@ class Deployments:
 
     def _carry_out(self, record: DeploymentRecord, last: Deployment | None, intent: str) -> dict[str, Any]:
         pen = writable(self._pen)
-        if self._rollout is None:
-            raise TypeError("built without a rollout: it reads only")
         number = pen.commit([(KIND, msgspec.to_builtins(record))], intent)
         try:
-            self._rollout.converge(record.name, number)
+            self._roll_out(record.name, number)
         except BaseException:
             self._restore(pen, record, number, intent)
             raise
@@ -185,8 +209,12 @@ class Deployments:
         undone = msgspec.structs.replace(record, change=Change.RESTORED, undoes=number, reason="the rollout failed")
         restored = pen.commit([(KIND, msgspec.to_builtins(undone))], intent)
         with suppress(CasemateError):  # the gateways still serve what the ledger now says; they also read it at start
-            assert self._rollout is not None
-            self._rollout.converge(record.name, restored)
+            self._roll_out(record.name, restored)
+
+    def _roll_out(self, name: str, number: int) -> None:
+        if self._rollout is None:
+            raise TypeError("built without a rollout: it reads only")
+        self._rollout.converge(name, number)
 
 
 def _changed(

@@ -27,7 +27,7 @@ from casemate.core import (
     checked_path,
     rfc3339,
 )
-from casemate.registry.approvals import approvals_of, approve, check_not_revoked, is_revoked, revoke
+from casemate.registry.approvals import approvals_of, approve, check_not_revoked, is_revoked
 from casemate.registry.datasets import Datasets, writable
 from casemate.registry.deployments_state import deployments_of
 from casemate.registry.features import with_ranges
@@ -199,14 +199,26 @@ class Models:
         return verify_report(self._stores, AssetKind.MODEL, self.find(ref) if ref else None)
 
     def approve(
-        self, ref: Ref, environment: Environment, *, actor: Principal, intent: str, reason: str = ""
+        self,
+        ref: Ref,
+        environment: Environment,
+        *,
+        actor: Principal,
+        intent: str,
+        reason: str = "",
+        self_approved: bool = False,
     ) -> dict[str, Any]:
         """As `approvals.approve`."""
-        return approve(self._stores, writable(self._pen), ref, environment, actor=actor, intent=intent, reason=reason)
-
-    def revoke(self, ref: Ref, *, actor: Principal, intent: str, reason: str) -> dict[str, Any]:
-        """As `approvals.revoke`."""
-        return revoke(self._stores, writable(self._pen), ref, actor=actor, intent=intent, reason=reason)
+        return approve(
+            self._stores,
+            writable(self._pen),
+            ref,
+            environment,
+            actor=actor,
+            intent=intent,
+            reason=reason,
+            self_approved=self_approved,
+        )
 
     def delete(self, ref: Ref, *, intent: str) -> dict[str, Any]:
         """Destroy a version's keys and files. Raises: ConflictError `in-use`, naming deployments that serve it."""

@@ -48,7 +48,7 @@ def unwrap_state_key(home: Path, home_id: str, keys: KeyService) -> bytes:
 
 
 class Ledger:
-    """Reads the ledger. Each `entries` call checks the chain from where it starts to the signed end."""
+    """Reads the ledger. What was checked once is kept; each `entries` call checks what came since, to the signed end."""
 
     def __init__(
         self,
@@ -62,7 +62,8 @@ class Ledger:
         """Args: public: of the keeper itself, never from the home. head: the kept head; each reading must reach it."""
         self._engine, self._home_id, self._cipher, self._public = engine, home_id, RowCipher(key), public
         self._kept = head
-        self._known: dict[int, Digest] = {0: FIRST}  # numbers up to which the chain was checked here
+        self._read: list[LedgerEntry] = []  # whose chain and signature were checked here
+        self._lock = threading.Lock()
 
     def entries(self, after: int = 0) -> list[LedgerEntry]:
         """All entries whose number is over `after`, oldest first.
@@ -70,27 +71,35 @@ class Ledger:
         Raises: VerificationError `state-altered`: an entry was altered, dropped, added or moved; `state-rolled-back`:
             the ledger is shorter than it was.
         """
-        kept = self._kept() if self._kept else None  # asked first: what is read next can only be newer
+        kept = self._kept() if self._kept else Head(0, "")  # asked first: what is read next can only be newer
+        with self._lock:
+            self._read_on()
+            found = self._read
+            if after > len(found):
+                raise VerificationError(
+                    "The signed state is shorter than it was, or another one.", code="state-rolled-back"
+                )
+            if kept.number > len(found) or (kept.number and found[kept.number - 1].digest != kept.digest):
+                raise _rolled_back(len(found), kept)
+            return found[after:]
+
+    def _read_on(self) -> None:
+        """Read what came since, from a row that must still be what it was."""
+        known = len(self._read)
+        previous = self._read[-1].digest if known else FIRST
         with reading(self._engine) as connection:
-            rows = connection.execute(select(ledger).where(ledger.c.number > after).order_by(ledger.c.number)).all()
-            last = connection.execute(select(ledger.c.digest).where(ledger.c.number == after)).scalar()
-        previous = self._known.get(after) or Digest(last or "")
-        if after and last != previous:
+            rows = connection.execute(select(ledger).where(ledger.c.number >= known).order_by(ledger.c.number)).all()
+        if known and (not rows or (rows[0].number, rows[0].digest) != (known, previous)):
             raise VerificationError(
                 "The signed state is shorter than it was, or another one.", code="state-rolled-back"
             )
-        found = []
-        for number, row in enumerate(rows, after + 1):
-            found.append(self._opened(row, number, previous))
+        news = []
+        for number, row in enumerate(rows[1:] if known else rows, known + 1):
+            news.append(self._opened(row, number, previous))
             previous = Digest(row.digest)
-        if kept is not None and kept.number > after + len(rows):
-            raise _rolled_back(after + len(rows), kept)
-        if kept is not None and kept.number > after and found[kept.number - after - 1].digest != kept.digest:
-            raise _rolled_back(after + len(rows), kept)
-        if rows:
+        if news:
             self._check_signature(rows[-1])
-            self._known = {0: FIRST, rows[-1].number: previous}
-        return found
+        self._read += news
 
     def check_head(self, head: Head) -> Head:
         """Compare with the head that was kept beside the keys; returns the ledger's own head, which may be ahead.

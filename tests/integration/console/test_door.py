@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import re
+from pathlib import Path
 
 import click
 import httpx
 import pytest
+from tiny_models import doubling_model
 
 from casemate.cli import cli
-from casemate.client import Casemate
+from casemate.client import Casemate, _tar
 from casemate.console import build_door
-from casemate.core import Action, ConflictError, PolicyError
+from casemate.core import Action, ConflictError
 from casemate.settings import Settings
 
 PUBLIC = {("GET", "/api/v1/health")}
@@ -127,6 +129,7 @@ SPOKEN = {
     "model pull": [Action.MODEL_EXPORT],
     "model verify": [Action.MODEL_VERIFY],
     "model approve": [Action.MODEL_APPROVE],
+    "model revoke": [Action.MODEL_REVOKE],
     "model delete": [Action.MODEL_DELETE],
     "deploy": [Action.DEPLOYMENT_DEPLOY],
     "rollback": [Action.DEPLOYMENT_ROLLBACK],
@@ -187,8 +190,6 @@ def test_no_key_is_ever_recorded(casemate: Casemate, settings: Settings) -> None
     key = casemate.issue_key("secret", role="caller", deployment="thing", expires="1h", reason="see cm_" + "y" * 49)[
         "key"
     ]
-    with pytest.raises(PolicyError):
-        raise PolicyError(key)
     for file in settings.home.rglob("*"):
         if file.is_file():
             data = file.read_bytes()
@@ -203,3 +204,27 @@ def test_a_refusal_is_on_record_with_its_policy(app, casemate: Casemate) -> None
     assert answer.status_code == 403
     entry = casemate.audit_entries(action="deployment:deploy", limit=1)[0]
     assert (entry["outcome"], entry["credential"]) == ("refused", auditor["id"])
+
+
+def test_who_got_their_key_from_the_pusher_approves_alone_and_every_record_says_so(
+    app, casemate: Casemate, tmp_path: Path
+) -> None:
+    """The signed approval, the answer and the log agree; only in `dev` may it happen at all."""
+    (tmp_path / "model.onnx").write_bytes(doubling_model(2.0))
+    pusher = casemate.issue_key("pusher", role="owner", expires="1h")["key"]
+    helper = call(
+        app, "POST", "/api/v1/keys", headers={"Authorization": f"Bearer {pusher}"},
+        params={"name": "helper", "role": "approver", "expires": "30m"},
+    ).json()["key"]  # fmt: skip
+    body = b"".join(_tar([("model.onnx", tmp_path / "model.onnx")]))
+    pushed = call(
+        app, "POST", "/api/v1/models/eyes/versions", headers={"Authorization": f"Bearer {pusher}"}, content=body
+    )
+    assert pushed.json()["verdict"] == "clean", pushed.text
+    approve = {"headers": {"Authorization": f"Bearer {helper}"}}
+    url = "/api/v1/models/eyes/versions/1/approvals"
+    assert call(app, "POST", url, params={"environment": "staging"}, **approve).status_code == 403
+    said = call(app, "POST", url, params={"environment": "dev"}, **approve).json()
+    assert said["self_approved"] is True
+    outcome = casemate.audit_entries(action="model:approve", kind="outcome", limit=1)[0]
+    assert outcome["facts"]["self_approved"] is True

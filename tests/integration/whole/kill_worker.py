@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[2] / "assets"))
 from tiny_models import ROWS, SCRIPT, doubling_model
 
 from casemate.app.local import control_socket

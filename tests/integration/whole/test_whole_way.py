@@ -152,6 +152,25 @@ def test_a_server_serves_and_the_commands_speak_to_it(walked: Walked, server: Se
         assert http.get(f"{server.control}/api/v1/models").status_code == 401
 
 
+def test_a_revoked_version_answers_nobody_from_then_on(walked: Walked, server: Server, tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(doubling_model(4.0))
+    walked.run("model", "push", "ended", str(tmp_path / "model.onnx"))
+    walked.run("model", "approve", "ended@1")
+    walked.run("deploy", "ended", "ended@1")
+    issued = walked.run("key", "issue", "e", "--role", "caller", "--deployment", "ended", "--expires", "1h", "--json")
+    headers = {"Authorization": f"Bearer {json.loads(issued)['key']}"}
+    body = {"inputs": [{"name": "X", "shape": [1, 3], "datatype": "FP32", "data": [1.0, 2.0, 3.0]}]}
+    with data_client(walked) as http:
+        url = f"{server.data}/v2/models/ended/infer"
+        assert http.post(url, json=body, headers=headers).status_code == 200
+        walked.run("model", "revoke", "ended@1", code=2)  # without a reason
+        said = json.loads(walked.run("model", "revoke", "ended@1", "--reason", "backdoor", "--json"))
+        assert (said["state"], said["paused"]) == ("revoked", ["ended"])
+        assert http.post(url, json=body, headers=headers).status_code == 503
+        assert json.loads(walked.run("deployment", "resume", "ended", "--json", code=1))["code"] == "revoked"
+    assert json.loads(walked.run("model", "show", "ended@1", "--json"))["revoked"] is True
+
+
 def test_a_prediction_is_on_record_under_its_receipt(walked: Walked, server: Server) -> None:
     key = json.loads(
         walked.run("key", "issue", "up", "--role", "caller", "--deployment", "diagnosis", "--expires", "1h", "--json")

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import gzip
-import sys
 from pathlib import Path
 
+import msgspec
 import pyarrow as pa
 import pytest
+from evil_archives import EVIL, tarred, zipped
+from evil_models import add_model, tensors_file, weight
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from make_evil import evil_cases
+from opcodes import MARKER
 
 from casemate.core import Finding, InputError, Verdict, seal_bytes, verdict_of
 from casemate.scanning import DatasetLimits, ScanLimits, scan
@@ -17,13 +21,6 @@ from casemate.scanning.columns import plain_table
 from casemate.scanning.dataset_conversion import read_table
 from casemate.scanning.inspection import inspect_files
 from casemate.scanning.strict_json import parse_json
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "assets"))
-import msgspec
-from evil_archives import EVIL, tarred, zipped
-from evil_models import add_model, tensors_file, weight
-from make_evil import evil_cases
-from opcodes import MARKER
 
 GOOD = add_model(weight()).SerializeToString()
 TENSORS = tensors_file({"a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}})

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
@@ -27,15 +28,15 @@ class DiskHouse:
         key = unwrap_state_key(home.path, home.id, self.keeper)
         public = load_pem_public_key(self.keeper.public_pem(Purpose.CHECKPOINT))
         self.engine, self.clock = home.open_database(), SystemClock()
-        self.ledger = Ledger(self.engine, home_id=home.id, key=key, public=public)
-        self.pen = LedgerPen(self.engine, self.ledger, self.keeper, home_id=home.id, key=key)
+        self.ledger = partial(Ledger, self.engine, home_id=home.id, key=key, public=public)
+        self.pen = LedgerPen(self.engine, self.ledger(), self.keeper, home_id=home.id, key=key)
         self.log = Log(self.engine, keeper=self.keeper, origin="casemate.dev/test", public=public, clock=self.clock)
         self.access, self.authorizer = self.reader()
         self.gate = Gate(log=self.log, authorizer=self.authorizer, clock=self.clock)
 
     def reader(self) -> tuple[Access, Authorizer]:
         """What another process has."""
-        access = Access(self.ledger, owner_uid=1000)
+        access = Access(self.ledger(), owner_uid=1000)
         access.refresh()
         return access, Authorizer(access=access, policies=Policies(), clock=self.clock)
 

@@ -18,6 +18,7 @@ TABLE = {
     "model:train": "owner data-scientist",
     "model:verify": READERS,
     "model:approve": "owner approver",
+    "model:revoke": "owner approver operator",
     "model:delete": "owner",
     "deployment:read": READERS + " caller",
     "deployment:deploy": "owner operator",

@@ -132,10 +132,38 @@ def test_an_approval_whose_record_says_more_does_not_count(house):
 def test_revoked_is_refused_for_deploy_and_rollback(ready):
     deploy(ready, 1)
     deploy(ready, 2)
-    ready.models.revoke(parse_ref("diagnosis@1"), actor=BEN, intent="evt_v", reason="backdoor")
+    ready.deployments.revoke(parse_ref("diagnosis@1"), actor=BEN, intent="evt_v", reason="backdoor")
     refused("revoked", VerificationError, rollback, ready)
     refused("revoked", VerificationError, deploy, ready, 1)
     assert ready.deployments.find("live").model.number == 2
+
+
+def test_revoking_pauses_what_serves_it_and_says_why(ready):
+    deploy(ready, 1)
+    deploy(ready, 2)
+    ready.deployments.deploy("other", parse_ref("diagnosis@1"), actor=ANA, intent="evt_o")
+    ref = parse_ref("diagnosis@2")
+    refused("no-reason", InputError, ready.deployments.revoke, ref, actor=BEN, intent="evt_v", reason="")
+    ready.gateway.broken = True  # a gateway that does not answer keeps nobody from revoking
+    said = ready.deployments.revoke(ref, actor=BEN, intent="evt_v", reason="backdoor")
+    ready.gateway.broken = False
+    assert (said["version"], said["state"], said["paused"]) == (2, "revoked", ["live"])
+    live, other = ready.deployments.find("live"), ready.deployments.find("other")
+    assert (live.paused, other.paused) == (True, False)
+    assert (live.history[-1]["change"], live.history[-1]["reason"]) == ("paused", "backdoor")
+    assert ready.gateway.told[-1] == ("live", live.number)
+    refused("revoked", VerificationError, ready.deployments.resume, "live", actor=ANA, intent="evt_x")
+    assert rollback(ready)["version"] == 1
+    assert not ready.deployments.find("live").paused
+
+
+def test_an_approver_whom_the_gate_counts_as_the_pusher_signs_so(ready):
+    ref = parse_ref("diagnosis@1")
+    said = ready.models.approve(ref, Environment.DEV, actor=BEN, intent="evt_b", self_approved=True)
+    assert said["self_approved"] is True
+    assert approvals_of(ready.stores, ready.models.find(ref))[-1].facts()["self_approved"] is True
+    with pytest.raises(PolicyError):
+        ready.models.approve(ref, Environment.STAGING, actor=BEN, intent="evt_b", self_approved=True)
 
 
 def test_open_is_for_dev_only(ready):

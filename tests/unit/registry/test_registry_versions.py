@@ -256,7 +256,7 @@ def test_a_signer_no_longer_trusted_ends_its_versions(house):
 
 def test_a_revoked_version_is_not_loaded(house):
     push_model(house)
-    house.models.revoke(parse_ref("diagnosis"), actor=ANA, intent="evt_2", reason="backdoor")
+    house.deployments.revoke(parse_ref("diagnosis"), actor=ANA, intent="evt_2", reason="backdoor")
     refused("revoked", house.models.load, parse_ref("diagnosis"))
     assert house.models.show(parse_ref("diagnosis"))["revoked"] is True
 

@@ -9,17 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from casemate.core import InputError, SandboxError, Severity, TooLargeError, Verdict, seal_bytes, verdict_of
-from casemate.sandbox import Limits, run_confined
-from casemate.scanning import ScanLimits, ScanReport, scan, scan_path
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "assets"))
-
 from evil_models import add_model, weight
 from make_benign import benign_models, benign_pickles, estimators
 from make_evil import evil_cases
 from opcodes import MARKER, TOUCH, call_4
+
+from casemate.core import InputError, SandboxError, Severity, TooLargeError, Verdict, seal_bytes, verdict_of
+from casemate.sandbox import Limits, run_confined
+from casemate.scanning import ScanLimits, ScanReport, scan, scan_path
 
 HERE = Path(__file__).parent
 EVIL = evil_cases()

@@ -134,6 +134,20 @@ def test_an_older_database_is_refused_at_start_and_while_running(house: House) -
     assert len(house.ledger().entries()) == 3  # nothing was added to the wrong past
 
 
+def test_what_was_checked_once_is_kept_and_what_comes_later_is_checked(house: House) -> None:
+    grow(house, 3)
+    reader = house.ledger()
+    first = reader.entries()
+    with house.engine.begin() as connection:
+        connection.execute(update(ledger).where(ledger.c.number == 2).values(kind="trust"))
+    assert reader.entries() == first  # nothing altered is ever taken in
+    with house.engine.begin() as connection:
+        connection.execute(update(ledger).where(ledger.c.number == 3).values(digest="sha256:" + "1" * 64))
+    with pytest.raises(VerificationError):
+        reader.entries()
+    assert refused(house) == "state-altered"
+
+
 def test_a_crash_between_commit_and_kept_head_is_accepted(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     grow(house, 2)
     pen = house.pen()
