@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from every_wall import FLOOR, WALLS
 
 from casemate.core import digest_of
 from casemate.core.errors import InputError, SandboxError
@@ -16,12 +17,6 @@ from casemate.core.sealed import SealedFile, memory_file, seal_bytes
 from casemate.sandbox import Denial, ExitReason, Limits, Need, Walls, probe_walls, run_confined, spawn
 
 HERE = Path(__file__).parent
-FLOOR = Walls(namespaces=Need.NEVER, cgroups=Need.NEVER)
-WALLS = [
-    pytest.param(FLOOR, id="floor"),
-    pytest.param(Walls(), id="all-that-is-present"),
-    pytest.param(Walls(namespaces=Need.REQUIRED), id="namespaces", marks=pytest.mark.program("bwrap")),
-]
 SMALL = Limits(memory=128 << 20, wall_seconds=60, threads=32)
 
 

@@ -8,18 +8,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from every_wall import FLOOR, WALLS
 
 from casemate.core.errors import SandboxError
-from casemate.sandbox import ExitReason, Limits, Need, Walls, folder, spawn
+from casemate.sandbox import ExitReason, Limits, folder, spawn
 from casemate.sandbox.exits import error_of
 
 HERE = Path(__file__).parent
-FLOOR = Walls(namespaces=Need.NEVER, cgroups=Need.NEVER)
-WALLS = [
-    pytest.param(FLOOR, id="floor"),
-    pytest.param(Walls(), id="all-that-is-present"),
-    pytest.param(Walls(namespaces=Need.REQUIRED), id="namespaces", marks=pytest.mark.program("bwrap")),
-]
 SMALL = Limits(memory=128 << 20, file_bytes=32 << 20, wall_seconds=60)
 
 

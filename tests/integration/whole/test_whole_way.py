@@ -38,6 +38,11 @@ def test_the_demo_walks_the_whole_way(walked: Walked) -> None:
     assert [(step["name"], step["ok"]) for step in walked.steps] == [(name, True) for name in NAMES]
 
 
+def test_the_readme_shows_the_steps_of_the_demo(walked: Walked) -> None:
+    readme = (Path(__file__).parents[3] / "README.md").read_text()
+    assert re.findall(r"^ ok     (.*?)  +[\d.]+ s ", readme, re.MULTILINE) == [step["name"] for step in walked.steps]
+
+
 def test_nothing_sensitive_lies_in_the_home_in_plain_text(walked: Walked, tmp_path: Path) -> None:
     walked.run("dataset", "pull", "diagnosis", str(tmp_path / "rows.parquet"), "--reason", "test")
     walked.run("model", "pull", "diagnosis@1", str(tmp_path / "model"), "--reason", "test")
