@@ -341,7 +341,8 @@ def _file_size(path: Path) -> int:
             return path.stat().st_size
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.", code="no-file") from error
-    raise InputError(f"{path} is not a file.", code="no-file")
+    what = "is not a file" if path.exists() else "does not exist"
+    raise InputError(f"{path} {what}.", code="no-file")
 
 
 def _model_files(path: Path) -> list[tuple[str, Path]]:

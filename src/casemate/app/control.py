@@ -22,6 +22,7 @@ from casemate.core import (
     StorageError,
     Verdict,
     canonical,
+    checked_name,
     digest_of,
     seal_bytes,
     verdict_of,
@@ -134,6 +135,7 @@ def push_dataset(
     insecure: bool,
 ) -> dict[str, Any]:
     """Convert an uploaded file in the sandbox and push it. The upload is held in memory, never on a disk."""
+    checked_name(name, what="dataset")
     with (
         seal_bytes(quota.bounded(chunks), name="casemate-upload") as sealed,
         convert_dataset(sealed, filename, target=target, insecure=insecure) as converted,

@@ -16,7 +16,7 @@ from casemate.cli.home_commands import doctor, init, status, up
 from casemate.cli.key_commands import key
 from casemate.cli.output import ERROR, fail, people
 from casemate.cli.session import Session
-from casemate.core import CasemateError
+from casemate.core import CasemateError, InputError
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -50,6 +50,11 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(ERROR)
+    except OSError as error:  # a file that the person named: what is ours has an error of ours
+        if error.filename is None:
+            raise
+        told = InputError(f"{error.filename}: {error.strerror}.", code="no-file")
+        fail(told, as_json="--json" in arguments)
 
 
 def _options_first(arguments: list[str]) -> list[str]:

@@ -32,7 +32,7 @@ def fail(error: CasemateError, *, as_json: bool) -> NoReturn:
         print(json.dumps({"error": error.message, "code": error.code}))
     word = "[bold red]Error[/]" if broken else "[bold yellow]Refused[/]"
     people.print(f"{word} ({error.code}): ", end="")
-    people.print(error.message, markup=False)
+    people.print(error.message, markup=False, soft_wrap=True)
     sys.exit(ERROR if broken else REFUSED)
 
 
@@ -62,7 +62,7 @@ def facts(value: dict[str, Any]) -> None:
     width = max((len(key) for key in value), default=0)
     for key, item in value.items():
         _tables.print(f"[bold]{key.replace('_', ' '):<{width}}[/]  ", end="")
-        _tables.print(_cell(item), markup=False)
+        _tables.print(_cell(item), markup=False, soft_wrap=True)
 
 
 def tree(value: dict[str, Any]) -> None:
@@ -88,8 +88,8 @@ def findings(rows: list[dict[str, Any]]) -> None:
     for row in sorted(rows, key=lambda row: order.index(row["severity"])):
         style = colours.get(row["severity"], "dim")
         _tables.print(f"[{style}]{row['severity']:>8}[/] [bold]{row['id']}[/] ", end="")
-        _tables.print(f"{row['title']}: {row['evidence']}", markup=False)
-        _tables.print(f"         -> {row['remediation']}", markup=False, style="dim")
+        _tables.print(f"{row['title']}: {row['evidence']}", markup=False, soft_wrap=True)
+        _tables.print(f"         -> {row['remediation']}", markup=False, soft_wrap=True, style="dim")
 
 
 def verdict(result: dict[str, Any], as_json: bool, done: str) -> None:
@@ -100,8 +100,9 @@ def verdict(result: dict[str, Any], as_json: bool, done: str) -> None:
         findings(result["findings"])
         for attempt in result.get("blocked", []):
             _tables.print(f" [red]blocked[/] {attempt['kind']}: ", end="")
-            _tables.print(str(attempt["target"]), markup=False)
-        _tables.print("[bold red]refused[/]; nothing was kept." if refused else f"[bold green]clean[/] {done}")
+            _tables.print(str(attempt["target"]), markup=False, soft_wrap=True)
+        said = "[bold red]refused[/]; nothing was kept." if refused else f"[bold green]clean[/] {done}"
+        _tables.print(said, soft_wrap=True)
 
     show(result, as_json, human)
     if refused:

@@ -40,7 +40,9 @@ def walked(tmp_path_factory: pytest.TempPathFactory) -> Walked:
     folder = tmp_path_factory.mktemp("demo")
     made = Walked(folder / "home", folder / "keys", [])
     command = [sys.executable, "-m", "casemate", "demo", "--home", str(made.home), "--once", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, env=made.environment(), timeout=300, check=False)
+    ports = {"CASEMATE_DATA_PORT": "0", "CASEMATE_CONTROL_PORT": "0"}  # another walk may be under way beside this one
+    environment = made.environment() | ports
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     return Walked(made.home, made.keys, json.loads(done.stdout))
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import ssl
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -112,6 +114,29 @@ def test_commands_print_what_other_programs_read(walked: Walked, tmp_path: Path)
         assert all("name" in row for row in json.loads(walked.run(noun, "list", "--json")))
     lineage = json.loads(walked.run("model", "lineage", "contract@2", "--json"))
     assert "dataset" in json.dumps(lineage)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["audit", "export", "{}/no/log.jsonl"],
+        ["audit", "checkpoint", "--to", "{}/no/checkpoint"],
+        ["audit", "verify", "--against", "{}/no/checkpoint"],
+        ["dataset", "pull", "diagnosis", "{}/no/rows.parquet"],
+        ["dataset", "push", "diagnosis", "{}/no.csv"],
+        ["train", "{}/no.py", "--dataset", "diagnosis", "--model", "diagnosis"],
+    ],
+    ids=lambda words: "-".join(words[:2]),
+)
+def test_a_file_that_cannot_be_opened_is_one_sentence(walked: Walked, tmp_path: Path, words: list[str]) -> None:
+    filled = [word.format(tmp_path) for word in words]
+    command = [sys.executable, "-m", "casemate", "--home", str(walked.home), *filled]
+    done = subprocess.run(command, capture_output=True, text=True, env=walked.environment(), timeout=60, check=False)
+    assert done.returncode == 2
+    assert done.stderr.replace("\n", " ").startswith("Error (no-file): ")
+    assert str(tmp_path) in done.stderr.replace("\n", "")
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_init_changes_nothing_the_second_time(walked: Walked) -> None:
