@@ -12,7 +12,8 @@ import pytest
 from tiny_models import doubling_model
 
 from casemate.cli import cli
-from casemate.client import Casemate, _tar
+from casemate.client import Casemate
+from casemate.client.files import tar_stream
 from casemate.console import build_door
 from casemate.core import Action, ConflictError
 from casemate.settings import Settings
@@ -216,7 +217,7 @@ def test_who_got_their_key_from_the_pusher_approves_alone_and_every_record_says_
         app, "POST", "/api/v1/keys", headers={"Authorization": f"Bearer {pusher}"},
         params={"name": "helper", "role": "approver", "expires": "30m"},
     ).json()["key"]  # fmt: skip
-    body = b"".join(_tar([("model.onnx", tmp_path / "model.onnx")]))
+    body = b"".join(tar_stream([("model.onnx", tmp_path / "model.onnx")]))
     pushed = call(
         app, "POST", "/api/v1/models/eyes/versions", headers={"Authorization": f"Bearer {pusher}"}, content=body
     )

@@ -8,21 +8,18 @@ Every call raises the CasemateError that the server answered with, and returns p
 
 from __future__ import annotations
 
-import io
 import os
 import ssl
 import tarfile
-from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
 import httpx
 
+from casemate.client.answers import Download, error_in
+from casemate.client.files import CHUNK, ByteStream, Progress, file_size, model_files, private, tar_stream, told, unpack
 from casemate.core import CasemateError, InputError, LimitError, UpstreamError, errors, new_id
 
-Progress = Callable[[int, int], None]  # bytes sent so far, bytes in all
-
-_CHUNK = 1 << 20  # bytes sent at a time
 _TIMEOUT = httpx.Timeout(10, read=3600)  # seconds; training answers when it is done
 
 
@@ -71,10 +68,10 @@ class Casemate:
         self, name: str, path: Path, *, target: str | None = None, reason: str = "", progress: Progress | None = None
     ) -> dict[str, Any]:
         """Push a CSV, JSON Lines or Parquet file as a new version. `target`: the column to be predicted."""
-        size = _file_size(path)
+        size = file_size(path)
         query = {"filename": path.name, "target": target, "reason": reason}
         with path.open("rb") as file:
-            body = _told(iter(lambda: file.read(_CHUNK), b""), size, progress)
+            body = told(iter(lambda: file.read(CHUNK), b""), size, progress)
             return self._change("POST", f"/datasets/{name}/versions", query=query, content=body)
 
     def datasets(self) -> list[dict[str, Any]]:
@@ -100,13 +97,13 @@ class Casemate:
         self, name: str, path: Path, *, dataset: str | None = None, reason: str = "", progress: Progress | None = None
     ) -> dict[str, Any]:
         """Push a file or a folder as a new version. `dataset`: what it was trained on, for ranges and lineage."""
-        files = _model_files(path)
-        total = sum(_file_size(file) for _, file in files)
+        files = model_files(path)
+        total = sum(file_size(file) for _, file in files)
         return self._change(
             "POST",
             f"/models/{name}/versions",
             query={"dataset": dataset, "reason": reason},
-            content=_told(_tar(files), total, progress),
+            content=told(tar_stream(files), total, progress),
             headers={"Content-Type": "application/x-tar"},
         )
 
@@ -120,7 +117,7 @@ class Casemate:
         reason: str = "",
     ) -> dict[str, Any]:
         """Run a training script in the sandbox and push the model that it writes. `parameters`: a JSON object."""
-        _file_size(script)
+        file_size(script)
         query = {"dataset": dataset, "filename": script.name, "parameters": parameters, "reason": reason}
         return self._change("POST", f"/models/{model}/train", query=query, content=script.read_bytes())
 
@@ -137,11 +134,14 @@ class Casemate:
         """Write a version's files into the folder `to`, which must not exist or be empty."""
         if to.exists() and (not to.is_dir() or any(to.iterdir())):
             raise InputError(f"{to} exists and is not an empty folder; name another.", code="exists")
-        with (
-            self._opened(f"/models/{_path(ref)}/files", reason) as response,
-            tarfile.open(fileobj=_Stream(response.iter_bytes(_CHUNK)), mode="r|") as archive,
-        ):
-            archive.extractall(to, filter="data")
+        try:
+            with (
+                self._opened(f"/models/{_path(ref)}/files", reason) as response,
+                tarfile.open(fileobj=ByteStream(response.iter_bytes(CHUNK)), mode="r|") as archive,
+            ):
+                unpack(archive, to)
+        except tarfile.TarError as error:
+            raise UpstreamError(f"The files broke off: remove {to} and pull again.", code="cut-off") from error
         return to
 
     def verify_models(self, ref: str | None = None) -> dict[str, Any]:
@@ -258,14 +258,14 @@ class Casemate:
         except httpx.HTTPError as error:
             raise UpstreamError(f"The control plane does not answer ({error}).", code="no-answer") from error
 
-    def _opened(self, path: str, reason: str) -> _Download:
-        return _Download(self._http, "/api/v1" + path, {"reason": reason} if reason else {})
+    def _opened(self, path: str, reason: str) -> Download:
+        return Download(self._http, "/api/v1" + path, {"reason": reason} if reason else {})
 
     def _download(self, path: str, to: Path, reason: str) -> Path:
         part = to.with_name(to.name + ".part")
         try:
-            with self._opened(path, reason) as response, open(part, "wb", opener=_private) as file:
-                file.writelines(response.iter_bytes(_CHUNK))
+            with self._opened(path, reason) as response, open(part, "wb", opener=private) as file:
+                file.writelines(response.iter_bytes(CHUNK))
             part.replace(to)
         finally:
             part.unlink(missing_ok=True)
@@ -276,114 +276,10 @@ class Casemate:
         if response.is_success:
             value: dict[str, Any] = response.json()
             return value
-        raise _error_in(response)
-
-
-class _Download:
-    """A streamed answer; raises before the first byte when the server refused."""
-
-    def __init__(self, http: httpx.Client, url: str, query: dict[str, str]) -> None:
-        self._http, self._request = http, http.build_request("GET", url, params=query)
-
-    def __enter__(self) -> httpx.Response:
-        self._response = self._http.send(self._request, stream=True)
-        if not self._response.is_success:
-            self._response.read()
-            raise _error_in(self._response)
-        return self._response
-
-    def __exit__(self, *_: object) -> None:
-        self._response.close()
-
-
-class _Stream(io.RawIOBase):
-    """An iterator of bytes as a file."""
-
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._pieces, self._rest = pieces, b""
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        while size < 0 or len(self._rest) < size:
-            piece = next(self._pieces, None)
-            if piece is None:
-                break
-            self._rest += piece
-        size = len(self._rest) if size < 0 else size
-        taken, self._rest = self._rest[:size], self._rest[size:]
-        return taken
-
-
-def _error_in(response: httpx.Response) -> CasemateError:
-    try:
-        problem = response.json()
-        family, code, message = problem["family"], problem["code"], problem["detail"]
-    except (ValueError, KeyError, TypeError):
-        return UpstreamError(f"The server answered {response.status_code} without saying why.", code="no-answer")
-    if family == "LimitError":
-        return LimitError(message, code=code, retry_after=float(response.headers.get("Retry-After", 1)))
-    kind = getattr(errors, str(family), CasemateError)
-    error: CasemateError = kind(message, code=code)
-    return error
+        raise error_in(response)
 
 
 def _path(ref: str) -> str:
     """`name@2` -> `name/versions/2`; no version means the latest."""
     name, _, version = ref.partition("@")
     return f"{name}/versions/{version or 'latest'}"
-
-
-def _file_size(path: Path) -> int:
-    try:
-        if path.is_file():
-            return path.stat().st_size
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}.", code="no-file") from error
-    what = "is not a file" if path.exists() else "does not exist"
-    raise InputError(f"{path} {what}.", code="no-file")
-
-
-def _model_files(path: Path) -> list[tuple[str, Path]]:
-    if path.is_symlink() or not path.is_dir():
-        return [(path.name, path)]
-    found = sorted(file for file in path.rglob("*") if not file.is_dir() or file.is_symlink())
-    for file in found:
-        if file.is_symlink():
-            raise InputError(f"{file} is a symbolic link; push plain files.", code="bad-upload")
-    if not found:
-        raise InputError(f"{path} holds no file.", code="no-file")
-    return [(file.relative_to(path).as_posix(), file) for file in found]
-
-
-def _tar(files: list[tuple[str, Path]]) -> Iterator[bytes]:
-    for name, file in files:
-        header = tarfile.TarInfo(name)
-        header.size = _file_size(file)
-        try:
-            yield header.tobuf(tarfile.USTAR_FORMAT)
-        except ValueError as error:
-            raise InputError(f"{name[:80]!r} is too long a path or too large a file.", code="bad-upload") from error
-        with file.open("rb") as source:
-            left = header.size
-            while left and (piece := source.read(min(_CHUNK, left))):
-                left -= len(piece)
-                yield piece
-        if left:
-            raise InputError(f"{file} became shorter while it was being sent.", code="file-changed")
-        yield bytes(-header.size % tarfile.BLOCKSIZE)
-    yield bytes(2 * tarfile.BLOCKSIZE)
-
-
-def _told(pieces: Iterable[bytes], total: int, progress: Progress | None) -> Iterator[bytes]:
-    done = 0
-    for piece in pieces:
-        done += len(piece)
-        if progress:
-            progress(min(done, total), total)
-        yield piece
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)

@@ -1,0 +1,71 @@
+"""What a server sends is written below one folder, as plain new files, or not at all."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from casemate.client.files import ByteStream, model_files, tar_stream, unpack
+from casemate.core import CasemateError
+
+
+def archive(data: bytes) -> tarfile.TarFile:
+    pieces = iter([data[at : at + 700] for at in range(0, len(data), 700)])
+    return tarfile.open(fileobj=ByteStream(pieces), mode="r|")
+
+
+def test_what_is_sent_comes_back(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    (model / "deep").mkdir(parents=True)
+    (model / "model.onnx").write_bytes(bytes(range(256)) * 20)
+    (model / "deep" / "notes.txt").write_bytes(b"")
+    unpack(archive(b"".join(tar_stream(model_files(model)))), tmp_path / "to")
+    assert (tmp_path / "to" / "model.onnx").read_bytes() == bytes(range(256)) * 20
+    assert (tmp_path / "to" / "deep" / "notes.txt").read_bytes() == b""
+    assert (tmp_path / "to" / "model.onnx").stat().st_mode & 0o777 == 0o600
+
+
+def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> bytes:
+    header = tarfile.TarInfo(name)
+    header.type, header.linkname = kind, link
+    with io.BytesIO() as file:
+        with tarfile.open(fileobj=file, mode="w") as made:
+            made.addfile(header)
+        return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        member("../outside"),
+        member("/tmp/casemate-outside"),
+        member("a/../../outside"),
+        member("link", tarfile.SYMTYPE, "/etc"),
+        member("link", tarfile.LNKTYPE, "../outside"),
+        member("pipe", tarfile.FIFOTYPE),
+        member("device", tarfile.CHRTYPE),
+    ],
+    ids=["parent", "absolute", "detour", "symbolic-link", "hard-link", "pipe", "device"],
+)
+def test_a_hostile_server_writes_nothing_outside(tmp_path: Path, sent: bytes) -> None:
+    with pytest.raises(CasemateError):
+        unpack(archive(sent), tmp_path / "to")
+    assert [path for path in tmp_path.rglob("*") if path.name != "to"] == []
+    assert not Path("/tmp/casemate-outside").exists()
+
+
+def test_what_is_there_is_not_written_over(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("mine")
+    with pytest.raises(FileExistsError):
+        unpack(archive(member("mine")), tmp_path)
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
+def test_a_stream_that_breaks_off_is_noticed(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(bytes(5000))
+    whole = b"".join(tar_stream(model_files(tmp_path / "model.onnx")))
+    with pytest.raises(tarfile.TarError):
+        unpack(archive(whole[:3000]), tmp_path / "to")
