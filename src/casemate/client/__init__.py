@@ -18,7 +18,7 @@ import httpx
 
 from casemate.client.answers import Download, error_in
 from casemate.client.files import CHUNK, ByteStream, Progress, file_size, model_files, private, tar_stream, told, unpack
-from casemate.core import CasemateError, InputError, LimitError, UpstreamError, errors, new_id
+from casemate.core import InputError, UpstreamError, new_id
 
 _TIMEOUT = httpx.Timeout(10, read=3600)  # seconds; training answers when it is done
 
