@@ -76,6 +76,7 @@ def test_a_copied_home_without_its_keys_gives_nothing(walked: Walked, tmp_path: 
     assert not (tmp_path / "rows").exists()
 
 
+@pytest.mark.timeout(300)  # two dozen processes, one after the other
 def test_commands_print_what_other_programs_read(walked: Walked, tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(doubling_model(2.0))
     (tmp_path / "rows.csv").write_text(ROWS)
