@@ -174,11 +174,16 @@ def _put(recorder: Recorder, event: Event) -> None:
 
 
 async def _follow(access: Access, fleet: Fleet) -> None:
+    """Reach each new end of the signed state, whoever read it first: a `refresh` from outside reads it, too."""
+    followed = 0
     while True:
         await asyncio.sleep(_POLL)
         try:
-            if await asyncio.to_thread(access.refresh):
+            await asyncio.to_thread(access.refresh)
+            number = access.snapshot.number
+            if number != followed:
                 await fleet.follow()
+                followed = number
         except CasemateError as error:
             _log.error("the signed state cannot be read: %s (%s)", error.message, error.code)
 

@@ -141,7 +141,7 @@ class Casemate:
             ):
                 unpack(archive, to)
         except tarfile.TarError as error:
-            raise UpstreamError(f"The files broke off: remove {to} and pull again.", code="cut-off") from error
+            raise UpstreamError("The files broke off, and none was kept: pull again.", code="cut-off") from error
         return to
 
     def verify_models(self, ref: str | None = None) -> dict[str, Any]:

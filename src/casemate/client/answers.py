@@ -27,6 +27,7 @@ class Download:
 
 
 def error_in(response: httpx.Response) -> CasemateError:
+    """The error that a problem document tells of."""
     try:
         problem = response.json()
         family, code, message = problem["family"], problem["code"], problem["detail"]

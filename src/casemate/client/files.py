@@ -6,6 +6,7 @@ import io
 import os
 import shutil
 import tarfile
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ CHUNK = 1 << 20  # bytes handed on at a time
 
 
 def file_size(path: Path) -> int:
+    """Bytes. Raises: InputError `no-file`: it is no file, or cannot be read."""
     try:
         if path.is_file():
             return path.stat().st_size
@@ -27,6 +29,7 @@ def file_size(path: Path) -> int:
 
 
 def model_files(path: Path) -> list[tuple[str, Path]]:
+    """(path inside the model, file) of a file or of all in a folder. Raises: InputError: a link, or no file."""
     if path.is_symlink() or not path.is_dir():
         return [(path.name, path)]
     found = sorted(file for file in path.rglob("*") if not file.is_dir() or file.is_symlink())
@@ -39,6 +42,7 @@ def model_files(path: Path) -> list[tuple[str, Path]]:
 
 
 def tar_stream(files: list[tuple[str, Path]]) -> Iterator[bytes]:
+    """The files as an uncompressed tar stream. Raises: InputError: one cannot be sent whole."""
     for name, file in files:
         header = tarfile.TarInfo(name)
         header.size = file_size(file)
@@ -58,6 +62,7 @@ def tar_stream(files: list[tuple[str, Path]]) -> Iterator[bytes]:
 
 
 def told(pieces: Iterable[bytes], total: int, progress: Progress | None) -> Iterator[bytes]:
+    """The same pieces; `progress` hears of each."""
     done = 0
     for piece in pieces:
         done += len(piece)
@@ -87,17 +92,25 @@ class ByteStream(io.RawIOBase):
 
 
 def unpack(archive: tarfile.TarFile, to: Path) -> None:
-    """Write the plain files of a stream below `to`, whatever the server says they are called, for our eyes only."""
+    """Write the plain files of a stream into the empty folder `to`: all of them or none, for our eyes only.
+
+    Raises: UpstreamError, InputError: what came is no plain file with a safe path; tarfile.TarError: it broke off.
+    """
     to.mkdir(parents=True, exist_ok=True)
-    for member in archive:
-        source = archive.extractfile(member) if member.isreg() else None
-        if source is None:
-            raise UpstreamError(f"The server sent {member.name[:80]!r}, which is no plain file.", code="bad-download")
-        path = to / checked_path(member.name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "xb", opener=private) as file:
-            shutil.copyfileobj(source, file, CHUNK)
+    with tempfile.TemporaryDirectory(dir=to) as name:
+        part = Path(name)
+        for member in archive:
+            source = archive.extractfile(member) if member.isreg() else None
+            if source is None:
+                raise UpstreamError(f"The server sent {member.name[:80]!r}: no plain file.", code="bad-download")
+            path = part / checked_path(member.name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(path, "xb", opener=private) as file:
+                shutil.copyfileobj(source, file, CHUNK)
+        for path in part.iterdir():
+            path.rename(to / path.name)
 
 
 def private(path: str, flags: int) -> int:
+    """An opener: what is written is for its owner alone."""
     return os.open(path, flags, 0o600)

@@ -7,19 +7,17 @@ from typing import Any, Literal
 import msgspec
 
 from casemate.core import (
-    AssetKind,
     Environment,
     PolicyError,
     Principal,
-    Ref,
     VerificationError,
     rfc3339,
 )
 from casemate.registry.stores import Pen, Stores, unreadable
-from casemate.registry.versions import Version, find_version
+from casemate.registry.versions import Version
 from casemate.signing import Predicate, VersionIdentity, sign_statement, verify_statement
 
-_KIND, _REVOCATION = "approval", "revocation"
+APPROVAL, _REVOCATION = "approval", "revocation"
 
 
 class Approval(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -69,26 +67,14 @@ class Revocation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     schema: Literal[1] = 1
 
 
-def approve(
-    stores: Stores,
-    pen: Pen,
-    ref: Ref,
-    environment: Environment,
-    *,
-    actor: Principal,
-    intent: str,
-    reason: str = "",
-    self_approved: bool = False,
-) -> dict[str, Any]:
-    """Say, signed, that a model version may be deployed to `environment`.
+def signed_approval(
+    stores: Stores, pen: Pen, version: Version, environment: Environment, *, approver: str, alone: bool, reason: str
+) -> Approval:
+    """The signed word that a version may be deployed. Args: alone: the approver counts as who pushed it.
 
-    Args: self_approved: the gate counts the actor as who pushed it, under whatever id.
-    Raises: NotFoundError; PolicyError `self-approval`: whoever pushed it approves it for `dev` only;
-        VerificationError `revoked`.
+    Raises: PolicyError `self-approval`: alone, outside `dev`; VerificationError `revoked`.
     """
-    version = find_version(stores, AssetKind.MODEL, ref)
-    self_approved = self_approved or version.created_by == actor.id
-    if self_approved and environment is not Environment.DEV:
+    if alone and environment is not Environment.DEV:
         raise PolicyError(
             f"You pushed {version.about.name}@{version.number}: somebody else must approve it for {environment}.",
             code="self-approval",
@@ -98,16 +84,14 @@ def approve(
     approval = Approval(
         about=version.about,
         environment=environment,
-        approver=actor.id,
-        self_approved=self_approved,
+        approver=approver,
+        self_approved=alone,
         reason=reason,
         at=rfc3339(now),
         statement="",
     )
     statement = sign_statement(Predicate.APPROVAL, version.about, approval.facts(), signer=pen.signer, at=now)
-    approval = msgspec.structs.replace(approval, statement=statement.decode())
-    pen.commit([(_KIND, msgspec.to_builtins(approval))], intent)
-    return approval.summary()
+    return msgspec.structs.replace(approval, statement=statement.decode())
 
 
 def revocation(stores: Stores, version: Version, *, actor: Principal, reason: str) -> tuple[str, dict[str, Any]]:
@@ -119,7 +103,7 @@ def revocation(stores: Stores, version: Version, *, actor: Principal, reason: st
 
 def approvals_of(stores: Stores, version: Version) -> list[Approval]:
     """All approvals of exactly this version, oldest first, as recorded. Raises: VerificationError."""
-    found = [_read(entry.number, entry.body, Approval, _KIND) for entry in stores.entries(_KIND)]
+    found = [_read(entry.number, entry.body, Approval, APPROVAL) for entry in stores.entries(APPROVAL)]
     return [approval for approval in found if approval.about == version.about]
 
 

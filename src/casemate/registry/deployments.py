@@ -161,10 +161,11 @@ class Deployments:
             pauses = [_changed(last, Change.PAUSED, actor, reason, paused=True) for last in serving]
             entries = [(KIND, msgspec.to_builtins(record)) for record in pauses]
             entry = revocation(self._stores, version, actor=actor, reason=reason)
-            number = writable(self._pen).commit([entry, *entries], intent)
+            pen, rollout = self._writing()
+            number = pen.commit([entry, *entries], intent)
             for record in pauses:
                 with suppress(CasemateError):  # it stands, and a gateway follows the ledger by itself
-                    self._roll_out(record.name, number)
+                    rollout.converge(record.name, number)
         return {
             "name": version.about.name,
             "version": version.number,
@@ -189,12 +190,12 @@ class Deployments:
         return self._models.load(Ref(about.name, about.number, about.project))
 
     def _carry_out(self, record: DeploymentRecord, last: Deployment | None, intent: str) -> dict[str, Any]:
-        pen = writable(self._pen)
+        pen, rollout = self._writing()
         number = pen.commit([(KIND, msgspec.to_builtins(record))], intent)
         try:
-            self._roll_out(record.name, number)
+            rollout.converge(record.name, number)
         except BaseException:
-            self._restore(pen, record, number, intent)
+            _restore(pen, rollout, record, number, intent)
             raise
         return {
             "name": record.name,
@@ -204,17 +205,19 @@ class Deployments:
             "number": number,
         }
 
-    def _restore(self, pen: Pen, record: DeploymentRecord, number: int, intent: str) -> None:
-        """Undo the entry `number`: the ledger then says again what served before."""
-        undone = msgspec.structs.replace(record, change=Change.RESTORED, undoes=number, reason="the rollout failed")
-        restored = pen.commit([(KIND, msgspec.to_builtins(undone))], intent)
-        with suppress(CasemateError):  # the gateways still serve what the ledger now says; they also read it at start
-            self._roll_out(record.name, restored)
-
-    def _roll_out(self, name: str, number: int) -> None:
+    def _writing(self) -> tuple[Pen, Rollout]:
+        """What a change needs, asked for before anything is written."""
         if self._rollout is None:
             raise TypeError("built without a rollout: it reads only")
-        self._rollout.converge(name, number)
+        return writable(self._pen), self._rollout
+
+
+def _restore(pen: Pen, rollout: Rollout, record: DeploymentRecord, number: int, intent: str) -> None:
+    """Undo the entry `number`: the ledger then says again what served before."""
+    undone = msgspec.structs.replace(record, change=Change.RESTORED, undoes=number, reason="the rollout failed")
+    restored = pen.commit([(KIND, msgspec.to_builtins(undone))], intent)
+    with suppress(CasemateError):  # the gateways still serve what the ledger now says; they also read it at start
+        rollout.converge(record.name, restored)
 
 
 def _changed(

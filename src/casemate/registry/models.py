@@ -27,7 +27,7 @@ from casemate.core import (
     checked_path,
     rfc3339,
 )
-from casemate.registry.approvals import approvals_of, approve, check_not_revoked, is_revoked
+from casemate.registry.approvals import APPROVAL, approvals_of, check_not_revoked, is_revoked, signed_approval
 from casemate.registry.datasets import Datasets, writable
 from casemate.registry.deployments_state import deployments_of
 from casemate.registry.features import with_ranges
@@ -208,17 +208,18 @@ class Models:
         reason: str = "",
         self_approved: bool = False,
     ) -> dict[str, Any]:
-        """As `approvals.approve`."""
-        return approve(
-            self._stores,
-            writable(self._pen),
-            ref,
-            environment,
-            actor=actor,
-            intent=intent,
-            reason=reason,
-            self_approved=self_approved,
+        """Say, signed, that a version may be deployed to `environment`.
+
+        Args: self_approved: the gate counts the actor as who pushed it, under whatever id.
+        Raises: NotFoundError; as `signed_approval`.
+        """
+        pen, version = writable(self._pen), self.find(ref)
+        alone = self_approved or version.created_by == actor.id
+        approval = signed_approval(
+            self._stores, pen, version, environment, approver=actor.id, alone=alone, reason=reason
         )
+        pen.commit([(APPROVAL, msgspec.to_builtins(approval))], intent)
+        return approval.summary()
 
     def delete(self, ref: Ref, *, intent: str) -> dict[str, Any]:
         """Destroy a version's keys and files. Raises: ConflictError `in-use`, naming deployments that serve it."""

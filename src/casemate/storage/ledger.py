@@ -76,9 +76,7 @@ class Ledger:
             self._read_on()
             found = self._read
             if after > len(found):
-                raise VerificationError(
-                    "The signed state is shorter than it was, or another one.", code="state-rolled-back"
-                )
+                raise _shortened()
             if kept.number > len(found) or (kept.number and found[kept.number - 1].digest != kept.digest):
                 raise _rolled_back(len(found), kept)
             return found[after:]
@@ -90,9 +88,7 @@ class Ledger:
         with reading(self._engine) as connection:
             rows = connection.execute(select(ledger).where(ledger.c.number >= known).order_by(ledger.c.number)).all()
         if known and (not rows or (rows[0].number, rows[0].digest) != (known, previous)):
-            raise VerificationError(
-                "The signed state is shorter than it was, or another one.", code="state-rolled-back"
-            )
+            raise _shortened()
         news = []
         for number, row in enumerate(rows[1:] if known else rows, known + 1):
             news.append(self._opened(row, number, previous))
@@ -194,6 +190,10 @@ def _last(connection: Connection) -> Head:
     """What the last row says; nothing of it is checked."""
     row = connection.execute(select(ledger.c.number, ledger.c.digest).order_by(ledger.c.number.desc()).limit(1)).first()
     return Head(row.number, row.digest) if row else Head(0, "")
+
+
+def _shortened() -> VerificationError:
+    return VerificationError("The signed state is shorter than it was, or another one.", code="state-rolled-back")
 
 
 def _rolled_back(found: int, kept: Head) -> VerificationError:

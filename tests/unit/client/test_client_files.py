@@ -57,15 +57,16 @@ def test_a_hostile_server_writes_nothing_outside(tmp_path: Path, sent: bytes) ->
     assert not Path("/tmp/casemate-outside").exists()
 
 
-def test_what_is_there_is_not_written_over(tmp_path: Path) -> None:
-    (tmp_path / "mine").write_text("mine")
+def test_a_name_that_comes_twice_leaves_nothing(tmp_path: Path) -> None:
+    once = member("model.onnx")[: tarfile.BLOCKSIZE]
     with pytest.raises(FileExistsError):
-        unpack(archive(member("mine")), tmp_path)
-    assert (tmp_path / "mine").read_text() == "mine"
+        unpack(archive(once + once + bytes(2 * tarfile.BLOCKSIZE)), tmp_path / "to")
+    assert list((tmp_path / "to").iterdir()) == []
 
 
-def test_a_stream_that_breaks_off_is_noticed(tmp_path: Path) -> None:
+def test_a_stream_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(bytes(5000))
-    whole = b"".join(tar_stream(model_files(tmp_path / "model.onnx")))
+    whole = b"".join(tar_stream([("first", tmp_path / "model.onnx"), *model_files(tmp_path / "model.onnx")]))
     with pytest.raises(tarfile.TarError):
-        unpack(archive(whole[:3000]), tmp_path / "to")
+        unpack(archive(whole[:9000]), tmp_path / "to")
+    assert list((tmp_path / "to").iterdir()) == []
