@@ -1,16 +1,19 @@
 # make demo   the whole way, from a dataset to a served model; the server stays up (DEMO_ARGS="--once" ends it)
 # make test   lint, types, import rules, all tests
+# make test-postgres   all tests, with every home in PostgreSQL
 PYTHON ?= $(shell sh requirements/preflight --python)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 # The locks are whole, so nothing is resolved on the day: pip only fetches and checks hashes, then that nothing is missing.
 LOCKED := $(PIP) --no-deps --require-hashes -r
+# Three workers on two processors, since tests wait much; a file is one worker's, since some tell one story in several tests.
+PYTEST := $(BIN)/pytest -n 3 --dist loadfile
 CHECK := $(BIN)/python -m pip --disable-pip-version-check check --quiet
 
-.PHONY: setup demo test test-full bench lint clean help
+.PHONY: setup demo test test-full test-postgres test-formats bench bench-scanners lint clean help
 
 help:
-	@sed -n '1,2s/^# //p' Makefile
+	@sed -n '1,3s/^# //p' Makefile
 
 setup: .venv/core
 
@@ -39,13 +42,37 @@ lint: .venv/dev
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/pytest -n 2 -m "not slow" $(TEST_ARGS)
+	$(PYTEST) -m "not slow" $(TEST_ARGS)
 
 test-full: lint
-	$(BIN)/pytest -n 2 $(TEST_ARGS)
+	$(PYTEST) $(TEST_ARGS)
+
+test-postgres: .venv/dev
+	CASEMATE_TEST_DATABASE=postgresql $(PYTEST) -m "not slow" $(TEST_ARGS)
+
+# What PyTorch, Keras and TensorFlow write, with the libraries themselves: gigabytes, in an environment of their own.
+.venv-formats/done: requirements/dev.lock
+	@$(PYTHON) -m venv .venv-formats
+	@.venv-formats/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes -r requirements/dev.lock
+	@.venv-formats/bin/python -m pip --disable-pip-version-check install --quiet -c requirements/formats.txt torch tensorflow-cpu
+	@.venv-formats/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+test-formats: .venv-formats/done
+	.venv-formats/bin/pytest tests/unit/scanning/test_real_frameworks.py $(TEST_ARGS)
+
+# Other people's scanners, each as it is published, in an environment of their own.
+.venv-scanners/done: requirements/scanners.lock
+	@$(PYTHON) -m venv .venv-scanners
+	@.venv-scanners/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes -r requirements/scanners.lock
+	@touch $@
+
+# The scanner beside them.
+bench-scanners: .venv/dev .venv-scanners/done
+	$(BIN)/python bench/run.py scan
 
 bench: .venv/dev
 	$(BIN)/python bench/run.py $(BENCH_ARGS)
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-scanners .venv-formats .mypy_cache .ruff_cache .hypothesis
