@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -31,3 +32,63 @@ def test_a_wrong_file_stops_the_start(text: str, tmp_path: Path) -> None:
     (tmp_path / "casemate.toml").write_text(text)
     with pytest.raises(InputError):
         load_settings({}, home=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "keys = '/elsewhere'",
+        "insecure_no_sandbox = true",
+        "home = '/elsewhere'",
+        "secrets_vault = '/elsewhere'",
+        "networks = '/elsewhere'",
+    ],
+)
+def test_a_home_chooses_neither_its_trust_nor_its_walls(line: str, tmp_path: Path) -> None:
+    (tmp_path / "casemate.toml").write_text(line)
+    environ = {"CASEMATE_KEYS": str(tmp_path / "keys"), "CASEMATE_INSECURE_NO_SANDBOX": "0"}
+    for named in ({}, environ):  # refused even where something stronger would win
+        with pytest.raises(InputError, match=line.split(maxsplit=1)[0]) as refused:
+            load_settings(named, home=tmp_path)
+        assert refused.value.code == "not-in-file"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("data_port", "70000"),
+        ("data_port", "-1"),
+        ("control_port", "65536"),
+        ("host", ""),
+        ("host", "a b"),
+        ("address_rate", "inf"),
+        ("address_rate", "nan"),
+        ("address_rate", "1e-320"),
+        ("audit_wait", "nan"),
+        ("audit_wait", "-5"),
+        ("audit_wait", "1e9"),
+        ("free_bytes", "-1"),
+        ("push_bytes", "many"),
+    ],
+)
+def test_a_value_out_of_range_is_named_with_its_setting_and_its_range(name: str, value: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"The setting {name} is .*: set it to ") as refused:
+        load_settings({f"CASEMATE_{name.upper()}": value}, home=tmp_path)
+    assert value in refused.value.message or value == "nan"
+    assert refused.value.code == "bad-setting"
+    (tmp_path / "casemate.toml").write_text(
+        f"{name} = {value if value[-1:].isdigit() or value in ('inf', 'nan') else repr(value)}\n"
+    )
+    with pytest.raises(InputError, match=name):
+        load_settings({}, home=tmp_path)
+
+
+def test_a_file_of_settings_that_never_ends_stops_the_start(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "casemate.toml")
+    with pytest.raises(InputError, match="no plain file"):
+        load_settings({}, home=tmp_path)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "fe80::1%eth0", "localhost", "models.example"])
+def test_what_can_be_listened_on_is_taken(host: str, tmp_path: Path) -> None:
+    assert load_settings({"CASEMATE_HOST": host}, home=tmp_path).host == host

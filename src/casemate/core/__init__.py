@@ -1,6 +1,8 @@
 """The words that every room shares. Standard library and msgspec only."""
 
 from casemate.core.clock import Clock, SystemClock, parse_duration, parse_rfc3339, rfc3339
+from casemate.core.data_classes import DataClass, checked_data_class, data_class_of, highest_class
+from casemate.core.dumps import forbid_core_dumps, forbid_reading_memory
 from casemate.core.errors import (
     AuthError,
     CasemateError,
@@ -10,16 +12,21 @@ from casemate.core.errors import (
     NotFoundError,
     PolicyError,
     SandboxError,
+    StepUpError,
     StorageError,
     TooLargeError,
     UpstreamError,
     VerificationError,
+    refused_by_system,
 )
-from casemate.core.events import INTENT, OUTCOME, Event, EventSink, outcome_id
+from casemate.core.events import INTENT, LATE, OUTCOME, Event, EventSink, outcome_id
 from casemate.core.findings import Finding, Severity, Verdict, verdict_of
-from casemate.core.paths import checked_path
+from casemate.core.networks import CLIENT_LENGTH, are_far, are_near, client_of, prefix_of
+from casemate.core.paths import checked_path, is_text
 from casemate.core.sealed import SealedFile, memory_file, seal_bytes
-from casemate.core.tensors import DATATYPES, Signature, TensorSpec
+from casemate.core.secret import Secret
+from casemate.core.secrets import without_secrets
+from casemate.core.tensors import DATATYPES, ServedFile, Signature, TensorSpec
 from casemate.core.words import (
     DEFAULT_PROJECT,
     SCHEMA,
@@ -35,6 +42,7 @@ from casemate.core.words import (
     Role,
     canonical,
     checked_digest,
+    checked_id,
     checked_name,
     digest_of,
     new_id,
@@ -42,9 +50,11 @@ from casemate.core.words import (
 )
 
 __all__ = [
+    "CLIENT_LENGTH",
     "DATATYPES",
     "DEFAULT_PROJECT",
     "INTENT",
+    "LATE",
     "OUTCOME",
     "SCHEMA",
     "Action",
@@ -53,6 +63,7 @@ __all__ = [
     "CasemateError",
     "Clock",
     "ConflictError",
+    "DataClass",
     "Digest",
     "Environment",
     "Event",
@@ -70,8 +81,11 @@ __all__ = [
     "Role",
     "SandboxError",
     "SealedFile",
+    "Secret",
+    "ServedFile",
     "Severity",
     "Signature",
+    "StepUpError",
     "StorageError",
     "SystemClock",
     "TensorSpec",
@@ -79,18 +93,31 @@ __all__ = [
     "UpstreamError",
     "Verdict",
     "VerificationError",
+    "are_far",
+    "are_near",
     "canonical",
+    "checked_data_class",
     "checked_digest",
+    "checked_id",
     "checked_name",
     "checked_path",
+    "client_of",
+    "data_class_of",
     "digest_of",
+    "forbid_core_dumps",
+    "forbid_reading_memory",
+    "highest_class",
+    "is_text",
     "memory_file",
     "new_id",
     "outcome_id",
     "parse_duration",
     "parse_ref",
     "parse_rfc3339",
+    "prefix_of",
+    "refused_by_system",
     "rfc3339",
     "seal_bytes",
     "verdict_of",
+    "without_secrets",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from datetime import UTC, datetime
 from typing import Protocol
@@ -20,10 +21,12 @@ class SystemClock:
 
     def __init__(self, floor: datetime | None = None) -> None:
         self._latest = floor.timestamp() if floor else 0.0
+        self._lock = threading.Lock()
 
     def now(self) -> datetime:
-        self._latest = max(self._latest, time.time())
-        return datetime.fromtimestamp(self._latest, UTC)
+        with self._lock:  # asked and set as one, or a thread that asked earlier could set it back
+            self._latest = latest = max(self._latest, time.time())
+        return datetime.fromtimestamp(latest, UTC)
 
 
 def rfc3339(at: datetime) -> str:
@@ -38,13 +41,10 @@ def parse_rfc3339(text: str) -> datetime:
 def parse_duration(text: str) -> float:
     """Seconds in `90s`, `15m`, `1h` or `30d`. Raises: InputError."""
     number, unit = text[:-1], text[-1:]
-    if (
-        unit not in _UNITS
-        or not (number.isascii() and number.isdigit())
-        or not 0 < len(number) <= 9
-        or int(number) == 0
-    ):
+    if unit not in _UNITS or not (number.isascii() and number.isdigit()) or not 0 < len(number) <= 9:
         raise InputError(
             f"{text[:40]!r} is not a duration: write a whole number and s, m, h or d, as in 1h.", code="bad-duration"
         )
+    if int(number) == 0:
+        raise InputError(f"{text!r} is no time at all: a duration must be more than 0.", code="bad-duration")
     return int(number) * _UNITS[unit]

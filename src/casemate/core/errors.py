@@ -6,6 +6,7 @@
     |   +-- ConflictError     it exists already, or has moved on meanwhile
     |   +-- TooLargeError     over a stated bound
     +-- AuthError             we do not know who you are
+    |   +-- StepUpError       we do, and want a second factor that is fresh
     +-- PolicyError           we know you, and you may not
     +-- LimitError            too much or too soon: come back after `retry_after` seconds
     +-- VerificationError     bytes, signature or record are not what was signed
@@ -57,6 +58,12 @@ class AuthError(CasemateError):
     code = "unauthenticated"
 
 
+class StepUpError(AuthError):
+    """The person may do this right after a second factor. Source: RFC 9470, section 3."""
+
+    code = "step-up-required"
+
+
 class PolicyError(CasemateError):
     code = "forbidden"
 
@@ -92,3 +99,21 @@ class SandboxError(CasemateError):
 
 class UpstreamError(CasemateError):
     code = "upstream"
+
+
+def refused_by_system(error: OSError) -> CasemateError:
+    """What the operating system refused, in one sentence: an InputError where a file is named, else a StorageError."""
+    reason = error.strerror or str(error) or type(error).__name__
+    if error.filename is None:
+        return StorageError(f"The system refused: {reason}.", code="system")
+    code = _SYSTEM_CODES.get(type(error), "bad-file")
+    return InputError(f"{error.filename}: {reason}.", code=code)
+
+
+_SYSTEM_CODES = {
+    FileNotFoundError: "no-file",
+    PermissionError: "no-permission",
+    FileExistsError: "exists",
+    IsADirectoryError: "not-a-file",
+    NotADirectoryError: "not-a-folder",
+}

@@ -46,6 +46,9 @@ class EventSink(Protocol):
 INTENT, OUTCOME = "int_", "out_"  # prefixes of ids: an intent's outcome bears its number
 
 
+LATE = "late"  # a fact of an event that waited before the log took it: its time is the writer's word alone
+
+
 def outcome_id(intent: str) -> str:
     """The id of an intent's one outcome; a second one cannot be recorded."""
     return OUTCOME + intent.removeprefix(INTENT)

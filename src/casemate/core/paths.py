@@ -8,6 +8,15 @@ MAX_PATH = 512  # characters
 MAX_PART = 255  # bytes; the usual bound of a file system
 
 
+def is_text(value: str) -> bool:
+    """Whether it can be written as UTF-8: what the system handed over as other bytes cannot."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def checked_path(text: str) -> str:
     """Return `text` if it is a safe path inside an asset, with `/` between its parts. Raises: InputError."""
     parts = text.split("/")

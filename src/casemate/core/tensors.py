@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 DATATYPES = {  # Open Inference Protocol name -> numpy name
@@ -40,4 +42,11 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True):
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    runtime: str  # "onnx" | "skops"
+    runtime: str  # as in `ServedFile`
+
+
+class ServedFile(msgspec.Struct, frozen=True, kw_only=True):
+    """Which of a version's files is the model, and what loads it: found by the scan, signed with it, taken from there."""
+
+    path: str
+    runtime: Literal["lightgbm", "onnx", "skops", "xgboost"]

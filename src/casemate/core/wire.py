@@ -7,10 +7,12 @@ that tensors cross without being copied into the header. Descriptors ride along 
 from __future__ import annotations
 
 import array
+import errno
 import os
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from casemate.core.errors import CasemateError, StorageError
 MAX_HEADER = 16 << 20  # bytes; our own messages stay far below, a broken peer is cut off here
 MAX_BUFFERS = 1 << 30  # bytes of raw buffers in one frame
 MAX_BUFFER_COUNT = 1024  # in one frame; a model has a handful of tensors
+_PAUSE = 0.1  # seconds without accepting when the system lacks something
 MAX_FDS = 250  # descriptors in one frame; the kernel's own bound is 253
 
 _LENGTH = struct.Struct(">I")
@@ -52,16 +55,19 @@ def send_frame(
     buffers: Sequence[bytes | bytearray | memoryview] = (),
     fds: Sequence[int] = (),
 ) -> None:
-    """Write one frame whole. Raises: OSError when the peer is gone."""
+    """Write one frame whole. Raises: OSError when the peer is gone.
+
+    What went out whole is not followed by an empty write: that fails once the peer has read it, answered and left.
+    """
     parts = encode_frame(message, buffers)
     first = parts[0]
     if fds:
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
         sent = sock.sendmsg([first], rights)
         first = memoryview(first)[sent:]
-    sock.sendall(first)
-    for part in parts[1:]:
-        sock.sendall(part)
+    for part in (first, *parts[1:]):
+        if len(part):
+            sock.sendall(part)
 
 
 def recv_frame(sock: socket.socket, *, max_buffers: int = MAX_BUFFERS) -> Frame | None:
@@ -178,35 +184,57 @@ def peer_uid(sock: socket.socket) -> int:
 class Caller:
     """Calls methods of the process that listens at `path`, one at a time, from any thread.
 
-    Connects at the first call, and again after a failure: the failed call itself is not repeated, since it may have
-    taken effect.
+    Connects at the first call, and again after a failure. A call that could not be sent whole is sent once more over a
+    new connection, since nobody has read it; one that was sent is not repeated, since it may have taken effect.
+
+    Args: timeout: seconds of silence after which the listener counts as gone; None waits for ever.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, *, timeout: float | None = None) -> None:
+        self._path, self._timeout = path, timeout
         self._sock: socket.socket | None = None
         self._lock = threading.Lock()
 
     def call(self, method: str, *args: Any) -> Any:
         """Return what the method returned. Raises: what it raised, as the same family; StorageError when it is gone."""
         with self._lock:
-            sock = self._sock = self._sock or connect(self._path)
             try:
-                send_frame(sock, [method, args])
+                sock = self._sent([method, args])
                 frame = recv_frame(sock)
+                if frame is None:
+                    raise ConnectionResetError
             except OSError as error:
                 self.close()
-                raise StorageError(f"Who listened at {self._path.name} is gone.", code="not-running") from error
+                raise StorageError(
+                    f"Who listened at {self._path.name} went away before it answered: whether it took effect is not "
+                    "known. Look with casemate status, then try again.",
+                    code="not-running",
+                ) from error
             except BaseException:
                 self.close()
                 raise
-            if frame is None:
-                self.close()
-                raise StorageError(f"Who listened at {self._path.name} is gone.", code="not-running")
         ok, value = frame.message
         if not ok:
             raise _revived(value)
         return value
+
+    def _sent(self, message: Any) -> socket.socket:
+        """The socket over which `message` went out whole."""
+        if self._sock is not None:
+            try:
+                send_frame(self._sock, message)
+            except OSError:  # the peer was started anew since the last call
+                self.close()
+            else:
+                return self._sock
+        sock = self._sock = connect(self._path)
+        sock.settimeout(self._timeout)
+        send_frame(sock, message)
+        return sock
+
+    def another(self) -> Caller:
+        """A caller of the same process on a connection of its own, which no call of this one holds up."""
+        return Caller(self._path)
 
     def close(self) -> None:
         """Let go of the connection; the next call makes a new one."""
@@ -227,16 +255,24 @@ def serve_calls(listener: socket.socket, methods: dict[str, Callable[..., Any]])
     """Answer calls until the listener is closed: a thread per connection; peers of another user are cut off.
 
     Only what is in `methods` can be called. An unexpected exception becomes a CasemateError without its text.
+    A system that lacks descriptors, memory or threads for the moment ends nothing: accepting goes on after a pause.
     """
     while True:
         try:
             sock, _ = listener.accept()
-        except OSError:
-            return
+        except OSError as error:
+            if listener.fileno() < 0 or error.errno in (errno.EBADF, errno.EINVAL):  # closed, or shut down
+                return
+            time.sleep(_PAUSE)
+            continue
         if peer_uid(sock) not in (os.geteuid(), 0):
             sock.close()
             continue
-        threading.Thread(target=_answer, args=(sock, methods), daemon=True).start()
+        try:
+            threading.Thread(target=_answer, args=(sock, methods), daemon=True).start()
+        except RuntimeError:
+            sock.close()
+            time.sleep(_PAUSE)
 
 
 def _answer(sock: socket.socket, methods: dict[str, Callable[..., Any]]) -> None:

@@ -9,6 +9,7 @@ import hashlib
 import os
 import re
 import time
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, NewType
 
@@ -24,6 +25,7 @@ Digest = NewType("Digest", str)  # "sha256:" + 64 hex digits
 _NAME = re.compile(r"[a-z0-9-]{1,63}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _TAG = re.compile(r"[a-z][a-z0-9._-]{0,62}")
+_ID = re.compile(r"[a-z]{1,16}_[0-9a-f]{32}")
 
 
 def checked_name(text: str, *, what: str = "name") -> str:
@@ -58,6 +60,15 @@ def new_id(prefix: str) -> str:
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
     return f"{prefix}_{value:032x}"
+
+
+def checked_id(text: str) -> str:
+    """Return `text` if it is an id as `new_id` makes them. Raises: InputError."""
+    if not _ID.fullmatch(text):
+        raise InputError(
+            f"{text[:80]!r} is not an id: copy it whole, as in key_ and 32 hexadecimal digits.", code="bad-id"
+        )
+    return text
 
 
 class Environment(StrEnum):
@@ -127,13 +138,20 @@ class PrincipalKind(StrEnum):
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """Somebody who acts. `id` is stable; `name` is for people; `credential` is the id of what proved it."""
+    """Somebody who acts. `id` is stable; `name` is for people; `credential` is the id of what proved it.
+
+    `verified_at`: when a person last gave a second factor; None for whoever has none. `brought`: ids of the group mappings
+    that a session through an outside provider began with; they count until `brought_until`, as the ledger has them.
+    """
 
     id: str
     kind: PrincipalKind
     name: str
     project: str = DEFAULT_PROJECT
     credential: str = ""
+    verified_at: datetime | None = None
+    brought: tuple[str, ...] = ()
+    brought_until: datetime | None = None
 
 
 class Action(StrEnum):
@@ -159,8 +177,44 @@ class Action(StrEnum):
     DEPLOYMENT_PREDICT = "deployment:predict"
     KEY_READ = "key:read"
     KEY_ISSUE = "key:issue"
+    KEY_ROTATE = "key:rotate"  # a new secret for the same service
     KEY_REVOKE = "key:revoke"
+    KEYS_READ = "keys:read"  # key-encryption keys: their numbers, never the keys
+    KEYS_ROTATE = "keys:rotate"
+    KEYS_MOVE = "keys:move"  # the signing key, to another provider
+    GRANT_READ = "grant:read"
+    GRANT_REQUEST = "grant:request"  # for oneself
+    GRANT_APPROVE = "grant:approve"  # answer a request, with yes or no
+    GRANT_REVOKE = "grant:revoke"
+    ISSUER_READ = "issuer:read"
+    ISSUER_ADD = "issuer:add"  # whose tokens are read
+    ISSUER_REFRESH = "issuer:refresh"  # its public keys
+    ISSUER_BIND = "issuer:bind"  # a token, a certificate or a client's own key proves a service
+    ISSUER_REVOKE = "issuer:revoke"  # an issuer, or one binding
+    PROVIDER_READ = "provider:read"
+    PROVIDER_ADD = "provider:add"  # through whom people may sign in
+    PROVIDER_MAP = "provider:map"  # a group of its gives a role
+    PROVIDER_BIND = "provider:bind"  # a subject of its is a person who is there already
+    PROVIDER_REVOKE = "provider:revoke"  # a provider with its sessions, or one mapping
+    USER_READ = "user:read"
+    USER_INVITE = "user:invite"  # a person and their first grant
+    USER_UPDATE = "user:update"  # one's own password, second factor and recovery codes
+    USER_RESET = "user:reset"  # somebody's factors end, and a new invitation begins
+    USER_REVOKE = "user:revoke"
+    SESSION_READ = "session:read"
+    SESSION_VERIFY = "session:verify"  # a fresh second factor for one's own session
+    SESSION_REVOKE = "session:revoke"
+    ACCESS_READ = "access:read"  # who may do what, and why
+    REVIEW_READ = "review:read"
+    REVIEW_OPEN = "review:open"
+    REVIEW_ANSWER = "review:answer"  # keep or revoke what is reviewed
+    REVIEW_CLOSE = "review:close"
+    REVIEW_SCHEDULE = "review:schedule"
     POLICY_READ = "policy:read"
+    POLICY_PROPOSE = "policy:propose"  # policies of the home's own, which somebody else must approve
+    POLICY_APPROVE = "policy:approve"  # answer a proposal, with yes or no
+    POLICY_REVERT = "policy:revert"  # to the packaged policies alone, at once
+    PREDICTION_READ = "prediction:read"  # what the record keeps of predictions
     AUDIT_READ = "audit:read"
     AUDIT_VERIFY = "audit:verify"
     STATUS_READ = "status:read"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, ClassVar
 
 import msgspec
 import pytest
@@ -25,6 +27,33 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
     left, right = socket.socketpair()
     with left, right:
         yield left, right
+
+
+class Slow(socket.socket):
+    """Ours, descheduled just after a write: by then the peer has read it all, answered and left."""
+
+    peer: socket.socket
+
+    def _answered(self) -> None:
+        recv_frame(self.peer)
+        send_frame(self.peer, "the answer")
+        self.peer.close()
+
+    def sendmsg(self, *args: object) -> int:
+        sent = super().sendmsg(*args)
+        self._answered()
+        return sent
+
+
+@pytest.mark.parametrize("buffers", [[], [b""]])
+def test_who_answers_and_leaves_at_once_has_been_sent_the_whole_frame(buffers: list[bytes]) -> None:
+    left, right = socket.socketpair()
+    with Slow(fileno=left.detach()) as ours, Path(os.devnull).open("rb") as file:
+        ours.peer = right
+        send_frame(ours, "the order", buffers, [file.fileno()])
+        answer = recv_frame(ours)
+    assert answer is not None
+    assert answer.message == "the answer"
 
 
 def open_descriptors() -> int:
@@ -131,6 +160,31 @@ def test_calls_return_and_raise_what_the_method_did(server: Path) -> None:
     caller.close()
 
 
+def test_a_shortage_of_descriptors_does_not_end_the_accepting(tmp_path: Path) -> None:
+    class Short(socket.socket):
+        """A listener on a system that has no descriptor left for the first two connections, and then stops."""
+
+        failures: ClassVar = [errno.EMFILE, errno.ENFILE]
+
+        def accept(self) -> Any:
+            if self.failures:
+                raise OSError(self.failures.pop(), "Too many open files")
+            return super().accept()
+
+    plain = listen(tmp_path / "s")
+    listener = Short(fileno=plain.detach())
+    serving = threading.Thread(target=serve_calls, args=(listener, {"ping": lambda: "pong"}), daemon=True)
+    serving.start()
+    caller = Caller(tmp_path / "s", timeout=10)
+    assert caller.call("ping") == "pong"
+    assert not Short.failures
+    caller.close()
+    listener.shutdown(socket.SHUT_RDWR)
+    serving.join(10)
+    assert not serving.is_alive()
+    listener.close()
+
+
 def test_the_socket_is_for_its_owner_alone(server: Path) -> None:
     assert server.stat().st_mode & 0o777 == 0o600
 
@@ -142,7 +196,7 @@ def test_a_caller_connects_again_when_the_server_is_back(tmp_path: Path) -> None
     first = listen(tmp_path / "s")
     answered = threading.Thread(target=_accept_and_leave, args=(first,))
     answered.start()
-    with pytest.raises(StorageError, match="gone"):
+    with pytest.raises(StorageError, match="not known"):
         caller.call("ping")
     answered.join()
     first.close()
@@ -154,6 +208,18 @@ def test_a_caller_connects_again_when_the_server_is_back(tmp_path: Path) -> None
     second.close()
 
 
+def test_a_call_after_the_server_was_started_anew_is_answered(tmp_path: Path) -> None:
+    caller = Caller(tmp_path / "s")
+    for _ in range(2):
+        listener = listen(tmp_path / "s")
+        answering = threading.Thread(target=_answer_once, args=(listener,))
+        answering.start()
+        assert caller.call("ping") == "pong"
+        answering.join()  # the connection that the caller keeps is closed now
+        listener.close()
+    caller.close()
+
+
 def test_nobody_there_is_one_clear_sentence(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="casemate up"):
         connect(tmp_path / "nothing")
@@ -161,3 +227,9 @@ def test_nobody_there_is_one_clear_sentence(tmp_path: Path) -> None:
 
 def _accept_and_leave(listener: socket.socket) -> None:
     listener.accept()[0].close()
+
+
+def _answer_once(listener: socket.socket) -> None:
+    with listener.accept()[0] as sock:
+        recv_frame(sock)
+        send_frame(sock, [True, "pong"])
