@@ -6,8 +6,9 @@ import errno
 import hashlib
 import os
 import re
-import shutil
-from collections.abc import Iterable, Iterator
+import stat
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Self
@@ -31,6 +32,7 @@ from casemate.storage.stream import KEY_SIZE, StreamReader, StreamWriter
 
 _ID = re.compile(r"blob_[0-9a-f]{32}")
 _MARGIN = 64 << 20  # bytes of plain text between two looks at the free disk
+_LOST_SECONDS = 30 * 86400  # how long a blob that no row names is kept: time to put a damaged database right
 
 
 class BlobRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,7 +94,7 @@ class PendingBlob:
     def __init__(self, path: Path, project: str, asset: str, keys: KeyService, budget: Budget) -> None:
         """Args: path: where the file grows; its name is the blob's id."""
         key = os.urandom(KEY_SIZE)
-        context = _context(project, asset, path.name)
+        context = blob_context(project, asset, path.name)
         wrapped = keys.wrap(key, context)
         self._path, self._budget = path, budget
         self._project, self._asset, self._wrapped = project, asset, wrapped
@@ -137,9 +139,23 @@ class PendingBlob:
 class BlobStore:
     """The blobs of one home."""
 
-    def __init__(self, folder: Path, pending: Path, keys: KeyService, quota: Quota | None = None) -> None:
-        """Args: folder: of kept blobs. pending: of unfinished ones, on the same disk."""
-        self._folder, self._pending, self._keys, self.quota = folder, pending, keys, quota or Quota()
+    def __init__(
+        self,
+        folder: Path,
+        pending: Path,
+        lost: Path,
+        keys: KeyService,
+        quota: Quota | None = None,
+        *,
+        newest_key: Callable[[str], bytes | None] = lambda _: None,
+    ) -> None:
+        """Args: folder: of kept blobs. pending: of unfinished ones. lost: of those that no row names. On one disk.
+        newest_key: a blob's wrapped key as the database has it now, for a reader whose record is older than the
+        retirement of a key-encryption key.
+        """
+        self._folder, self._pending, self._lost = folder, pending, lost
+        self._keys, self.quota = keys, quota or Quota()
+        self._newest_key = newest_key
 
     @property
     def pending(self) -> Path:
@@ -153,6 +169,10 @@ class BlobStore:
         """Begin a blob; with no `budget` shared with others, it has the quota to itself. Raises: StorageError."""
         budget = budget or Budget(self.quota, self._pending)
         return PendingBlob(self._pending / new_id("blob"), project, asset, self._keys, budget)
+
+    def check_keys(self, records: Iterable[BlobRecord]) -> None:
+        """In the transaction that commits their rows. Raises: ConflictError `kek-retired`: during a long push."""
+        self._keys.check_kept([record.wrapped_key for record in records])
 
     def keep(self, records: Iterable[BlobRecord]) -> None:
         """Move finished blobs to their place, durably. A row must follow, or the next start removes them."""
@@ -198,21 +218,41 @@ class BlobStore:
             sync_folder(place.parent)
 
     def clean(self, known: set[str]) -> int:
-        """At start, under the home's lock: remove what a killed push left, and blobs that no row knows.
+        """At start, under the home's lock: remove what a killed push left, and set aside blobs that no row names.
+
+        What is set aside comes back when its row does, and is removed after 30 days. Only files with a blob's name,
+        in folders that are no links, are ever touched.
 
         Args: known: ids of all rows of `blobs`.
-        Returns: how many files were removed.
+        Returns: how many files were removed or set aside.
         """
-        stray = [*self._pending.iterdir(), *(path for path in self._folder.glob("*/*") if path.name not in known)]
-        for path in stray:
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
+        cleaned = 0
+        for path in _blob_files(self._lost):
+            if path.name in known:
+                self._move(path, self._place(path.name))
+            elif path.lstat().st_mtime < time.time() - _LOST_SECONDS:
                 path.unlink()
-        return len(stray)
+                cleaned += 1
+        for path in _blob_files(self._pending):
+            path.unlink()
+            cleaned += 1
+        for folder in self._folder.iterdir():
+            for path in _blob_files(folder):
+                if path.name not in known:
+                    os.utime(path)
+                    self._move(path, self._lost / path.name)
+                    cleaned += 1
+        return cleaned
+
+    @staticmethod
+    def _move(path: Path, to: Path) -> None:
+        to.parent.mkdir(mode=0o700, exist_ok=True)
+        path.rename(to)
+        sync_folder(to.parent)
+        sync_folder(path.parent)
 
     def _reader(self, record: BlobRecord, path: Path) -> StreamReader:
-        key = self._keys.unwrap(record.wrapped_key, _context(record.project, record.asset, record.id))
+        key = self._unwrap(record)
         try:
             fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError as error:
@@ -220,11 +260,21 @@ class BlobStore:
                 f"The blob {record.id} is missing: restore it from a backup.", code="blob-missing"
             ) from error
         file = os.fdopen(fd, "rb", buffering=0)
-        reader = StreamReader(file, key, _context(record.project, record.asset, record.id))
+        reader = StreamReader(file, key, blob_context(record.project, record.asset, record.id))
         if reader.size != record.size:
             reader.close()
             raise VerificationError(f"The blob {record.id} is of another size than was pushed.", code="blob-altered")
         return reader
+
+    def _unwrap(self, record: BlobRecord) -> bytes:
+        context = blob_context(record.project, record.asset, record.id)
+        try:
+            return self._keys.unwrap(record.wrapped_key, context)
+        except VerificationError as error:
+            newest = self._newest_key(record.id) if error.code == "kek-retired" else None
+            if newest is None or newest == record.wrapped_key:
+                raise
+            return self._keys.unwrap(newest, context)
 
     def _place(self, blob_id: str) -> Path:
         return self._folder / _checked_id(blob_id)[-2:] / blob_id
@@ -265,8 +315,16 @@ class Push:
             self._store.discard(record.id)
 
 
-def _context(project: str, asset: str, blob_id: str) -> bytes:
+def blob_context(project: str, asset: str, blob_id: str) -> bytes:
+    """What a blob's data key and its bytes are bound to."""
     return canonical({"project": project, "asset": asset, "blob": blob_id})
+
+
+def _blob_files(folder: Path) -> list[Path]:
+    """The files in `folder` that bear a blob's name; none where it is no folder of its own."""
+    if not stat.S_ISDIR(folder.lstat().st_mode):
+        return []
+    return [path for path in folder.iterdir() if _ID.fullmatch(path.name) and stat.S_ISREG(path.lstat().st_mode)]
 
 
 def _checked_id(blob_id: str) -> str:

@@ -1,4 +1,4 @@
-"""The metadata database: tables, and how it is opened. SQLite today; nothing here keeps PostgreSQL out."""
+"""The metadata database: tables, and how it is opened: SQLite in the home, or PostgreSQL (`storage.postgresql`)."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import QueuePool
 
 from casemate.core import StorageError
+from casemate.storage.postgresql import backup_command, is_postgresql, open_postgresql, vacuum
 
 if TYPE_CHECKING:  # loaded where migrations run, not by every process of the home
     from alembic.config import Config
@@ -98,7 +99,7 @@ version_blobs = Table(
     Column("blob_id", String(40), ForeignKey("blobs.id"), nullable=False, index=True),
     *_carried(with_project=True),
 )
-tags = Table(
+Table(  # reserved for names of versions such as `latest`: the first migration made it, and nothing uses it yet
     "tags",
     METADATA,
     Column("project", String(63), primary_key=True),
@@ -168,16 +169,27 @@ checkpoints = Table(
     Column("at", String(27), nullable=False),
     *_carried(with_project=True),
 )
+people_rows = Table(  # sessions, attempts to sign in, steps of one-time codes: what changes too often for the ledger
+    "people_rows",
+    METADATA,
+    Column("id", String(80), primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("principal", String(80), nullable=False, index=True),
+    Column("ends_at", String(27), nullable=False, index=True),  # when it may be forgotten
+    Column("body", LargeBinary, nullable=False),  # sealed, and bound to all of the above
+    *_carried(with_project=True),
+)
 
 
-def open_database(url: str, *, read_only: bool = False) -> Engine:
-    """Connect to `sqlite:///PATH` (or another URL of SQLAlchemy's). Every commit is durable when it returns.
+def open_database(url: str, *, read_only: bool = False, keeper: bool = False) -> Engine:
+    """Connect to `sqlite:///PATH` or `postgresql://USER@HOST/NAME`. Every commit is durable when it returns.
 
-    Args: read_only: No statement can write; the file must exist.
+    Args: read_only: No statement can write; the file must exist. keeper: what the one keeper of a home opens; SQLite's
+        lies under the home's lock, and needs no other.
+    Raises: InputError, StorageError, ConflictError: as `open_postgresql`.
     """
-    if not url.startswith("sqlite:///"):
-        options = {"postgresql_readonly": True} if read_only else {}
-        return create_engine(url, pool_pre_ping=True, execution_options=options)
+    if is_postgresql(url):
+        return open_postgresql(url, read_only=read_only, keeper=keeper)
     path = url.removeprefix("sqlite:///")
     if not read_only:
         _create_private(path)
@@ -229,6 +241,14 @@ def reading(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
+def is_append_only(engine: Engine | Connection) -> bool:
+    """Whether nothing of the audit log is ever updated or deleted, so that no role need have the right to.
+
+    SQLite knows no roles: there, tiles grow in place and old checkpoints make room.
+    """
+    return engine.dialect.name == "postgresql"
+
+
 def migrate(engine: Engine) -> None:
     """Bring the database to this release's tables. Raises: StorageError `newer-home`, `broken-database`."""
     from alembic import command
@@ -250,6 +270,15 @@ def outdated(engine: Engine) -> str | None:
     return current if current != _scripts()[1].get_current_head() else None
 
 
+def refuse_migration(url: str, old: str) -> None:
+    """What nobody has copied is not changed. Raises: StorageError `migration-due`, with both commands."""
+    raise StorageError(
+        f"An older Casemate wrote this database ({old}). Copy it: {backup_command(url, f'casemate-{old}.dump')}; then "
+        "bring it to this release: casemate database migrate.",
+        code="migration-due",
+    )
+
+
 def back_up(engine: Engine, copy: Path) -> None:
     """Copy an SQLite database to `copy`, which must not exist, 0600. What is deleted later lives on in the copy."""
     os.close(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
@@ -257,21 +286,26 @@ def back_up(engine: Engine, copy: Path) -> None:
         connection.cursor().execute("VACUUM INTO ?", (str(copy),))
 
 
-def shred(engine: Engine) -> None:
-    """Leave nothing of deleted rows in SQLite's write-ahead log.
+def shred(engine: Engine, *, wait: bool = True) -> None:
+    """Leave nothing of deleted rows in SQLite's write-ahead log. PostgreSQL keeps traces: docs/postgresql.md.
 
+    Args: wait: for readers to end, while writers wait, too.
     Raises: StorageError `not-shredded`: somebody was reading all the while; the rows are gone, their traces not yet.
     """
     if engine.dialect.name == "sqlite":
         with closing(engine.raw_connection()) as connection:
             cursor = connection.cursor()
+            cursor.execute(f"PRAGMA busy_timeout={_BUSY if wait else 0}")
             cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             busy, *_ = cursor.fetchone() or (1,)
+            cursor.execute(f"PRAGMA busy_timeout={_BUSY}")
         if busy:
             raise StorageError(
-                "The deleted keys still stand in the write-ahead log, which another process reads: restart to clear it.",
+                "The deleted keys still stand in the write-ahead log, which somebody reads: a restart or the next deletion clears it.",
                 code="not-shredded",
             )
+    else:
+        vacuum(engine, blobs.name)
 
 
 def _scripts() -> tuple[Config, ScriptDirectory]:

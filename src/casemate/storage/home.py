@@ -13,42 +13,60 @@ from pathlib import Path
 from typing import Self
 
 import msgspec
-from sqlalchemy import Engine
+from sqlalchemy import Engine, inspect, select
 
 from casemate.core import SCHEMA, ConflictError, NotFoundError, StorageError, new_id, rfc3339
 from casemate.keys import make_private_folder, write_private
-from casemate.storage.database import back_up, migrate, open_database, outdated
+from casemate.storage.database import METADATA, back_up, migrate, open_database, outdated, reading, refuse_migration
+from casemate.storage.database import ledger as ledger_table
+from casemate.storage.postgresql import checked_url, is_postgresql
 
-_FOLDERS = ("blobs", "tmp", "tls", "run", "public")
+_FILE = "casemate.db"  # of SQLite
+_FOLDERS = ("blobs", "tmp", "lost", "tls", "run", "public")
 _ID = re.compile(r"home_[0-9a-f]{32}")
+_HOLDER = re.compile(r"process (\d+)")
 
 
-class _About(msgspec.Struct, frozen=True):
+class _About(msgspec.Struct, frozen=True, omit_defaults=True):
     schema: int
     id: str
     created_at: str
+    database: str = ""  # URL; empty: SQLite in the home
 
 
 class Home:
     """A home folder that exists and is of a layout that this release knows."""
 
-    def __init__(self, path: Path, about: _About) -> None:
+    def __init__(self, path: Path, about: _About, database: str = "") -> None:
+        """Args: database: in place of the URL that the home was made with: of another role or host."""
         self.path = path
         self.id = about.id
         self.created_at = about.created_at
-        self.blobs, self.tmp, self.tls, self.run, self.public = (path / name for name in _FOLDERS)
+        self.database_url = database or about.database or _sqlite(path)
+        self.blobs, self.tmp, self.lost, self.tls, self.run, self.public = (path / name for name in _FOLDERS)
 
     @property
-    def database(self) -> Path:
-        return self.path / "casemate.db"
+    def database(self) -> Path | None:
+        """SQLite's file; None where the database is a server's."""
+        return None if is_postgresql(self.database_url) else self.path / _FILE
 
-    def open_database(self, *, read_only: bool = False) -> Engine:
-        return open_database(f"sqlite:///{self.database}", read_only=read_only)
+    def open_database(self, *, read_only: bool = False, keeper: bool = False) -> Engine:
+        return open_database(self.database_url, read_only=read_only, keeper=keeper)
 
 
-def create_home(path: Path, *, now: datetime) -> Home:
-    """Make a home, or finish one; what is there stays. Raises: StorageError: the folder holds something else."""
-    known = {*_FOLDERS, "home.json", "state.key", "casemate.toml", "casemate.db", "lock"}
+def _sqlite(path: Path) -> str:
+    return f"sqlite:///{path / _FILE}"
+
+
+def create_home(path: Path, *, now: datetime, database: str = "") -> Home:
+    """Make a home, or finish one; what is there stays.
+
+    Args: database: `postgresql://...`, which the home remembers; empty: SQLite in the home.
+    Raises: StorageError: the folder or the database holds something else. InputError `bad-database`.
+    """
+    if database:
+        checked_url(database)
+    known = {*_FOLDERS, "home.json", "state.key", "people.key", "casemate.toml", "casemate.db", "lock"}
     if (
         not (path / "home.json").exists()
         and path.is_dir()
@@ -65,21 +83,39 @@ def create_home(path: Path, *, now: datetime) -> Home:
     except OSError as error:
         raise StorageError(f"{path} cannot be made: {error.strerror}.", code="not-a-home") from error
     with HomeLock(path, made=False) if not (path / "home.json").exists() else nullcontext():
-        _finish(path, now)
-    return open_home(path)
+        _finish(path, now, database)
+    return open_home(path, database=database)
 
 
-def _finish(path: Path, now: datetime) -> None:
+def _finish(path: Path, now: datetime, database: str) -> None:
     """`home.json` comes last: without it, the next init goes on from what a crash left."""
     if not (path / "home.json").exists():
-        engine = open_database(f"sqlite:///{path / 'casemate.db'}")
-        migrate(engine)
-        engine.dispose()
-        write_private(path / "home.json", msgspec.json.encode(_About(SCHEMA, new_id("home"), rfc3339(now))))
+        engine = open_database(database or _sqlite(path))
+        try:
+            migrate(engine)
+            if database:
+                _check_untaken(engine)
+        finally:
+            engine.dispose()
+        about = _About(SCHEMA, new_id("home"), rfc3339(now), database)
+        write_private(path / "home.json", msgspec.json.encode(about))
 
 
-def open_home(path: Path) -> Home:
-    """Raises: NotFoundError: no home. StorageError: of a newer release, broken, or open to others."""
+def _check_untaken(engine: Engine) -> None:
+    """A home has a database to itself. Raises: StorageError `database-taken`."""
+    with reading(engine) as connection:
+        if any(connection.execute(select(table).limit(1)).first() is not None for table in METADATA.sorted_tables):
+            raise StorageError(
+                "This database belongs to another home: make a new one (CREATE DATABASE), or restore that home.",
+                code="database-taken",
+            )
+
+
+def open_home(path: Path, *, database: str = "") -> Home:
+    """Args: database: in place of the URL that the home was made with: of another role or host.
+
+    Raises: NotFoundError: no home. StorageError: of a newer release, broken, or open to others.
+    """
     try:
         about = msgspec.json.decode((path / "home.json").read_bytes(), type=_About)
     except FileNotFoundError:
@@ -90,8 +126,26 @@ def open_home(path: Path) -> Home:
         raise StorageError(f"{path} was written by a newer Casemate: install that release.", code="newer-home")
     if not _ID.fullmatch(about.id):  # it names the folder of the keys
         raise StorageError(f"{path / 'home.json'} names no home: restore it.", code="broken-home")
+    if bool(database) and not about.database:
+        raise StorageError(
+            f"{path} has its rows in {_FILE}, and the setting `database` names a server: unset it, or make a new home "
+            "there.",
+            code="database-elsewhere",
+        )
     make_private_folder(path)
-    return Home(path, about)
+    for name in _FOLDERS:
+        _own_folder(path / name)
+    return Home(path, about, database)
+
+
+def _own_folder(folder: Path) -> None:
+    """A folder that lies in the home itself: cleaning up deletes what is in it, so it never leads elsewhere."""
+    if folder.is_symlink():
+        raise StorageError(
+            f"{folder} is a link, and a home's folders are its own: move the whole home, or mount the disk there.",
+            code="folder-is-link",
+        )
+    make_private_folder(folder)
 
 
 def _no_home(path: Path) -> NotFoundError:
@@ -99,15 +153,46 @@ def _no_home(path: Path) -> NotFoundError:
 
 
 def upgrade_home(home: Home) -> None:
-    """Bring an older home to this release, after a copy of its database. Holds the lock: the caller's duty."""
+    """Bring an older home to this release, after a copy of its database. Holds the lock: the caller's duty.
+
+    Raises: StorageError `migration-due`: a server's database is not changed before somebody copied it: `migrate_home`.
+    """
     engine = home.open_database()
     try:
         old = outdated(engine)
-        if old:
-            copy = home.path / f"casemate.db.{old}.backup"
+        if home.database is None:
+            _check_made(engine)
+            if old:
+                refuse_migration(home.database_url, old)
+        elif old:
+            copy = home.path / f"{_FILE}.{old}.backup"
             copy.unlink(missing_ok=True)
             back_up(engine, copy)
         migrate(engine)
+    finally:
+        engine.dispose()
+
+
+def _check_made(engine: Engine) -> None:
+    """The tables are made with the home, and never later. Raises: StorageError `database-empty`."""
+    if not inspect(engine).has_table(ledger_table.name):
+        raise StorageError(
+            "The database holds no home's tables: restore it, or name the right one in CASEMATE_DATABASE.",
+            code="database-empty",
+        )
+
+
+def migrate_home(home: Home) -> str | None:
+    """Bring a database that was copied to this release. Holds the lock. Returns the revision it had; None: the newest."""
+    if home.database is not None:
+        upgrade_home(home)
+        return None
+    engine = home.open_database()
+    try:
+        _check_made(engine)
+        old = outdated(engine)
+        migrate(engine)
+        return old
     finally:
         engine.dispose()
 
@@ -135,11 +220,18 @@ class HomeLock:
         except BlockingIOError:
             holder = os.pread(self._fd, 200, 0).decode(errors="replace").strip() or "another process"
             os.close(self._fd)
+            if (pid := _HOLDER.match(holder)) and not Path("/proc", pid[1]).exists():  # its children have the lock, too
+                holder = f"what {holder} had started and left running"
             raise ConflictError(
                 f"The home {self._path.parent} is in use by {holder}: wait for it or stop it.", code="home-locked"
             ) from None
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, f"process {os.getpid()} ({' '.join(sys.argv)[:120]})".encode(), 0)
+        said = f"process {os.getpid()} ({' '.join(sys.argv)[:120]})".encode(errors="backslashreplace")
+        try:
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, said, 0)
+        except OSError:
+            os.close(self._fd)
+            raise
         return self
 
     def fileno(self) -> int:

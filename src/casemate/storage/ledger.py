@@ -7,22 +7,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import Connection, Engine, Row, insert, select
 
-from casemate.core import Digest, InputError, VerificationError, canonical, digest_of
-from casemate.keys import Head, Keeper, KeyService, Purpose, write_private
+from casemate.core import Digest, InputError, StorageError, VerificationError, canonical, digest_of
+from casemate.keys import Head, Keeper, Purpose
 from casemate.storage.database import ledger, reading
 from casemate.storage.rows import RowCipher
 
 FIRST = Digest("sha256:" + "0" * 64)  # what the first entry names as its previous one
-_STATE_KEY = "state.key"
 
 
 class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,18 +30,6 @@ class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
     previous: Digest
     digest: Digest
     intent: str
-
-
-def create_state_key(home: Path, home_id: str, keys: KeyService) -> None:
-    """Make the key that encrypts the ledger, wrapped, in the home; what is there stays."""
-    path = home / _STATE_KEY
-    if not path.exists():
-        write_private(path, keys.wrap(AESGCM.generate_key(256), _state_context(home_id)))
-
-
-def unwrap_state_key(home: Path, home_id: str, keys: KeyService) -> bytes:
-    """Raises: VerificationError: altered, or of another home or key folder."""
-    return keys.unwrap((home / _STATE_KEY).read_bytes(), _state_context(home_id))
 
 
 class Ledger:
@@ -155,13 +140,15 @@ class LedgerPen:
         """Commit entries together, then keep the new head beside the keys; returns the last one's number.
 
         The last entry alone is signed, so that nobody can leave half of what was committed as a whole.
-        Raises: VerificationError `state-rolled-back`, `state-altered`: nothing was written. StorageError.
+        Raises: VerificationError `state-rolled-back`, `state-altered`: nothing was written. StorageError:
+            `head-not-kept`: committed, and it counts; its head is kept before anything else is written.
+            `keys-unwritable`: an earlier head can still not be kept, and nothing was written.
         """
         if not entries:
             raise InputError("Nothing was given to append to the signed state.", code="nothing-to-append")
         with self._lock:
-            if not self._is_at_head():  # an append whose end is unknown, or another database
-                self._seal_found()
+            if not self._is_at_head():  # an append whose head was not kept, or another database
+                self._catch_up()
             with self._engine.begin() as connection:
                 head = self._keeper.head()
                 if _last(connection) != head:
@@ -175,8 +162,28 @@ class LedgerPen:
                     row = {"number": number, "at": at, "kind": kind, "body": sealed, "previous": previous}
                     connection.execute(insert(ledger).values(**row, digest=digest, signature=signature, intent=intent))
                     previous = digest
-            self._keeper.seal_head(number, previous)
+            self._keep_head(number, previous)
         return number
+
+    def _catch_up(self) -> None:
+        try:
+            self._seal_found()
+        except OSError as error:
+            raise StorageError(
+                f"The folder of the keys cannot be written ({error.strerror or error}), so nothing is changed: free "
+                "space there, then try again.",
+                code="keys-unwritable",
+            ) from error
+
+    def _keep_head(self, number: int, digest: str) -> None:
+        try:
+            self._keeper.seal_head(number, digest)
+        except OSError as error:
+            raise StorageError(
+                f"It was done and is signed, but its number {number} could not be kept beside the keys "
+                f"({error.strerror or error}): free space there, then look at what stands before you try again.",
+                code="head-not-kept",
+            ) from error
 
     def _is_at_head(self) -> bool:
         with reading(self._engine) as connection:
@@ -216,7 +223,3 @@ def _signed(home: str, number: int, digest: str) -> bytes:
 
 def _body_context(home: str, number: int) -> bytes:
     return canonical({"home": home, "ledger": number})
-
-
-def _state_context(home: str) -> bytes:
-    return canonical({"home": home, "key": "state"})

@@ -14,7 +14,10 @@ import os
 from typing import BinaryIO
 
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import GCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
@@ -29,8 +32,8 @@ _FIRST = _PLAIN - _HEADER  # bytes of plain text in the first one
 _LAST_INDEX = (1 << 32) - 1
 
 
-def _cipher(key: bytes, salt: bytes, associated: bytes) -> AESGCM:
-    return AESGCM(HKDF(algorithm=SHA256(), length=KEY_SIZE, salt=salt, info=associated).derive(key))
+def _derived(key: bytes, salt: bytes, associated: bytes) -> bytes:
+    return HKDF(algorithm=SHA256(), length=KEY_SIZE, salt=salt, info=associated).derive(key)
 
 
 def _nonce(prefix: bytes, index: int, *, last: bool) -> bytes:
@@ -47,7 +50,7 @@ class StreamWriter:
 
     def __init__(self, file: BinaryIO, key: bytes, associated: bytes) -> None:
         salt, self._prefix = os.urandom(_SALT), os.urandom(_PREFIX)
-        self._aead = _cipher(key, salt, associated)
+        self._aes = AES(_derived(key, salt, associated))
         self._file = file
         self._plain = bytearray(_PLAIN)
         self._sealed = bytearray(_SEGMENT)
@@ -56,29 +59,28 @@ class StreamWriter:
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         view = memoryview(data).cast("B")
-        while view:
-            if self._filled == self._room:  # full, and more follows: it is not the last segment
-                self._seal(memoryview(self._plain)[: self._filled], last=False)
-            if self._filled == 0 and len(view) > self._room:  # a whole segment, and more: no copy is needed
-                size = self._room
-                self._seal(view[:size], last=False)
-                view = view[size:]
-                continue
-            size = min(len(view), self._room - self._filled)
-            self._plain[self._filled : self._filled + size] = view[:size]
-            self._filled += size
+        while len(view) > self._room - self._filled:  # more follows than the segment takes: it is not the last one
+            size = self._room - self._filled
+            self._seal(view[:size], last=False)
             view = view[size:]
+        self._plain[self._filled : self._filled + len(view)] = view
+        self._filled += len(view)
 
     def close(self) -> None:
         """Seal the last segment. The caller syncs and closes the file."""
-        self._seal(memoryview(self._plain)[: self._filled], last=True)
+        self._seal(memoryview(b""), last=True)
 
-    def _seal(self, plain: memoryview, *, last: bool) -> None:
-        sealed = memoryview(self._sealed)[: len(plain) + _TAG]
-        nonce = _nonce(self._prefix, self._index, last=last)
-        self._aead.encrypt_into(nonce, plain, None, sealed)
-        self._file.write(sealed)
+    def _seal(self, rest: memoryview, *, last: bool) -> None:
+        """Seal what was kept, and `rest` from where it lies: only what does not fill a segment is copied."""
+        encryptor = Cipher(self._aes, GCM(_nonce(self._prefix, self._index, last=last))).encryptor()
+        sealed = memoryview(self._sealed)
+        size = encryptor.update_into(memoryview(self._plain)[: self._filled], sealed)
+        size += encryptor.update_into(rest, sealed[size:])
+        encryptor.finalize()
+        sealed[size : size + _TAG] = encryptor.tag
+        # Before writing, so that whoever goes on after a failed write uses no nonce twice.
         self._filled, self._room, self._index = 0, _PLAIN, self._index + 1
+        self._file.write(sealed[: size + _TAG])
 
 
 class StreamReader(io.RawIOBase):
@@ -104,7 +106,7 @@ class StreamReader(io.RawIOBase):
         if len(header) != _HEADER or header[0] != _HEADER:
             raise _altered()
         salt, self._prefix = header[1 : 1 + _SALT], header[1 + _SALT :]
-        self._aead = _cipher(key, salt, associated)
+        self._aead = AESGCM(_derived(key, salt, associated))
         total = self._file.seek(0, os.SEEK_END)
         self._count = max(1, -(-total // _SEGMENT))
         self._tail = total - (self._count - 1) * _SEGMENT - (_HEADER if self._count == 1 else 0) - _TAG

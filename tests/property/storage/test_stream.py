@@ -168,3 +168,26 @@ def test_a_closed_reader_gives_nothing() -> None:
     reader.close()
     with pytest.raises(ValueError, match="closed"):
         reader.read(1)
+
+
+class Full(io.BytesIO):
+    """A disk that refuses the second segment once."""
+
+    refusals = 0
+
+    def write(self, data: object) -> int:
+        if self.tell() == MIB and not self.refusals:
+            self.refusals += 1
+            raise OSError("full")
+        return super().write(data)  # type: ignore[arg-type]
+
+
+def test_going_on_after_a_failed_write_uses_no_nonce_twice() -> None:
+    file = Full()
+    writer = StreamWriter(file, KEY, ABOUT)
+    with pytest.raises(OSError, match="full"):
+        writer.write(PLAIN[: 3 * MIB])
+    writer.write(PLAIN[3 * MIB :])
+    writer.close()
+    with pytest.raises(VerificationError):  # the segment that was refused is missing, and its place is not taken
+        opened(file.getvalue())

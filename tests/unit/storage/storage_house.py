@@ -24,7 +24,7 @@ class House:
         self.key = unwrap_state_key(self.home.path, self.home.id, self.keeper)
         self.public = load_pem_public_key(self.keeper.public_pem(Purpose.CHECKPOINT))
         self.engine = self.home.open_database()
-        self.blobs = BlobStore(self.home.blobs, self.home.tmp, self.keeper, quota)
+        self.blobs = BlobStore(self.home.blobs, self.home.tmp, self.home.lost, self.keeper, quota)
 
     def ledger(self, **more) -> Ledger:
         return Ledger(self.engine, home_id=self.home.id, key=self.key, public=self.public, **more)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from pathlib import Path
 
 import msgspec
@@ -139,12 +140,36 @@ def test_one_path_is_pushed_once(house: House) -> None:
             push.add("a", [b"two"])
 
 
-def test_cleaning_removes_what_no_row_knows(house: House) -> None:
+def test_cleaning_removes_half_pushes_and_sets_aside_what_no_row_names(house: House) -> None:
     kept, orphan = pushed(house), pushed(house)
     house.blobs.create("default", "model/m").finish()
-    (house.home.tmp / "folder").mkdir()
-    assert house.blobs.clean({kept.id}) == 3
+    assert house.blobs.clean({kept.id}) == 2
     assert house.files() == {kept.id}
-    assert not place(house, orphan).exists()
+    assert [path.name for path in house.home.lost.iterdir()] == [orphan.id]
+    assert house.blobs.clean({kept.id, orphan.id}) == 0  # the row is back, and so is the blob
+    assert house.blobs.seal(orphan).read() == PLAIN
     house.blobs.delete(kept.id)
-    assert house.files() == set()
+    assert house.files() == {orphan.id}
+
+
+def test_a_lost_blob_is_removed_after_a_month(house: House) -> None:
+    orphan = pushed(house)
+    house.blobs.clean(set())
+    month_ago = time.time() - 31 * 86400
+    os.utime(house.home.lost / orphan.id, (month_ago, month_ago))
+    assert house.blobs.clean(set()) == 1
+    assert list(house.home.lost.iterdir()) == []
+
+
+def test_cleaning_follows_no_link_and_touches_nothing_that_is_no_blob(house: House, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    precious = [outside / "letter", outside / f"blob_{'0' * 32}"]
+    for file in precious:
+        file.touch()
+    (house.home.blobs / "zz").symlink_to(outside)
+    (house.home.tmp / f"blob_{'1' * 32}").symlink_to(precious[0])
+    (house.home.tmp / "notes").mkdir()
+    assert house.blobs.clean(set()) == 0
+    assert [file.exists() for file in precious] == [True, True]
+    assert (house.home.tmp / "notes").is_dir()

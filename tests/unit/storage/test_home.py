@@ -59,6 +59,17 @@ def test_an_open_home_is_refused_with_the_command_that_mends_it(tmp_path: Path) 
         open_home(tmp_path / "h")
 
 
+@pytest.mark.parametrize("name", ["blobs", "tmp", "tls", "run", "public", "lost"])
+def test_a_home_whose_folder_leads_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
+    home = create_home(tmp_path / "h", now=NOW)
+    (home.path / name).rmdir()
+    (tmp_path / "elsewhere").mkdir()
+    (home.path / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StorageError, match="is a link") as refused:
+        open_home(home.path)
+    assert refused.value.code == "folder-is-link"
+
+
 @pytest.mark.parametrize("act", [open_home, lambda path: HomeLock(path).__enter__()])
 def test_no_home_says_how_to_make_one(tmp_path: Path, act) -> None:
     with pytest.raises(NotFoundError, match="casemate init"):
@@ -85,6 +96,7 @@ def test_the_lock_names_its_holder_and_dies_with_it(tmp_path: Path) -> None:
             assert os.fstat(lock.fileno()).st_size > 0
 
 
+@pytest.mark.only("sqlite")
 def test_a_database_that_is_none_is_refused(tmp_path: Path) -> None:
     house = House(tmp_path)
     house.engine.dispose()
@@ -94,3 +106,26 @@ def test_a_database_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StorageError) as refused:
         upgrade_home(house.home)
     assert refused.value.code == "broken-database"
+
+
+def test_a_lock_that_outlived_its_holder_does_not_name_a_dead_process_as_its_user(tmp_path: Path) -> None:
+    home = create_home(tmp_path / "home", now=NOW)
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    with HomeLock(home.path) as lock:
+        os.pwrite(lock.fileno(), f"process {ended.pid} (casemate up)".ljust(300).encode(), 0)
+        with (
+            pytest.raises(ConflictError, match=f"what process {ended.pid} .* had started") as refused,
+            HomeLock(home.path),
+        ):
+            pass
+    assert refused.value.code == "home-locked"
+
+
+def test_a_lock_is_taken_whatever_the_command_was_called_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = create_home(tmp_path / "h", now=NOW)
+    monkeypatch.setattr(sys, "argv", ["casemate", "bad\udcff.csv"])
+    with HomeLock(home.path):
+        assert "bad\\udcff.csv" in (home.path / "lock").read_text()
+    with HomeLock(home.path):  # nothing of the first one is left open
+        pass

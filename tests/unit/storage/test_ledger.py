@@ -1,15 +1,16 @@
 from __future__ import annotations
 
+import errno
 import shutil
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import delete, select, text, update
+from sqlalchemy import delete, insert, select, text, update
 from storage_house import AT, House
 
-from casemate.core import InputError, VerificationError
+from casemate.core import InputError, StorageError, VerificationError
 from casemate.keys import Head
 from casemate.storage.database import ledger
 
@@ -43,6 +44,22 @@ def test_what_is_appended_is_read_in_order(house: House) -> None:
     ]
     assert [e.number for e in house.ledger().entries(after=3)] == [4, 5]
     assert house.keeper.head() == Head(5, entries[-1].digest)
+
+
+def test_what_was_committed_when_its_head_could_not_be_kept_is_said_to_count(house: House, monkeypatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    pen = house.pen()
+    monkeypatch.setattr(house.keeper, "seal_head", full)
+    with pytest.raises(StorageError) as first:
+        pen.append([("grant", {})], "int_1", AT)
+    with pytest.raises(StorageError) as second:
+        pen.append([("grant", {})], "int_2", AT)
+    assert (first.value.code, second.value.code) == ("head-not-kept", "keys-unwritable")
+    monkeypatch.undo()
+    assert pen.append([("grant", {})], "int_3", AT) == 2
+    assert [entry.intent for entry in house.ledger().entries()] == ["int_1", "int_3"]
 
 
 def test_bodies_are_not_in_plain_text(house: House) -> None:
@@ -103,14 +120,23 @@ def test_an_added_row_is_refused(house: House) -> None:
     assert refused(house) == "state-altered"
 
 
-def roll_back(house: House, copy: Path) -> None:
+def roll_back(house: House, copy: Path | list) -> None:
     house.engine.dispose()
+    if isinstance(copy, list):
+        with house.engine.begin() as connection:
+            connection.execute(delete(ledger))
+            connection.execute(insert(ledger), copy)
+        return
     for left in house.home.path.glob("casemate.db*"):
         left.unlink()
     shutil.copy(copy, house.home.database)
 
 
-def copied(house: House) -> Path:
+def copied(house: House) -> Path | list:
+    """The database's file, or what stands in a server's."""
+    if house.home.database is None:
+        with house.engine.connect() as connection:
+            return [dict(row) for row in connection.execute(select(ledger)).mappings()]
     with house.engine.connect() as connection:
         connection.rollback()
     copy = house.path / "copy.db"
