@@ -9,21 +9,52 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from casemate.core import VerificationError
+from casemate.core import VerificationError, new_id
 from casemate.core.wire import Caller, listen, serve_calls
-from casemate.keys import FileProvider, Keeper, KeyProvider, RemoteKeys, init_keys, key_methods
+from casemate.keys import Keeper, KeyProvider, Keyring, RemoteKeys, init_keys, key_methods
 
 SAME = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
 
 
-@pytest.fixture(params=["file", "keeper", "remote"])
+HOLDERS = [
+    "file",
+    "vault",
+    "aws-kms",
+    "google-kms",
+    "azure-key-vault",
+    pytest.param("pkcs11", marks=pytest.mark.program("softhsm2-util")),
+]  # of key-encryption keys
+
+
+def keyring_of(holder: str, request: pytest.FixtureRequest, tmp_path: Path) -> Keyring:
+    folder = tmp_path / new_id("home")
+    settings: dict[str, str] = {}
+    if holder == "vault":
+        settings = request.getfixturevalue("bao").admit(folder.name, tmp_path)
+    elif holder == "pkcs11":
+        settings = request.getfixturevalue("hsm").settings()
+    elif holder == "aws-kms":
+        settings = request.getfixturevalue("kms").settings()
+    elif holder == "google-kms":
+        settings = request.getfixturevalue("google_kms").settings()
+    elif holder == "azure-key-vault":
+        settings = request.getfixturevalue("key_vault").settings()
+    init_keys(folder, holder, settings)
+    return Keyring(folder / "kek.json")
+
+
+@pytest.fixture(params=HOLDERS)
+def keyring(request: pytest.FixtureRequest, tmp_path: Path) -> Keyring:
+    return keyring_of(request.param, request, tmp_path)
+
+
+@pytest.fixture(params=[*HOLDERS, "keeper", "remote"])
 def provider(request: pytest.FixtureRequest, tmp_path: Path):
-    folder = tmp_path / "keys"
-    init_keys(folder)
-    if request.param == "file":
-        yield FileProvider(folder / "kek.json")
+    if request.param not in ("keeper", "remote"):
+        yield keyring_of(request.param, request, tmp_path)
         return
-    keeper = Keeper(folder)
+    init_keys(tmp_path / "keys")
+    keeper = Keeper(tmp_path / "keys")
     if request.param == "keeper":
         yield keeper
         return
@@ -62,3 +93,19 @@ def test_another_context_or_another_kek_is_refused(provider: KeyProvider, tmp_pa
     for other, context in ((provider, b"contexT"), (provider, b""), (Keeper(tmp_path / "others"), b"context")):
         with pytest.raises(VerificationError, match="cannot be unwrapped"):
             other.unwrap(wrapped, context)
+
+
+def test_after_a_rotation_older_keys_unwrap_until_they_are_retired(keyring: Keyring) -> None:
+    first = keyring.wrap(b"k" * 32, b"context")
+    assert keyring.rotate().number == 2
+    second = keyring.wrap(b"k" * 32, b"context")
+    assert keyring.unwrap(first, b"context") == keyring.unwrap(second, b"context") == b"k" * 32
+    with pytest.raises(VerificationError):
+        keyring.unwrap(second[:37] + first[37:], b"context")
+    keyring.retire()
+    keyring.enforce()
+    keyring.enforce()
+    assert keyring.unwrap(second, b"context") == b"k" * 32
+    with pytest.raises(VerificationError) as refused:
+        keyring.unwrap(first, b"context")
+    assert refused.value.code == "kek-retired"

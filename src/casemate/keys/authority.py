@@ -18,8 +18,10 @@ from casemate.keys.files import make_private_folder, read_private, write_private
 
 _AUTHORITY_LIFE = timedelta(days=3650)
 _SERVER_LIFE = timedelta(days=365)
-_RENEW_BEFORE = timedelta(days=30)
+_RENEW_BEFORE = timedelta(days=30)  # the authority, and from when on a given certificate ends soon
+_RENEW_SHARE = 3  # the server's certificate is renewed when less than one part in three of its life is left
 _SKEW = timedelta(minutes=5)  # clients' clocks may be behind by this much
+_AUTHORITY = "Casemate local authority"
 _NAMES = ("localhost",)
 _ADDRESSES = ("127.0.0.1", "::1")
 
@@ -33,8 +35,55 @@ class TlsPaths:
     key: Path
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerCertificate:
+    """The certificate that both doors show. Times are UTC.
+
+    Args: given: the operator put it there, with its key; another authority made it, and nothing here replaces it.
+    """
+
+    path: Path
+    since: datetime
+    until: datetime
+    given: bool
+
+    def is_due(self, now: datetime) -> bool:
+        """Whether it is ours to renew, and time to."""
+        return not self.given and self.until - now < (self.until - self.since) / _RENEW_SHARE
+
+    def ends_soon(self, now: datetime) -> bool:
+        """Whether less than 30 days are left, or a third of a shorter life."""
+        return self.until - now < min(_RENEW_BEFORE, (self.until - self.since) / _RENEW_SHARE)
+
+
+def find_server_certificate(private: Path) -> ServerCertificate | None:
+    """What lies beside the keys; None where nothing does, or it cannot be read. Raises: StorageError: open to others."""
+    path = private / "server.pem"
+    certificate = _load_certificate(path)
+    if certificate is None:
+        return None
+    return ServerCertificate(
+        path=path,
+        since=certificate.not_valid_before_utc,
+        until=certificate.not_valid_after_utc,
+        given=_is_given(certificate, private / "server.key"),
+    )
+
+
+def _is_given(certificate: x509.Certificate, key_path: Path) -> bool:
+    """Whether another authority made it, and the key beside it is its own."""
+    if certificate.issuer == _name(_AUTHORITY) or not key_path.exists():
+        return False
+    try:
+        key = serialization.load_pem_private_key(read_private(key_path), password=None)
+    except (ValueError, TypeError):
+        return False
+    return key.public_key() == certificate.public_key()
+
+
 def init_tls(public: Path, private: Path, *, now: datetime) -> TlsPaths:
-    """Make or renew authority and certificate; what fits together and is valid for 30 days more stays.
+    """Make or renew authority and certificate; what fits together stays until its time to be renewed, and what the operator
+    put there for ever.
 
     The certificates that count lie beside the keys; the home gets copies, so that nobody slips in another authority.
 
@@ -63,7 +112,7 @@ def _authority(folder: Path, now: datetime) -> tuple[ec.EllipticCurvePrivateKey,
     key = _load_key(key_path)
     certificate = _load_certificate(path)
     if certificate is None or not _fits(certificate, key, now):
-        name = _name("Casemate local authority")
+        name = _name(_AUTHORITY)
         certificate = (
             _builder(name, name, key.public_key(), now, now + _AUTHORITY_LIFE)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -80,7 +129,9 @@ def _server(
 ) -> x509.Certificate:
     key_path, path = folder / "server.key", folder / "server.pem"
     certificate = _load_certificate(path)
-    if certificate and key_path.exists() and _fits(certificate, _load_key(key_path), now):
+    if certificate and _is_given(certificate, key_path):
+        return certificate
+    if certificate and key_path.exists() and _fits(certificate, _load_key(key_path), now, share=_RENEW_SHARE):
         try:
             certificate.verify_directly_issued_by(authority)
         except (InvalidSignature, ValueError):
@@ -105,12 +156,13 @@ def _server(
     return certificate
 
 
-def _fits(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey, now: datetime) -> bool:
-    """Of this key, valid now, and for longer than the time in which it is renewed."""
+def _fits(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey, now: datetime, *, share: int = 0) -> bool:
+    """Of this key, valid now, and for longer than the time in which it is renewed: 30 days, or this share of its life."""
+    life = certificate.not_valid_after_utc - certificate.not_valid_before_utc
     return (
         certificate.public_key() == key.public_key()
         and certificate.not_valid_before_utc <= now
-        and certificate.not_valid_after_utc - now > _RENEW_BEFORE
+        and certificate.not_valid_after_utc - now >= (life / share if share else _RENEW_BEFORE)
     )
 
 

@@ -16,7 +16,7 @@ def make_private_folder(folder: Path) -> None:
         for path in reversed([folder, *(above for above in folder.parents if not above.exists())]):
             path.mkdir(mode=0o700, exist_ok=True)
             sync_folder(path.parent)
-    _check_private(folder, 0o700)
+    check_private(folder, 0o700)
 
 
 def write_private(path: Path, data: bytes) -> None:
@@ -53,11 +53,12 @@ def read_private(path: Path) -> bytes:
             f"The file {path} cannot be read ({error.strerror}): restore it from its copy.", code="key-file-missing"
         ) from error
     with os.fdopen(fd, "rb") as file:
-        _check_private(path, 0o600, os.fstat(fd))
+        check_private(path, 0o600, os.fstat(fd))
         return file.read()
 
 
-def _check_private(path: Path, mode: int, status: os.stat_result | None = None) -> None:
+def check_private(path: Path, mode: int, status: os.stat_result | None = None) -> None:
+    """Raises: StorageError: others may read it, or it is another user's. Args: mode: what it should have."""
     status = status or path.stat()
     if stat.S_IMODE(status.st_mode) & 0o077:
         raise StorageError(f"Others may read {path}: run chmod {mode:o} {path}", code="open-to-others")

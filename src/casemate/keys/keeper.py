@@ -1,7 +1,9 @@
 """The keeper: alone holds the key-encryption key, the signing keys, and what the home was last known to be.
 
-Folder of one home's keys, 0700: `kek.json`, `checkpoint.key` (Ed25519), `release.key` (ECDSA P-256), `head.json` (number
-and digest of the newest ledger entry), `checkpoint.txt` (the newest signed root of the audit log), `tls/`.
+Folder of one home's keys, 0700: `kek.json` (the keyring), `checkpoint.key` (Ed25519), `release.key` (ECDSA P-256) or `release.json` (where
+it lies instead, and its public half), `head.json` (number and digest of the newest ledger entry), `checkpoint.txt` (the
+newest signed root of the audit log), `settled.txt` (up to which entry of it no act is open), `tls/`. The checkpoint key is always a file: the log signs a root for each commit, at
+every 50 ms, and a service's answer takes as long (docs/keys.md).
 """
 
 from __future__ import annotations
@@ -14,15 +16,19 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 import msgspec
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from casemate.core import StorageError, VerificationError
-from casemate.keys.file import FileProvider
-from casemate.keys.files import make_private_folder, read_private, write_private
+from casemate.core import ConflictError, StorageError, VerificationError
+from casemate.keys.files import make_private_folder, read_private, sync_folder, write_private
+from casemate.keys.kept import KeptText
+from casemate.keys.ring import Keyring
+from casemate.keys.signing_key import ReleaseKey, keep_record, load_release_key, new_private_pem, read_record
 
 _Key = TypeVar("_Key")
-_KEK, _HEAD, _CHECKPOINT = "kek.json", "head.json", "checkpoint.txt"
+_KEK, _HEAD, _CHECKPOINT, _SETTLED = "kek.json", "head.json", "checkpoint.txt", "settled.txt"
+_RELEASE, _NEXT, _FIRST = "release.json", "release.next.json", "release.key"
+Settings = dict[str, str]
 
 
 class Purpose(StrEnum):
@@ -37,6 +43,7 @@ class KeyService(Protocol):
 
     def wrap(self, key: bytes, context: bytes) -> bytes: ...
     def unwrap(self, wrapped: bytes, context: bytes) -> bytes: ...
+    def check_kept(self, wrapped: list[bytes]) -> None: ...
     def sign(self, purpose: Purpose, payload: bytes) -> bytes: ...
 
 
@@ -47,35 +54,59 @@ class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     digest: str
 
 
-def init_keys(folder: Path) -> None:
+def init_keys(
+    folder: Path,
+    provider: str | None = None,
+    settings: Settings | None = None,
+    *,
+    signing: tuple[str, Settings] | None = None,
+) -> None:
     """Make the keys of a home, once: what a crash left unfinished is finished, and a lost key is never made anew.
 
     `kek.json` is written last: until it is there nothing was wrapped or signed, so anything may still be made.
-    Raises: StorageError: a key is missing, broken, or open to others.
+    Args: provider: of key-encryption keys; None: the one that there is, or `file`. settings: its own, never a secret.
+        signing: the provider of the release key and its settings; None: the one that there is, or `file`.
+    Raises: StorageError: a key is missing, broken, or open to others. InputError `bad-key-settings`. ConflictError
+        `keys-elsewhere`: another provider holds this home's keys already.
     """
     make_private_folder(folder)
     lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / _KEK).exists():
-            _make_keys(folder)
+            _make_keys(folder, provider or "file", settings or {}, signing)
     finally:
         os.close(lock)
-    Keeper(folder)
+    keeper = Keeper(folder)
+    keyring, record = keeper.keyring, keeper.release.record
+    if signing is not None and signing != (record.provider, record.settings):
+        raise ConflictError(
+            f"The signing key of this home is held by {record.provider} already, and init does not move it: "
+            "use casemate keys move-signing.",
+            code="keys-elsewhere",
+        )
+    if provider is not None and (provider, settings or {}) != (keyring.provider, keyring.settings):
+        raise ConflictError(
+            f"The keys of this home are held by {keyring.provider} already, and init does not move them.",
+            code="keys-elsewhere",
+        )
 
 
-def _make_keys(folder: Path) -> None:
+def _make_keys(folder: Path, provider: str, settings: Settings, signing: tuple[str, Settings] | None) -> None:
     if (folder / _CHECKPOINT).exists() or ((folder / _HEAD).exists() and _read_head(folder / _HEAD).number):
         raise StorageError(
             f"The key file {folder / _KEK} is missing though it was used: restore it from its copy.",
             code="key-file-missing",
         )
-    for purpose, make in _MAKERS.items():
-        path = folder / f"{purpose}.key"
-        if not path.exists():
-            write_private(path, make())
+    if not (folder / "checkpoint.key").exists():
+        write_private(folder / "checkpoint.key", _new_checkpoint_key())
+    if signing is not None and signing[0] != "file":
+        if not (folder / _RELEASE).exists():
+            keep_record(folder / _RELEASE, ReleaseKey.make(*signing, folder.name).record)
+    elif not (folder / _FIRST).exists() and not (folder / _RELEASE).exists():
+        write_private(folder / _FIRST, new_private_pem())
     write_private(folder / _HEAD, msgspec.json.encode(Head(0, "")))
-    FileProvider.create(folder / _KEK)
+    Keyring.create(folder / _KEK, provider, settings)
 
 
 class Keeper:
@@ -85,29 +116,63 @@ class Keeper:
         """Raises: StorageError: a key is missing, broken, or open to others."""
         make_private_folder(folder)
         self._folder = folder
-        self._provider = FileProvider(folder / _KEK)
+        self.keyring = Keyring(folder / _KEK)
         self._checkpoint = _load(folder / "checkpoint.key", ed25519.Ed25519PrivateKey)  # type: ignore[type-abstract]
-        self._release = _load(folder / "release.key", ec.EllipticCurvePrivateKey)  # type: ignore[type-abstract]
+        self.release = load_release_key(folder)
+        self._kept, self._settled = KeptText(folder / _CHECKPOINT), KeptText(folder / _SETTLED)
         self._lock = threading.Lock()
         self.head()
 
     def wrap(self, key: bytes, context: bytes) -> bytes:
-        return self._provider.wrap(key, context)
+        return self.keyring.wrap(key, context)
 
     def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
-        return self._provider.unwrap(wrapped, context)
+        return self.keyring.unwrap(wrapped, context)
+
+    def check_kept(self, wrapped: list[bytes]) -> None:
+        """Raises: ConflictError `kek-retired`: these cannot be unwrapped any more, so nobody may commit them."""
+        self.keyring.check_kept(wrapped)
 
     def sign(self, purpose: Purpose, payload: bytes) -> bytes:
         """An Ed25519 signature (64 bytes), or an ECDSA one in DER over SHA-256 of the payload."""
         if purpose == Purpose.CHECKPOINT:
             return self._checkpoint.sign(payload)
-        return self._release.sign(payload, ec.ECDSA(hashes.SHA256()))
+        return self.release.sign(payload)
 
     def public_pem(self, purpose: Purpose) -> bytes:
-        key = self._checkpoint if purpose == Purpose.CHECKPOINT else self._release
-        return key.public_key().public_bytes(
+        if purpose == Purpose.RELEASE:
+            return self.release.public_pem
+        return self._checkpoint.public_key().public_bytes(
             serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
         )
+
+    def next_release_key(self, provider: str, settings: Settings) -> ReleaseKey:
+        """The key that will take the release key's place, pinned; the one that a crash left unused, if it fits.
+
+        Raises: StorageError; InputError `bad-key-settings`.
+        """
+        path = self._folder / _NEXT
+        if path.exists():
+            record = read_record(path)
+            if (record.provider, record.settings) == (provider, settings):
+                return ReleaseKey(record, self._folder.name)
+        made = ReleaseKey.make(provider, settings, self._folder.name)
+        keep_record(path, made.record)
+        return made
+
+    def adopt_release_key(self, key: ReleaseKey) -> None:
+        """Sign with `key` from here on; a former one that lay in a file is deleted. Again and again, if need be."""
+        with self._lock:
+            keep_record(self._folder / _RELEASE, key.record)
+            self.release = key
+            for name in (_FIRST, _NEXT):
+                (self._folder / name).unlink(missing_ok=True)
+            sync_folder(self._folder)
+
+    def unfinished_release_key(self) -> ReleaseKey | None:
+        """What `next_release_key` made and nobody adopted."""
+        path = self._folder / _NEXT
+        return ReleaseKey(read_record(path), self._folder.name) if path.exists() else None
 
     def seal_head(self, number: int, digest: str) -> None:
         """Keep the ledger's newest head. Raises: VerificationError: it would go back, or fork."""
@@ -129,12 +194,20 @@ class Keeper:
     def keep_checkpoint(self, text: str) -> None:
         """Keep the audit log's newest checkpoint. That it only grows is the log's to check."""
         with self._lock:
-            write_private(self._folder / _CHECKPOINT, text.encode())
+            self._kept.write(text)
 
     def kept_checkpoint(self) -> str | None:
         """The newest checkpoint; None before the first."""
-        path = self._folder / _CHECKPOINT
-        return read_private(path).decode() if path.exists() else None
+        return self._kept.read()
+
+    def keep_settled(self, size: int) -> None:
+        """Keep that of the audit log's first `size` entries none is an act whose end is not on record."""
+        with self._lock:
+            self._settled.write(str(size))
+
+    def settled(self) -> int:
+        """How many of the audit log's entries need not be read for open acts; 0 when nothing was kept."""
+        return int(self._settled.read() or 0)
 
 
 def _read_head(path: Path) -> Head:
@@ -150,17 +223,10 @@ def _new_checkpoint_key() -> bytes:
     return _pem(ed25519.Ed25519PrivateKey.generate())
 
 
-def _new_release_key() -> bytes:
-    return _pem(ec.generate_private_key(ec.SECP256R1()))
-
-
-def _pem(key: ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey) -> bytes:
+def _pem(key: ed25519.Ed25519PrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-
-
-_MAKERS = {Purpose.CHECKPOINT: _new_checkpoint_key, Purpose.RELEASE: _new_release_key}
 
 
 def _load(path: Path, kind: type[_Key]) -> _Key:

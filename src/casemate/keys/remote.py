@@ -15,12 +15,16 @@ class RemoteKeys:
 
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
+        self._checks = caller.another()  # asked inside a commit, which must not wait for a slow key service
 
     def wrap(self, key: bytes, context: bytes) -> bytes:
         return bytes(self._caller.call("keys.wrap", key, context))
 
     def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
         return bytes(self._caller.call("keys.unwrap", wrapped, context))
+
+    def check_kept(self, wrapped: list[bytes]) -> None:
+        self._checks.call("keys.check_kept", wrapped)
 
     def sign(self, purpose: Purpose, payload: bytes) -> bytes:
         return bytes(self._caller.call("keys.sign", purpose, payload))
@@ -42,6 +46,7 @@ def key_methods(keeper: Keeper) -> dict[str, Callable[..., Any]]:
     return {
         "keys.wrap": keeper.wrap,
         "keys.unwrap": keeper.unwrap,
+        "keys.check_kept": keeper.check_kept,
         "keys.sign": lambda purpose, payload: keeper.sign(_for_others(purpose), payload),
         "keys.public_pem": lambda purpose: keeper.public_pem(Purpose(purpose)),
         "keys.head": lambda: _fields(keeper.head()),

@@ -45,9 +45,9 @@ def test_private_keys_are_never_in_the_home(tmp_path: Path, now: datetime) -> No
 def test_it_is_made_once_and_renewed_in_time(tmp_path: Path, now: datetime) -> None:
     made(tmp_path, now)
     before = snapshot(tmp_path)
-    made(tmp_path, now + timedelta(days=334))
+    made(tmp_path, now + timedelta(days=242))
     assert snapshot(tmp_path) == before
-    paths = made(tmp_path, now + timedelta(days=336))
+    paths = made(tmp_path, now + timedelta(days=244))
     assert paths.certificate.read_bytes() != before[paths.certificate]
     assert paths.authority.read_bytes() == before[paths.authority]
     made(tmp_path, now + timedelta(days=3640))

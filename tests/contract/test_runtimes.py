@@ -1,0 +1,120 @@
+"""What every runtime of models holds to, in the real sandbox: it predicts as its library does, rows go in together, it tells
+its tensors truly, and what is no model of its kind ends in a sentence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+from casemate.core import SealedFile, ServedFile, Signature, Verdict, VerificationError, seal_bytes
+from casemate.runtime import describe
+from casemate.runtime import formats as runtime_formats
+from casemate.runtime.startup import start_worker
+from casemate.runtime.tensors import decode_tensors, encode_tensors
+from casemate.scanning import scan
+
+
+@dataclass(frozen=True)
+class Made:
+    path: str
+    data: bytes
+    expected: Any  # probabilities of `ROWS`
+
+
+RANDOM = np.random.default_rng(3)
+ROWS = RANDOM.random((40, 5)).astype(np.float32)
+LABELS = (ROWS[:, 0] + ROWS[:, 1] > 1).astype(np.int64)
+
+
+def made_onnx() -> Made:
+    from skl2onnx import to_onnx
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression().fit(ROWS, LABELS)
+    graph = to_onnx(model, ROWS[:1], options={"zipmap": False}, target_opset=17)
+    return Made("model.onnx", graph.SerializeToString(), model.predict_proba(ROWS))
+
+
+def made_skops() -> Made:
+    import skops.io
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression().fit(ROWS, LABELS)
+    return Made("model.skops", skops.io.dumps(model), model.predict_proba(ROWS))
+
+
+def made_xgboost() -> Made:
+    xgboost = pytest.importorskip("xgboost")
+    data = xgboost.DMatrix(ROWS, LABELS, feature_names=list("abcde"))
+    booster = xgboost.train({"objective": "binary:logistic", "nthread": 1, "max_depth": 3}, data, 5)
+    scores = booster.predict(data)
+    return Made("model.ubj", bytes(booster.save_raw("ubj")), np.stack([1 - scores, scores], axis=1))
+
+
+def made_lightgbm() -> Made:
+    lightgbm = pytest.importorskip("lightgbm")
+    data = lightgbm.Dataset(ROWS, LABELS, feature_name=list("abcde"))
+    booster = lightgbm.train({"objective": "binary", "num_threads": 1, "min_data_in_leaf": 2, "verbose": -1}, data, 5)
+    scores = booster.predict(ROWS)
+    return Made("model.txt", booster.model_to_string().encode(), np.stack([1 - scores, scores], axis=1))
+
+
+MAKERS = {"onnx": made_onnx, "skops": made_skops, "xgboost": made_xgboost, "lightgbm": made_lightgbm}
+
+
+def sealed(path: str, data: bytes) -> dict[str, SealedFile]:
+    return {path: seal_bytes([data])}
+
+
+def asked(served: ServedFile, files: dict[str, SealedFile], rows: Any) -> tuple[Signature, dict[str, Any]]:
+    """Start a worker as a gateway does, and ask it once."""
+    started = start_worker(files, served)
+    with started.cell as cell:
+        assert started.batchable
+        (given,) = started.signature.inputs
+        kind = {"FP32": np.float32, "FP64": np.float64}[given.datatype]
+        headers, buffers = encode_tensors({"X": rows.astype(kind)})
+        cell.channel.send({"id": 1, "inputs": headers}, buffers)
+        frame = cell.channel.recv(10)
+        return started.signature, decode_tensors(frame.message["outputs"], frame.buffers)
+
+
+@pytest.mark.parametrize("runtime", MAKERS)
+def test_a_model_that_the_scan_lets_through_predicts_as_its_library_does(runtime: str) -> None:
+    made = MAKERS[runtime]()
+    files = sealed(made.path, made.data)
+    report = scan(files)
+    assert (report.verdict, report.findings) == (Verdict.CLEAN, ())
+    assert report.served == ServedFile(path=made.path, runtime=runtime)
+    signature, outputs = asked(report.served, files, ROWS)
+    assert signature.runtime == runtime
+    (given,) = signature.inputs
+    assert given.shape == (-1, 5)
+    assert {spec.name for spec in signature.outputs} == set(outputs) == {"label", "probabilities"}
+    np.testing.assert_allclose(outputs["probabilities"], made.expected, atol=1e-5)
+    assert (outputs["label"] == made.expected.argmax(axis=1)).all()
+    if runtime in ("xgboost", "lightgbm"):
+        assert given.features == tuple("abcde")
+
+
+@pytest.mark.parametrize("runtime", ["xgboost", "lightgbm"])
+def test_what_is_no_model_of_its_kind_does_not_load_and_says_so(runtime: str) -> None:
+    files = sealed("model", b"tree\nversion=v4\nthis is no model of any kind\n")
+    with pytest.raises(VerificationError) as refused:
+        describe(files, ServedFile(path="model", runtime=runtime))
+    assert refused.value.code == "model-load-failed"
+    assert "\n" not in refused.value.message
+
+
+@pytest.mark.parametrize("runtime", sorted(runtime_formats.EXTRAS))
+def test_an_extra_that_is_not_installed_is_named(runtime: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from casemate.core import SandboxError
+
+    monkeypatch.setattr(runtime_formats.importlib.util, "find_spec", lambda _name: None)
+    with pytest.raises(SandboxError) as missing:
+        describe(sealed("model", b"x"), ServedFile(path="model", runtime=runtime))
+    assert missing.value.code == "runtime-missing"
+    assert f"casemate[{runtime}]" in missing.value.message

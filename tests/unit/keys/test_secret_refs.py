@@ -1,0 +1,184 @@
+"""Secrets by reference: where they may stand, what is refused, and that nothing prints them."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from casemate.core import CasemateError, InputError, Secret, StorageError
+from casemate.keys import Strength, resolve_secret
+from casemate.keys.secret_refs import check_strength, spread_bits
+from casemate.settings import Settings, _built, decode_value, encode_value
+
+PLANTED = "planted-Kq7-xUe2-mV9z"
+
+
+class WithSecrets(Settings, frozen=True, kw_only=True):
+    """As the settings will be once a database is reached by a URL."""
+
+    database_url: Secret = Secret()
+    mail_password: Secret = Secret()
+
+
+def secret_file(path: Path, text: str = PLANTED, mode: int = 0o600) -> Path:
+    path.touch(mode)
+    path.chmod(mode)
+    path.write_text(text + "\n")
+    return path
+
+
+def resolved(text: str, **more) -> str:
+    return resolve_secret(text, setting="mail_password", strength=Strength.PASSWORD, **more).reveal()
+
+
+def refusal(text: str, **more) -> CasemateError:
+    with pytest.raises(CasemateError) as refused:
+        resolved(text, **more)
+    assert "planted" not in str(refused.value)
+    return refused.value
+
+
+def test_a_file_and_a_variable_give_the_secret(tmp_path: Path) -> None:
+    file = secret_file(tmp_path / "with space")
+    assert resolved(f"file://{file}".replace(" ", "%20")) == PLANTED
+    assert resolved("env://MAIL", environ={"MAIL": PLANTED}) == PLANTED
+
+
+def test_a_mounted_secret_is_a_link_to_its_newest_version(tmp_path: Path) -> None:
+    (tmp_path / "v1").mkdir(0o700)
+    secret_file(tmp_path / "v1" / "mail")
+    (tmp_path / "mail").symlink_to(tmp_path / "v1" / "mail")
+    assert resolved(f"file://{tmp_path}/mail") == PLANTED
+
+
+@pytest.mark.parametrize("mode", [0o604, 0o640, 0o620])
+def test_a_file_that_others_may_read_or_write_says_how_to_mend_it(tmp_path: Path, mode: int) -> None:
+    file = secret_file(tmp_path / "mail", mode=mode)
+    error = refusal(f"file://{file}")
+    assert (type(error), error.code) == (StorageError, "open-to-others")
+    assert f"chmod 600 {file}" in error.message
+
+
+def test_a_folder_in_which_others_may_put_another_file_says_how_to_mend_it(tmp_path: Path) -> None:
+    (tmp_path / "open" / "below").mkdir(parents=True)
+    file = secret_file(tmp_path / "open" / "below" / "mail")
+    (tmp_path / "open").chmod(0o777)
+    error = refusal(f"file://{file}")
+    assert (error.code, f"chmod go-w {tmp_path}/open" in error.message) == ("open-to-others", True)
+    (tmp_path / "open").chmod(0o1777)  # as /tmp: nobody may replace another's file
+    assert resolved(f"file://{file}") == PLANTED
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_file_of_another_user_is_refused(tmp_path: Path) -> None:
+    file = secret_file(tmp_path / "mail")
+    os.chown(file, 12345, 12345)
+    assert refusal(f"file://{file}").code == "open-to-others"
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("file:///nowhere/mail", "secret-missing"),
+        ("file://host/mail", "bad-secret-reference"),
+        ("file://relative", "bad-secret-reference"),
+        ("env://NOT_THERE", "secret-missing"),
+        ("env://EMPTY", "secret-missing"),
+        ("env://not a name", "bad-secret-reference"),
+        ("vault://kv", "bad-secret-reference"),
+        ("vault://kv/../sys#x", "bad-secret-reference"),
+        ("vault://kv/mail#password", "bad-secret-reference"),  # nothing says how to reach Vault
+        ("aws-sm://", "bad-secret-reference"),
+        ("http://secrets.example/mail", "bad-secret-reference"),
+        (PLANTED, "bad-secret-reference"),
+    ],
+)
+def test_a_reference_that_leads_nowhere_is_one_sentence(text: str, code: str) -> None:
+    error = refusal(text, environ={"EMPTY": ""})
+    assert error.code == code
+    assert error.message.count(". ") == 0
+
+
+def test_a_secret_of_several_lines_or_of_no_text_is_refused(tmp_path: Path) -> None:
+    file = secret_file(tmp_path / "mail", "planted\nlines-of-text")
+    assert refusal(f"file://{file}").code == "secret-missing"
+    file.write_bytes(b"\xff\xfeplanted")
+    assert refusal(f"file://{file}").code == "secret-missing"
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "password", "Password123!", "changeme", "postgres", "short1", "aaaaaaaaaaaaaaaa", "abababababab",
+     "123456789012", "abcdefghijklmnop", "zyxwvutsrqponmlk", "111111111112"],
+)  # fmt: skip
+def test_a_default_or_weak_secret_is_refused_and_told_how_to_mend(value: str) -> None:
+    with pytest.raises(InputError) as refused:
+        check_strength(value, setting="mail_password", strength=Strength.PASSWORD)
+    assert refused.value.code == "weak-secret"
+    assert "mail_password" in refused.value.message
+    assert "openssl rand" in refused.value.message
+    assert not value or value not in refused.value.message.replace("mail_password", "")
+
+
+@pytest.mark.parametrize("pin", ["1234", "123456", "654321", "000000", "aaaaaa", "12ab1"])
+def test_a_pin_that_everybody_tries_first_is_refused(pin: str) -> None:
+    with pytest.raises(InputError):
+        check_strength(pin, setting="pin", strength=Strength.PIN)
+
+
+@given(st.integers(12, 64))
+def test_what_a_machine_makes_is_strong_enough(size: int) -> None:
+    check_strength(secrets.token_urlsafe(size), setting="x", strength=Strength.TOKEN)
+    check_strength(secrets.token_hex(max(size, 24)), setting="x", strength=Strength.KEY)
+    check_strength(f"{secrets.randbelow(800000) + 100000}x", setting="x", strength=Strength.PIN)
+
+
+@given(st.text(min_size=1, max_size=50))
+def test_repeating_a_text_adds_no_more_than_its_length(text: str) -> None:
+    assert spread_bits(text + text) == pytest.approx(2 * spread_bits(text))
+    assert spread_bits(text[0] * 50) == 0
+
+
+def test_settings_ask_once_and_never_print(tmp_path: Path) -> None:
+    url = f"postgresql://casemate:{PLANTED}@db.example/casemate"
+    values = {"database_url": "env://DB", "mail_password": f"file://{secret_file(tmp_path / 'mail')}"}
+    settings = _built(values, WithSecrets, {"DB": url})
+    assert (settings.database_url.reveal(), settings.mail_password.reveal()) == (url, PLANTED)
+    for shown in (repr(settings), str(settings), f"{settings.mail_password}", f"{settings.database_url!r}"):
+        assert "planted" not in shown
+    sent = msgspec.json.encode(settings, enc_hook=encode_value)
+    assert msgspec.json.decode(sent, type=WithSecrets, dec_hook=decode_value) == settings
+    with pytest.raises(TypeError):
+        msgspec.json.encode(settings.mail_password)
+
+
+@pytest.mark.parametrize(
+    ("values", "code"),
+    [
+        ({"mail_password": PLANTED}, "secret-written-out"),
+        ({"database_url": f"postgresql://u:{PLANTED}@h/d"}, "secret-written-out"),
+        ({"database_url": f"postgresql://h/d?password={PLANTED}"}, "secret-written-out"),
+        ({"database_url": PLANTED}, "secret-written-out"),
+        ({"database_url": "env://WEAK"}, "weak-secret"),
+        ({"database_url": "env://NO_URL"}, "bad-setting"),
+        ({"mail_password": 4711}, "bad-setting"),
+        ({"mail_password": "env://NOT_THERE", "data_port": "many"}, "bad-setting"),
+    ],
+)
+def test_settings_refuse_what_is_written_out_or_weak(values: dict, code: str) -> None:
+    with pytest.raises(CasemateError) as refused:
+        _built(values, WithSecrets, {"WEAK": "postgresql://u:postgres@h/d", "NO_URL": "planted-words-only"})
+    assert refused.value.code == code
+    assert "planted" not in str(refused.value)
+
+
+def test_a_url_without_a_password_is_no_secret() -> None:
+    for text in ("postgresql:///casemate", "postgresql://casemate@db.example/casemate?sslmode=verify-full"):
+        assert _built({"database_url": text}, WithSecrets, {}).database_url.reveal() == text
+        assert _built({"database_url": "env://DB"}, WithSecrets, {"DB": text}).database_url.reveal() == text
