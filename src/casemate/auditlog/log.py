@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -23,7 +24,7 @@ from casemate.core import (
     rfc3339,
 )
 from casemate.keys import Keeper, Purpose
-from casemate.storage.database import checkpoints, entries, reading
+from casemate.storage.database import checkpoints, entries, is_append_only, reading, tiles
 
 MAX_GROUP = 1000  # events in one commit
 KEPT_EVERY = 1024  # entries; of the checkpoints between two multiples only the newest is kept
@@ -137,11 +138,9 @@ class Log:
         root = tree.root()
         note = self._signed(tree.size, root)
         with self._engine.begin() as connection:
-            connection.exec_driver_sql(
-                _INSERT[connection.dialect.name], [(seq, *row) for seq, row in enumerate(rows, first)]
-            )
+            _insert_rows(connection, rows, first)
             if filled or self._tiles_due:
-                _store_tiles(connection, filled + tree.partial())
+                _store_tiles(connection, filled, tree.partial())
             self._store_checkpoint(connection, tree.size, root, note)
         self._tree, self._tiles_due = tree, False
         self._keep(note)
@@ -162,8 +161,9 @@ class Log:
             ) from error
 
     def _store_checkpoint(self, connection: Connection, size: int, root: bytes, note: str) -> None:
-        boundary = (size - 1) // KEPT_EVERY * KEPT_EVERY
-        connection.execute(checkpoints.delete().where(checkpoints.c.size > boundary, checkpoints.c.size < size))
+        if not is_append_only(connection):
+            boundary = (size - 1) // KEPT_EVERY * KEPT_EVERY
+            connection.execute(checkpoints.delete().where(checkpoints.c.size > boundary, checkpoints.c.size < size))
         row = {"size": size, "root": root, "text": note, "at": rfc3339(self._clock.now())}
         connection.execute(insert(checkpoints), [row])
 
@@ -211,18 +211,37 @@ class Log:
         return _told(error)
 
 
-_COLUMNS = "INSERT INTO entries (seq, id, at, kind, project, action, actor, resource, outcome, body, leaf) VALUES "
-_INSERT = {"sqlite": _COLUMNS + f"({', '.join('?' * 11)})", "postgresql": _COLUMNS + f"({', '.join(['%s'] * 11)})"}
+_COLUMNS = "INSERT INTO entries (seq, id, at, kind, project, action, actor, resource, outcome, body, leaf) "
+_INSERT = {
+    "sqlite": _COLUMNS + f"VALUES ({', '.join('?' * 11)})",
+    # One statement for all rows, an array for each column, in binary: three times the speed of text.
+    "postgresql": _COLUMNS + "SELECT * FROM unnest(%b::bigint[], %b::text[], %b::text[], %b::text[], %b::text[], "  # noqa: S608 constants
+    "%b::text[], %b::text[], %b::text[], %b::text[], %b::bytea[], %b::bytea[])",
+}
 _PUT_TILE = text(
     "INSERT INTO tiles (level, idx, data) VALUES (:level, :idx, :data) "
     "ON CONFLICT (level, idx) DO UPDATE SET data = excluded.data"
 )
 
 
-def _store_tiles(connection: Connection, tiles: list[Tile]) -> None:
-    """Store tiles that are full, or that grew."""
-    if tiles:
-        connection.execute(_PUT_TILE, [{"level": tile.level, "idx": tile.number, "data": tile.data} for tile in tiles])
+def _insert_rows(connection: Connection, rows: list[_Row], first: int) -> None:
+    numbered: list[tuple[Any, ...]] = [(seq, *row) for seq, row in enumerate(rows, first)]
+    if connection.dialect.name == "postgresql":
+        columns = tuple(list(column) for column in zip(*numbered, strict=True))
+        connection.exec_driver_sql(_INSERT["postgresql"], columns)
+    else:
+        connection.exec_driver_sql(_INSERT["sqlite"], numbered)
+
+
+def _store_tiles(connection: Connection, filled: list[Tile], grown: list[Tile]) -> None:
+    """Store tiles that are full, and those that grew where they may be stored anew."""
+    append_only = is_append_only(connection)
+    rows = [
+        {"level": tile.level, "idx": tile.number, "data": tile.data}
+        for tile in (filled if append_only else filled + grown)
+    ]
+    if rows:
+        connection.execute(insert(tiles) if append_only else _PUT_TILE, rows)
 
 
 def _row(event: Event) -> _Row:

@@ -1,4 +1,4 @@
-"""The Merkle tree of RFC 6962: roots, inclusion and consistency proofs, and tiles of 256 hashes (C2SP tlog-tiles)."""
+"""The Merkle tree of RFC 6962: roots, inclusion proofs, and tiles of 256 hashes (C2SP tlog-tiles)."""
 
 from __future__ import annotations
 
@@ -116,11 +116,6 @@ def inclusion_proof(index: int, size: int, node: Node) -> list[bytes]:
     return _path(index, 0, size, node)
 
 
-def consistency_proof(old: int, size: int, node: Node) -> list[bytes]:
-    """The hashes that show the first `old` of `size` leaves unchanged. Source: RFC 6962, section 2.1.2."""
-    return _subproof(old, 0, size, node, whole=True) if 0 < old < size else []
-
-
 def _path(index: int, start: int, count: int, node: Node) -> list[bytes]:
     if count == 1:
         return []
@@ -128,15 +123,6 @@ def _path(index: int, start: int, count: int, node: Node) -> list[bytes]:
     if index < half:
         return [*_path(index, start, half, node), _range(start + half, count - half, node)]
     return [*_path(index - half, start + half, count - half, node), _range(start, half, node)]
-
-
-def _subproof(old: int, start: int, count: int, node: Node, *, whole: bool) -> list[bytes]:
-    if old == count:
-        return [] if whole else [_range(start, count, node)]
-    half = _half(count)
-    if old <= half:
-        return [*_subproof(old, start, half, node, whole=whole), _range(start + half, count - half, node)]
-    return [*_subproof(old - half, start + half, count - half, node, whole=False), _range(start, half, node)]
 
 
 def _half(count: int) -> int:
@@ -168,32 +154,6 @@ def verify_inclusion(leaf: bytes, index: int, size: int, proof: list[bytes], roo
             found = node_hash(found, hash_)
         fn, sn = fn >> 1, sn >> 1
     return sn == 0 and found == root
-
-
-def verify_consistency(old: int, size: int, proof: list[bytes], old_root: bytes, root: bytes) -> bool:
-    """Whether the tree of `size` leaves continues that of `old`. Source: RFC 9162, section 2.1.4.2."""
-    if old == size:
-        return not proof and old_root == root
-    if old == 0:
-        return not proof and old_root == EMPTY_ROOT
-    if not 0 < old < size or not proof:
-        return False
-    hashes = list(proof) if old & (old - 1) else [old_root, *proof]
-    fn, sn = old - 1, size - 1
-    while fn & 1:
-        fn, sn = fn >> 1, sn >> 1
-    before = after = hashes[0]
-    for hash_ in hashes[1:]:
-        if sn == 0:
-            return False
-        if fn & 1 or fn == sn:
-            before, after = node_hash(hash_, before), node_hash(hash_, after)
-            while not fn & 1 and fn:
-                fn, sn = fn >> 1, sn >> 1
-        else:
-            after = node_hash(after, hash_)
-        fn, sn = fn >> 1, sn >> 1
-    return sn == 0 and before == old_root and after == root
 
 
 class TileNodes:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Row, select
 
 from casemate.auditlog.checkpoint import Checkpoint, open_checkpoint
 from casemate.auditlog.read import LogReader
+from casemate.auditlog.stored_entries import any_text
 from casemate.auditlog.tree import HASH, TILE, Frontier, Tile, leaf_hash
 from casemate.core import Event, VerificationError
-from casemate.storage.database import checkpoints, entries, reading, tiles
+from casemate.storage.database import checkpoints, entries, is_append_only, reading, tiles
 
 MAX_PROBLEMS = 1000  # named; more say the same
-_COLUMNS = ("id", "at", "kind", "project", "action", "actor", "resource", "outcome")
+_COLUMNS = ("id", "at", "kind", "schema", "project", "action", "actor", "resource", "outcome")
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -40,14 +39,16 @@ def verify_log(
     *,
     kept: dict[str, str],
     progress: Callable[[int], None] | None = None,
+    open_tiles: bool | None = None,
 ) -> Report:
     """Check every row, tile and checkpoint.
 
     Args: kept: checkpoints from outside the database, by where they were kept: those beside the keys, an auditor's.
-        progress: told the number of entries read, now and then.
+        progress: told the number of entries read, now and then. open_tiles: whether tiles that are not full must be
+        stored; by default, where the log is not only appended to.
     """
-    check = _Check(reader, kept)
-    with reading(reader.engine) as connection, _any_text(connection):
+    check = _Check(reader, kept, open_tiles=not is_append_only(reader.engine) if open_tiles is None else open_tiles)
+    with reading(reader.engine) as connection, any_text(connection):
         for level, index, data in connection.execute(select(tiles.c.level, tiles.c.idx, tiles.c.data)):
             check.stored_tiles[level, index] = _bytes(data)
         for size, root, text in connection.execute(select(checkpoints.c.size, checkpoints.c.root, checkpoints.c.text)):
@@ -61,8 +62,8 @@ def verify_log(
 
 
 class _Check:
-    def __init__(self, reader: LogReader, kept: dict[str, str]) -> None:
-        self._reader = reader
+    def __init__(self, reader: LogReader, kept: dict[str, str], *, open_tiles: bool) -> None:
+        self._reader, self._open_tiles = reader, open_tiles
         self.frontier = Frontier()
         self.stored_tiles: dict[tuple[int, int], bytes] = {}
         self._seen = 0
@@ -84,7 +85,7 @@ class _Check:
         try:
             found = open_checkpoint(text, self._reader.origin, self._reader.public)
         except VerificationError:
-            self._tell(f"{place} is not signed by this log's key, or was altered")
+            self._tell(f"{place} is missing, altered, or not signed by this log's key")
             return None
         self._expected.setdefault(found.size, []).append((place, found))
         return found
@@ -121,7 +122,7 @@ class _Check:
 
     def report(self) -> Report:
         size = self.frontier.size
-        for tile in self.frontier.partial():
+        for tile in self.frontier.partial() if self._open_tiles else ():
             self._compare_tile(tile)
         for places in self._expected.values():
             for place, checkpoint in places:
@@ -140,20 +141,6 @@ class _Check:
             self._problems.append(Problem(problem, seq, None if entry is None else _printable(entry)))
 
 
-@contextmanager
-def _any_text(connection: Connection) -> Iterator[None]:
-    """Read text that is no UTF-8, too: SQLite lets an intruder store it, and it must not hide the rest of the log."""
-    if connection.dialect.name != "sqlite":
-        yield
-        return
-    driver: Any = connection.connection.driver_connection
-    before, driver.text_factory = driver.text_factory, partial(str, encoding="utf-8", errors="surrogateescape")
-    try:
-        yield
-    finally:
-        driver.text_factory = before
-
-
 def _printable(value: object) -> str:
     """An id as it can be shown, whatever an intruder made of it."""
     return str(value)[:80].encode(errors="backslashreplace").decode()
@@ -169,4 +156,4 @@ def _agrees(row: Row[Any], body: bytes) -> bool:
         event = msgspec.json.decode(body, type=Event)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return False
-    return all(getattr(event, column) == getattr(row, column) for column in _COLUMNS)
+    return all(getattr(event, column) == getattr(row, column) for column in _COLUMNS) and row.environment is None

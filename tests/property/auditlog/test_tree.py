@@ -13,12 +13,10 @@ from casemate.auditlog.tree import (
     TILE,
     Frontier,
     TileNodes,
-    consistency_proof,
     inclusion_proof,
     leaf_hash,
     subtree_root,
     tree_root,
-    verify_consistency,
     verify_inclusion,
 )
 from casemate.core import VerificationError
@@ -110,19 +108,6 @@ def test_every_leaf_is_proven_and_no_other(size: int, data: st.DataObject) -> No
     assert verify_inclusion(LEAVES[index], other, size, proof, root) == (index == other)
     for at in range(len(proof)):
         assert not verify_inclusion(LEAVES[index], index, size, [*proof[:at], *proof[at + 1 :]], root)
-
-
-@given(sizes, st.data())
-@settings(deadline=None)
-def test_every_older_tree_is_proven_and_no_other(size: int, data: st.DataObject) -> None:
-    old = data.draw(st.integers(0, size))
-    proof = consistency_proof(old, size, nodes(size))
-    old_root, root = plain_root(LEAVES[:old]), plain_root(LEAVES[:size])
-    assert verify_consistency(old, size, proof, old_root, root)
-    wrong = bytes([old_root[0] ^ 1]) + old_root[1:]
-    assert not verify_consistency(old, size, proof, wrong, root)
-    if 0 < old < size:
-        assert not verify_consistency(old, size, [*proof, root], old_root, root)
 
 
 @given(st.integers(0, 2**63), st.binary(min_size=32, max_size=32))

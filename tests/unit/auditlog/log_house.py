@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from database_words import in_words_of
 from sqlalchemy import Engine
 
 from casemate.auditlog import Log, Report, verify_log
@@ -34,8 +35,9 @@ class LogHouse:
         return verify_log(self.log.reader, kept=kept)
 
     def change(self, statement: str, *values: object) -> None:
+        """As whoever can write the database. Args: statement: in SQLite's words."""
         with self.engine.begin() as connection:
-            connection.exec_driver_sql(statement, values)
+            connection.exec_driver_sql(in_words_of(self.engine, statement), values)
 
 
 def open_log(engine: Engine, keeper: Keeper) -> Log:

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from log_house import LogHouse, event
 
 from casemate.auditlog import offline
-from casemate.auditlog.tree import TILE, verify_consistency
-from casemate.core import InputError, NotFoundError
+from casemate.auditlog.tree import TILE
+from casemate.core import NotFoundError
 from casemate.keys import Purpose
 
 
@@ -136,7 +136,8 @@ def test_a_proof_reads_a_few_rows_however_long_the_log(house: LogHouse) -> None:
         read.append(1)
 
     proof = house.log.reader.prove(events[17 * TILE + 3].id)
-    assert len(read) <= 8  # transactions, the checkpoint, the entry, and a tile of each level at each side
+    most = 8 if house.engine.dialect.name == "sqlite" else 10  # its transactions begin with a statement
+    assert len(read) <= most  # transactions, the checkpoint, the entry, and a tile of each level at each side
     assert offline.check(proof, house.keeper.public_pem(Purpose.CHECKPOINT))["id"] == events[17 * TILE + 3].id
 
 
@@ -144,21 +145,6 @@ def test_another_logs_key_is_refused(proven: tuple[LogHouse, str, dict]) -> None
     house, _, proof = proven
     with pytest.raises(ValueError, match="Ed25519"):
         offline.check(proof, house.keeper.public_pem(Purpose.RELEASE))
-
-
-def test_the_log_continues_its_older_self(proven: tuple[LogHouse, str, dict]) -> None:
-    house, _, _ = proven
-    old = house.log.reader.newest_checkpoint()
-    house.log.append([event(number) for number in range(321)])
-    new = house.log.reader.newest_checkpoint()
-    assert old is not None
-    assert new is not None
-    proof = house.log.reader.consistency(old.size, new.size)
-    assert verify_consistency(old.size, new.size, proof, old.root, new.root)
-    assert not verify_consistency(old.size, new.size, proof, new.root, new.root)
-    for wrong in ((-1, 5), (5, 4), (0, new.size + 1)):
-        with pytest.raises(InputError):
-            house.log.reader.consistency(*wrong)
 
 
 def test_what_is_not_in_the_log_has_no_proof(proven: tuple[LogHouse, str, dict]) -> None:
