@@ -1,4 +1,4 @@
-"""Who exists, what proves them, and what they were granted: folded from the signed ledger, read without a lock.
+"""Who has which roles now: asked of the newest snapshot of the signed ledger, which is read without a lock.
 
 A snapshot never changes once it is published; `refresh` publishes the next one in a single assignment, so a reader sees
 all of a revocation or none of it. Whether something has expired is asked at each use, not when it was folded.
@@ -8,23 +8,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
 from casemate.core import DEFAULT_PROJECT, Principal, PrincipalKind, Resource, Role, VerificationError, parse_rfc3339
-from casemate.iam.records import (
-    RECORD_KINDS,
-    Credential,
-    Grant,
-    PrincipalCreated,
-    Record,
-    Revoked,
-    read_record,
-)
+from casemate.iam.records import Grant
 from casemate.iam.scope import environment_covers, scopes_covering
+from casemate.iam.snapshot import GrantsByScope, SignedEntry, Snapshot, fold
+from casemate.iam.tokens.records import TokenBinding, is_ci
 
 LOCAL = "local:"  # ids of people known by their user id on this machine; the ledger cannot create one
 
@@ -34,47 +28,26 @@ def local_owner(uid: int) -> Principal:
     return Principal(id=f"{LOCAL}{uid}", kind=PrincipalKind.USER, name=f"user-{uid}")
 
 
-class SignedEntry(Protocol):
-    """What is read of a ledger entry."""
-
-    @property
-    def number(self) -> int: ...
-    @property
-    def at(self) -> str | datetime: ...
-    @property
-    def kind(self) -> str: ...
-    @property
-    def body(self) -> Any: ...
-
-
 class SignedState(Protocol):
     """`storage.Ledger`: entries whose chain and signature have been checked."""
 
     def entries(self, after: int = 0) -> Iterable[SignedEntry]: ...
 
 
-_Grants = dict[str, dict[str, Grant]]  # scope -> grant id -> grant
-
-
-class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """All that is known up to ledger entry `number`."""
-
-    number: int = 0
-    principals: Mapping[str, Principal] = {}
-    credentials: Mapping[str, Credential] = {}
-    by_hash: Mapping[str, Credential] = {}
-    grants: Mapping[str, _Grants] = {}  # by principal
-    grant_owner: Mapping[str, tuple[str, str]] = {}  # grant id -> (principal, scope)
-    revoked: frozenset[str] = frozenset()
-    latest: datetime | None = None  # the newest time on record
-
-
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """The roles that count for one resource at one instant, and until when that is so."""
+    """The roles that count for one resource at one instant, and until when that is so.
+
+    `live`: who asks is who they say now, whether or not they have a role here. `grants`: those that give the roles.
+    `lapsed`: those that cover the resource and have expired, or end too early.
+    """
 
     roles: frozenset[Role] = frozenset()
     until: datetime | None = None  # None: nothing here expires
     because: str = ""  # why there is no role
+    live: bool = False
+    ci: bool = False  # a CI job's token stands behind it, so nobody can be asked for a second factor
+    grants: tuple[Grant, ...] = ()
+    lapsed: tuple[Grant, ...] = ()
 
 
 class Access:
@@ -85,8 +58,10 @@ class Access:
         self._owner = None if owner_uid is None else f"{LOCAL}{owner_uid}"
         self._lock = threading.Lock()
         self._latest: datetime | None = None
+        self._timing = threading.Lock()
         self._refreshed = time.monotonic()
         self.snapshot = Snapshot()
+        self.unreadable = False  # the ledger did not verify: nobody is known until it does
 
     def refresh(self) -> bool:
         """Fold what the ledger has gained; True if anything had. A ledger that does not verify leaves nobody allowed.
@@ -99,12 +74,23 @@ class Access:
                 before = self.snapshot
                 self.snapshot = fold(before, list(self._ledger.entries(after=before.number)))
             except VerificationError:
-                self.snapshot = Snapshot()
+                self.snapshot, self.unreadable = Snapshot(), True
                 raise
+            self.unreadable = False
             self._refreshed = time.monotonic()
             if self.snapshot.latest is not None:
                 self.instant(self.snapshot.latest)
             return self.snapshot is not before
+
+    @property
+    def owner(self) -> Principal | None:
+        """The person who owns the home; None where nobody is local."""
+        return None if self._owner is None else local_owner(int(self._owner.removeprefix(LOCAL)))
+
+    def asks_local(self, principal: str) -> bool:
+        """Whether the person behind a user id of this machine has a second factor here, and so is asked for it."""
+        people = (self.snapshot.people[one] for one in self.snapshot.people_by_name.values())
+        return any(person.created.local == principal and person.is_active for person in people)
 
     def age(self) -> float:
         """Seconds since the state was last known to be the newest."""
@@ -112,151 +98,150 @@ class Access:
 
     def instant(self, now: datetime) -> datetime:
         """`now`, or the latest time ever seen here: what has expired stays so when the clock goes back."""
-        latest = self._latest
-        if latest is not None and now < latest:
-            return latest
-        self._latest = now
-        return now
+        with self._timing:  # asked and set as one, or a thread that asked earlier could set it back
+            if self._latest is None or now > self._latest:
+                self._latest = now
+            return self._latest
+
+    def is_person(self, principal: str) -> bool:
+        """Whether this id is the home's owner's, or of a person with a second factor. No service is, whoever uses it."""
+        person = self.snapshot.people.get(principal)
+        return principal == self._owner if person is None else person.is_active
 
     def descends(self, principal: str, other: str) -> bool:
-        """Whether `other` issued a key of `principal`, or of somebody in the line of issuers before it."""
+        """Whether `other` is in the line of `principal`."""
+        return other in self.line(principal)
+
+    def line(self, principal: str) -> set[str]:
+        """`principal`, whoever issued a key of theirs or invited them, and the line before those.
+
+        Of a person the newest invitation counts: whoever made it saw the code with which all factors began.
+        """
         issuers: dict[str, set[str]] = {}
         for credential in self.snapshot.credentials.values():
             issuers.setdefault(credential.principal, set()).add(credential.created_by)
+        for person in self.snapshot.people.values():
+            if person.invitation is not None:
+                issuers.setdefault(person.id, set()).add(person.invitation.invited_by)
+        outside = self.snapshot.outside
+        for link in outside.links.values():  # whoever chose the provider chose who vouches for its people
+            issuers.setdefault(link.principal, set()).update(
+                {outside.providers[link.provider].created_by, link.linked_by} - {""}
+            )
         line, ahead = {principal}, [principal]
         while ahead:
             found = issuers.get(ahead.pop(), set()) - line
             line |= found
             ahead += found
-        return other in line
+        return line
 
-    def standing(self, principal: Principal, resource: Resource, now: datetime, *, lasting: str = "") -> Standing:
-        """The roles of `principal` on `resource`. Args: lasting: RFC 3339; only grants that live so long count."""
-        now = self.instant(now)
+    def standing(
+        self, principal: Principal, resource: Resource, now: datetime, *, lasting: str = "", supposed: bool = False
+    ) -> Standing:
+        """The roles of `principal` on `resource`. Args: lasting: RFC 3339; only grants that live so long count.
+
+        supposed: `now` is only asked about, and moves no clock. Nothing may be let in on the answer.
+        """
+        now = now if supposed else self.instant(now)
         if principal.id.startswith(LOCAL):
             return self._local(principal, resource)
         snapshot = self.snapshot
-        credential = snapshot.credentials.get(principal.credential)
         if principal.id not in snapshot.principals or principal.id in snapshot.revoked:
             return Standing(because="the principal is not known or was revoked")
+        if principal.id in snapshot.people:
+            return self._person(principal, resource, now, lasting)
+        return self._service(principal, resource, now, lasting)
+
+    def _service(self, principal: Principal, resource: Resource, now: datetime, lasting: str) -> Standing:
+        snapshot = self.snapshot
+        credential = snapshot.credentials.get(principal.credential)
         if credential is None or credential.principal != principal.id or credential.id in snapshot.revoked:
             return Standing(because="the credential is not known or was revoked")
         if now >= credential.expires_at:
             return Standing(because="the credential has expired")
-        return _effective(snapshot.grants.get(principal.id, {}), credential, resource, now, lasting)
+        if isinstance(credential, TokenBinding) and credential.issuer in snapshot.revoked:
+            return Standing(because="the issuer of its tokens was revoked")
+        granted, ci = snapshot.grants.get(principal.id, {}), is_ci(credential)
+        return _effective(granted, credential.expires_at, resource, now, lasting, ci=ci)
+
+    def _person(self, principal: Principal, resource: Resource, now: datetime, lasting: str) -> Standing:
+        """A session is not on the ledger: `Sessions` has said that it counts. What it is for a person is said here."""
+        snapshot = self.snapshot
+        if not snapshot.people[principal.id].is_active:
+            return Standing(because="the person has no second factor yet")
+        if principal.credential in snapshot.revoked:
+            return Standing(because="the session was ended")
+        own = snapshot.grants.get(principal.id, {})
+        return _effective(own, None, resource, now, lasting, brought=self.brought(principal))
+
+    def brought(self, principal: Principal) -> tuple[Grant, ...]:
+        """What the groups at an outside provider give the session behind `principal`, as the signed mappings say now."""
+        snapshot, found = self.snapshot, []
+        for one in principal.brought if principal.brought_until else ():
+            group = snapshot.outside.groups.get(one)
+            if group is not None and not {one, group.provider} & snapshot.revoked:
+                assert principal.brought_until is not None, "looked at above"
+                grant = Grant(
+                    id=one,
+                    principal=principal.id,
+                    project=group.project,
+                    role=group.role,
+                    scope=group.scope,
+                    environment=group.environment,
+                    reason=f"group {group.group} at {snapshot.outside.providers[group.provider].name}",
+                    granted_by=group.created_by,
+                    granted_at=group.created_at,
+                    expires_at=principal.brought_until,
+                )
+                found.append(grant)
+        return tuple(found)
 
     def _local(self, principal: Principal, resource: Resource) -> Standing:
         if principal.id != self._owner:
             return Standing(because="this user id does not own the home")
         if resource.project != DEFAULT_PROJECT:
             return Standing(because=f"the home's owner owns the project {DEFAULT_PROJECT!r} only")
-        return Standing(roles=frozenset({Role.OWNER}))
+        return Standing(roles=frozenset({Role.OWNER}), live=True)
 
 
-def _effective(granted: _Grants, credential: Credential, resource: Resource, now: datetime, lasting: str) -> Standing:
+def _effective(
+    granted: GrantsByScope,
+    ending: datetime | None,
+    resource: Resource,
+    now: datetime,
+    lasting: str,
+    *,
+    ci: bool = False,
+    brought: tuple[Grant, ...] = (),
+) -> Standing:
+    """Args: ending: when the credential does; None: whoever made sure of it looks at each request. brought: by a session."""
+    scopes = scopes_covering(resource)
+    asked = [grant for scope in scopes for grant in granted.get(scope, {}).values()]
     covering = [
         grant
-        for scope in scopes_covering(resource)
-        for grant in granted.get(scope, {}).values()
+        for grant in (*asked, *(one for one in brought if one.scope in scopes))
         if grant.project == resource.project and environment_covers(grant.environment, resource.environment)
     ]
     alive = [grant for grant in covering if now < grant.expires_at]
     if not alive:
         what = "has expired" if covering else f"covers {resource}"
-        return Standing(because=f"{'every grant' if covering else 'no grant'} {what}")
+        because = f"{'every grant' if covering else 'no grant'} {what}"
+        return Standing(because=because, live=True, ci=ci, until=ending, lapsed=tuple(covering))
     if lasting:
         end = parse_rfc3339(lasting)
-        alive = [grant for grant in alive if end <= min(grant.expires_at, credential.expires_at)]
+        alive = [grant for grant in alive if end <= _nearest(ending, grant.expires_at)]
         if not alive:
-            return Standing(because="the key would outlive the issuer's own grants")
-    until = min(credential.expires_at, *(grant.expires_at for grant in alive))
-    return Standing(roles=frozenset(grant.role for grant in alive), until=until)
+            because = "it would outlive the grants of whoever gives it: ask for a shorter time"
+            return Standing(because=because, live=True, ci=ci, until=ending, lapsed=tuple(covering))
+    return Standing(
+        roles=frozenset(grant.role for grant in alive),
+        until=_nearest(ending, *(grant.expires_at for grant in alive)),
+        live=True,
+        ci=ci,
+        grants=tuple(alive),
+        lapsed=tuple(grant for grant in covering if grant not in alive),
+    )
 
 
-def fold(snapshot: Snapshot, entries: Iterable[SignedEntry]) -> Snapshot:
-    """The snapshot after `entries`; the very same object if there are none.
-
-    Raises: VerificationError (state-unreadable): an entry contradicts the ones before it.
-    """
-    folding: _Folding | None = None
-    for entry in entries:
-        folding = folding or _Folding(snapshot)
-        folding.take(entry)
-    return folding.finish() if folding else snapshot
-
-
-class _Folding:
-    """One batch of entries on copies of a snapshot's maps. A principal's grants are copied once, when first touched."""
-
-    def __init__(self, snapshot: Snapshot) -> None:
-        self._number = snapshot.number
-        self._latest = snapshot.latest
-        self._principals = dict(snapshot.principals)
-        self._credentials = dict(snapshot.credentials)
-        self._by_hash = dict(snapshot.by_hash)
-        self._grants = dict(snapshot.grants)
-        self._grant_owner = dict(snapshot.grant_owner)
-        self._revoked = set(snapshot.revoked)
-        self._touched: set[str] = set()
-
-    def take(self, entry: SignedEntry) -> None:
-        self._number = entry.number
-        at = parse_rfc3339(entry.at) if isinstance(entry.at, str) else entry.at
-        self._latest = at if self._latest is None else max(self._latest, at)
-        if entry.kind in RECORD_KINDS:
-            self._apply(read_record(entry.kind, entry.body))
-
-    def _apply(self, record: Record) -> None:
-        if isinstance(record, PrincipalCreated):
-            self._refuse_if(record.id in self._principals, record.id, "is there already")
-            self._principals[record.id] = Principal(
-                id=record.id, kind=record.kind, name=record.name, project=record.project
-            )
-        elif isinstance(record, Credential):
-            self._refuse_if(
-                record.id in self._credentials or record.hash in self._by_hash, record.id, "is there already"
-            )
-            self._refuse_if(record.principal not in self._principals, record.id, "belongs to nobody")
-            self._credentials[record.id] = self._by_hash[record.hash] = record
-        elif isinstance(record, Grant):
-            self._grant(record)
-        else:
-            self._revoke(record)
-
-    def _grant(self, grant: Grant) -> None:
-        self._refuse_if(grant.id in self._grant_owner, grant.id, "is there already")
-        self._refuse_if(grant.principal not in self._principals, grant.id, "belongs to nobody")
-        self._grant_owner[grant.id] = (grant.principal, grant.scope)
-        if grant.id not in self._revoked:
-            self._own(grant.principal).setdefault(grant.scope, {})[grant.id] = grant
-
-    def _revoke(self, record: Revoked) -> None:
-        self._revoked.add(record.id)
-        owner = self._grant_owner.get(record.id)
-        if owner:
-            principal, scope = owner
-            self._own(principal).get(scope, {}).pop(record.id, None)
-
-    def _own(self, principal: str) -> _Grants:
-        if principal not in self._touched:
-            self._touched.add(principal)
-            shared = self._grants.get(principal, {})
-            self._grants[principal] = {scope: dict(grants) for scope, grants in shared.items()}
-        return self._grants[principal]
-
-    @staticmethod
-    def _refuse_if(contradiction: bool, what: str, why: str) -> None:  # noqa: FBT001 - reads as a sentence
-        if contradiction:
-            raise VerificationError(f"The signed state contradicts itself: {what} {why}.", code="state-unreadable")
-
-    def finish(self) -> Snapshot:
-        return Snapshot(
-            number=self._number,
-            principals=self._principals,
-            credentials=self._credentials,
-            by_hash=self._by_hash,
-            grants=self._grants,
-            grant_owner=self._grant_owner,
-            revoked=frozenset(self._revoked),
-            latest=self._latest,
-        )
+def _nearest(ending: datetime | None, *ends: datetime) -> datetime:
+    return min(ends if ending is None else (ending, *ends))

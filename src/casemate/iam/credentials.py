@@ -5,11 +5,7 @@ A key is shown once. The ledger holds its SHA-256, a role, a scope and a mandato
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import re
 import secrets
-import zlib
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from math import isfinite
@@ -32,17 +28,16 @@ from casemate.core import (
     rfc3339,
 )
 from casemate.iam.access import Access
-from casemate.iam.records import Credential, Grant, PrincipalCreated, Revoked
+from casemate.iam.bearer import Kind, hash_of, new_secret
+from casemate.iam.records import Credential, Grant, GrantRequested, PrincipalCreated, Revoked
 from casemate.iam.scope import Scope, parse_scope
 
 DEFAULT_LIFE = 90 * 86400.0  # s
 MAX_LIFE = 366 * 86400.0  # s; a year and its leap day
+MIN_RATE = 0.001  # requests/s; one in a quarter of an hour: less is a key that is revoked
 MAX_RATE = 1_000_000.0  # requests/s; more is a typing error
 MAX_REASON = 500  # characters
 
-_PREFIX = "cm_"
-_SECRET = 43  # characters: 32 bytes in base64url without padding
-KEY_PATTERN = re.compile(r"cm_[A-Za-z0-9_-]{49}", re.ASCII)
 _REFUSALS = {
     "no-credential": "No API key was sent",
     "bad-credential": "This API key is not known",
@@ -102,6 +97,12 @@ class KeyInfo(msgspec.Struct, frozen=True, kw_only=True):
     created_at: str
     created_by: str
     expires_at: str
+    replaces: str | None
+    last_used_at: str | None
+    last_used_from: str | None  # network address
+
+
+LastUse = Callable[[str, str], tuple[str, str] | None]  # principal, credential -> time, network address
 
 
 def key_request(
@@ -120,9 +121,9 @@ def key_request(
         raise InputError(f"role {role[:40]!r} is not one of {', '.join(Role)}.", code="bad-role")
     if not (isfinite(life) and 0 < life <= MAX_LIFE):
         raise InputError("A key lives for more than 0 seconds and at most 366 days: --expires 90d.", code="bad-expiry")
-    if rate is not None and not (isfinite(rate) and 0 < rate <= MAX_RATE):
+    if rate is not None and not MIN_RATE <= rate <= MAX_RATE:
         raise InputError(
-            f"A key's rate is more than 0 and at most {MAX_RATE:.0f} requests a second: --rate 10/s.", code="bad-rate"
+            f"A key's rate is from {MIN_RATE:g} to {MAX_RATE:.0f} requests a second: --rate 10/s.", code="bad-rate"
         )
     return KeyRequest(
         name=checked_name(name, what="key name"),
@@ -145,12 +146,21 @@ def issue_key(
     ids: Callable[[str], str] = new_id,
 ) -> IssuedKey:
     """Make the key that `request` describes: a service, its credential and its grant. Authorise first, append after."""
-    key = _new_key(random_bytes)
+    key = new_key(random_bytes)
     principal, credential = ids("svc"), ids("key")
+    grant = grant_of(
+        request,
+        ids("grt"),
+        principal,
+        by=issuer,
+        reason=reason[:MAX_REASON],
+        at=request.created_at,
+        until=request.expires_at,
+    )
     records = (
         ("principal", _service(request, principal, issuer)),
-        ("credential", _credential(request, credential, principal, issuer, hashed=_hash(key))),
-        ("grant", _grant(request, ids("grt"), principal, issuer, reason=reason[:MAX_REASON])),
+        ("credential", _credential(request, credential, principal, issuer, hashed=hash_of(key))),
+        ("grant", grant),
     )
     entries = [(kind, record.body()) for kind, record in records]
     return IssuedKey(id=credential, key=key, expires_at=rfc3339(request.expires_at), entries=entries)
@@ -184,24 +194,40 @@ def _credential(request: KeyRequest, key_id: str, principal: str, issuer: Princi
     )
 
 
-def _grant(request: KeyRequest, grant_id: str, principal: str, issuer: Principal, *, reason: str) -> Grant:
+def grant_of(
+    asked: KeyRequest | GrantRequested,
+    grant_id: str,
+    principal: str,
+    *,
+    by: Principal,
+    reason: str,
+    at: datetime,
+    until: datetime,
+) -> Grant:
+    """The record that gives `principal` the role that was asked for, where it was asked for."""
     return Grant(
         id=grant_id,
         principal=principal,
-        project=request.project,
-        role=request.role,
-        scope=request.scope,
-        environment=request.environment,
+        project=asked.project,
+        role=asked.role,
+        scope=asked.scope,
+        environment=asked.environment,
         reason=reason,
-        granted_by=issuer.id,
-        granted_at=request.created_at,
-        expires_at=request.expires_at,
+        granted_by=by.id,
+        granted_at=at,
+        expires_at=until,
     )
+
+
+def find_key(access: Access, key_id: str) -> Credential | None:
+    """The API key with this id; nothing else that proves somebody."""
+    found = access.snapshot.credentials.get(key_id)
+    return found if isinstance(found, Credential) else None
 
 
 def revocation_resource(access: Access, key_id: str) -> Resource:
     """What the gate is asked about for `key:revoke`: the key with its role and scope. An unknown id has neither."""
-    credential = access.snapshot.credentials.get(key_id)
+    credential = find_key(access, key_id)
     if credential is None:
         return Resource(kind="key", name=key_id[:80])
     return Resource(
@@ -216,7 +242,7 @@ def revocation_resource(access: Access, key_id: str) -> Resource:
 def revoke_key(access: Access, key_id: str, *, by: Principal, reason: str, now: datetime) -> list[LedgerItem]:
     """The entries that end a key; none if it was revoked before. Raises: NotFoundError (key-not-found)."""
     snapshot = access.snapshot
-    if key_id not in snapshot.credentials:
+    if find_key(access, key_id) is None:
         raise NotFoundError(f"There is no key {key_id[:80]!r}: see casemate key list.", code="key-not-found")
     if key_id in snapshot.revoked:
         return []
@@ -224,26 +250,45 @@ def revoke_key(access: Access, key_id: str, *, by: Principal, reason: str, now: 
     return [("credential", record.body())]
 
 
-def list_keys(access: Access, *, now: datetime, project: str = DEFAULT_PROJECT) -> list[KeyInfo]:
-    """All keys of a project, the newest last."""
+def list_keys(
+    access: Access, *, now: datetime, project: str = DEFAULT_PROJECT, last_use: LastUse = lambda *_: None
+) -> list[KeyInfo]:
+    """All keys of a project, the newest last. Args: last_use: what the audit log knows."""
     snapshot, now = access.snapshot, access.instant(now)
     return [
-        KeyInfo(
-            id=credential.id,
-            name=credential.name,
-            role=credential.role,
-            scope=credential.scope,
-            state=_state(credential, snapshot.revoked, now),
-            project=credential.project,
-            environment=credential.environment,
-            rate=credential.rate,
-            created_at=rfc3339(credential.created_at),
-            created_by=credential.created_by,
-            expires_at=rfc3339(credential.expires_at),
-        )
+        _info(credential, _state(credential, snapshot.revoked, now), last_use(credential.principal, credential.id))
         for credential in snapshot.credentials.values()
-        if credential.project == project
+        if isinstance(credential, Credential) and credential.project == project
     ]
+
+
+def show_key(access: Access, key_id: str, *, now: datetime, last_use: LastUse = lambda *_: None) -> KeyInfo:
+    """One key. Raises: NotFoundError `key-not-found`."""
+    snapshot, now = access.snapshot, access.instant(now)
+    credential = find_key(access, key_id)
+    if credential is None:
+        raise NotFoundError(f"There is no key {key_id[:80]!r}: see casemate key list.", code="key-not-found")
+    state = _state(credential, snapshot.revoked, now)
+    return _info(credential, state, last_use(credential.principal, credential.id))
+
+
+def _info(credential: Credential, state: str, used: tuple[str, str] | None) -> KeyInfo:
+    return KeyInfo(
+        id=credential.id,
+        name=credential.name,
+        role=credential.role,
+        scope=credential.scope,
+        state=state,
+        project=credential.project,
+        environment=credential.environment,
+        rate=credential.rate,
+        created_at=rfc3339(credential.created_at),
+        created_by=credential.created_by,
+        expires_at=rfc3339(credential.expires_at),
+        replaces=credential.replaces,
+        last_used_at=used[0] if used else None,
+        last_used_from=used[1] if used else None,
+    )
 
 
 def authenticate(access: Access, key: str, now: datetime) -> Principal:
@@ -254,7 +299,7 @@ def authenticate(access: Access, key: str, now: datetime) -> Principal:
     if not key:
         raise refusal("no-credential")
     snapshot = access.snapshot
-    credential = snapshot.by_hash.get(_hash(key))
+    credential = snapshot.by_hash.get(hash_of(key))
     if credential is None:
         raise refusal("bad-credential")
     if credential.id in snapshot.revoked or credential.principal in snapshot.revoked:
@@ -276,22 +321,9 @@ def refusal(code: str, credential: str = "") -> AuthError:
     return AuthError(message, code=code, details={"credential": credential} if credential else None)
 
 
-def is_well_formed(key: str) -> bool:
-    """Whether the checksum fits: False means a typing error. Proves nothing else."""
-    return bool(KEY_PATTERN.fullmatch(key)) and _checksum(key[: -len("checks")]) == key[-len("checks") :]
-
-
-def _new_key(random_bytes: Callable[[int], bytes]) -> str:
-    secret = _PREFIX + base64.urlsafe_b64encode(random_bytes(32)).decode().rstrip("=")
-    return secret + _checksum(secret)
-
-
-def _checksum(text: str) -> str:
-    return base64.urlsafe_b64encode(zlib.crc32(text.encode()).to_bytes(4)).decode().rstrip("=")
-
-
-def _hash(key: str) -> str:
-    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+def new_key(random_bytes: Callable[[int], bytes]) -> str:
+    """A secret with its checksum. Args: random_bytes: from the kernel, but in tests."""
+    return new_secret(Kind.KEY, random_bytes)
 
 
 def _state(credential: Credential, revoked: frozenset[str], now: datetime) -> str:

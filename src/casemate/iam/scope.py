@@ -13,6 +13,7 @@ Scope = NewType("Scope", str)
 
 WHOLE_PROJECT = Scope("*")
 _KINDS = frozenset({"model", "dataset", "deployment"})
+_GIVEN = frozenset({"key", "grant", "issuer", "user", "provider"})
 
 
 def parse_scope(text: str) -> Scope:
@@ -28,13 +29,15 @@ def parse_scope(text: str) -> Scope:
 
 
 def scopes_covering(resource: Resource) -> tuple[str, ...]:
-    """The only scopes that cover `resource`. A key is covered by what covers the key's own scope.
+    """The only scopes that cover `resource`. A key, grant, binding or person is covered by what covers its own scope.
 
-    So a whole kind (an empty name) is covered by `*` alone, and nobody hands out a key beyond their own scope.
+    So a whole kind (an empty name) is covered by `*` alone, and nobody hands out anything beyond their own scope.
     """
-    if resource.kind == "key":
+    if resource.kind in _GIVEN:
         asked = str(resource.attributes.get("scope", WHOLE_PROJECT))
         return (WHOLE_PROJECT,) if asked == WHOLE_PROJECT else (WHOLE_PROJECT, asked)
+    if resource.kind == "prediction" and resource.name:
+        return (WHOLE_PROJECT, f"deployment:{resource.name}")
     if resource.kind in _KINDS and resource.name:
         return (WHOLE_PROJECT, f"{resource.kind}:{resource.name}")
     return (WHOLE_PROJECT,)

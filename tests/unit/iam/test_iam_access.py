@@ -268,13 +268,18 @@ def test_a_ledger_that_cannot_be_read_leaves_the_last_state_and_ages() -> None:
 def test_a_ledger_that_recovers_gives_access_back() -> None:
     house = House()
     holder = house.holder()
+    key = house.issue().key
     house.ledger.failure = VerificationError("The chain is broken.")
     with pytest.raises(VerificationError):
         house.access.refresh()
     assert not may(house, holder)
+    with pytest.raises(StorageError) as caught:  # and no caller is told that their key is wrong
+        house.authorizer.authenticate(key)
+    assert caught.value.code == "access-unreadable"
     house.ledger.failure = None
     assert house.access.refresh()
     assert may(house, holder)
+    assert house.authorizer.authenticate(key)
 
 
 def test_entries_of_other_rooms_are_passed_over_and_read_once() -> None:

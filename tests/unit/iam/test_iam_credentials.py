@@ -1,13 +1,15 @@
 """API keys: shown once, stored as a hash, always ending."""
 
+import base64
 import json
+import zlib
 from datetime import timedelta
 
 import pytest
 from iam_house import OWNER, START, House
 
 from casemate.core import AuthError, InputError, NotFoundError, Resource
-from casemate.iam import is_well_formed, issue_key, key_request, list_keys, revocation_resource, revoke_key
+from casemate.iam import issue_key, key_request, list_keys, revocation_resource, revoke_key
 
 
 def request(**change):
@@ -32,7 +34,8 @@ def test_a_key_has_its_shape_and_two_are_never_alike() -> None:
     first, second = (issue_key(request(), issuer=OWNER) for _ in range(2))
     assert len(first.key) == len("cm_") + 43 + 6
     assert first.key.startswith("cm_")
-    assert is_well_formed(first.key)
+    checksum = base64.urlsafe_b64encode(zlib.crc32(first.key[:-6].encode()).to_bytes(4))
+    assert first.key[-6:] == checksum.decode().rstrip("=")
     assert first.key != second.key
     assert first.id != second.id
 
@@ -55,13 +58,11 @@ def test_any_changed_character_is_refused() -> None:
     for position, letter in enumerate(key):
         changed = key[:position] + ("A" if letter != "A" else "B") + key[position + 1 :]
         assert refused(house, changed) == "bad-credential"
-        assert not is_well_formed(changed)
 
 
 @pytest.mark.parametrize("key", ["cm_", "Bearer", "cm_" + "A" * 49, "\udcff", "é" * 40, "cm_\x00", "A" * 100_000, " "])
 def test_what_is_no_key_is_refused(key: str) -> None:
     assert refused(House(), key) == "bad-credential"
-    assert not is_well_formed(key)
 
 
 def test_refusals_have_one_shape_and_a_code_each() -> None:
@@ -108,6 +109,8 @@ def test_revoked_is_told_before_expired() -> None:
         ({"life": float("inf")}, "bad-expiry"),
         ({"rate": 0}, "bad-rate"),
         ({"rate": float("nan")}, "bad-rate"),
+        ({"rate": 1e-320}, "bad-rate"),
+        ({"rate": float("inf")}, "bad-rate"),
         ({"rate": 1e9}, "bad-rate"),
         ({"project": "../x"}, "bad-name"),
     ],

@@ -16,7 +16,9 @@ from casemate.core import (
     Resource,
     StorageError,
 )
-from casemate.iam import reconcile
+from casemate.iam import Gate, reconcile
+from casemate.sandbox import ExitReason
+from casemate.sandbox.exits import Exit, error_of
 
 MODEL = Resource("model", "spam")
 PUSH = Action.MODEL_PUSH
@@ -114,6 +116,25 @@ def test_an_outcome_that_cannot_be_recorded_is_told_and_settled_at_the_next_star
     assert house.log.open_intents() == []
 
 
+@pytest.mark.parametrize(
+    ("failure", "committed", "outcome"),
+    [
+        (StorageError("no head", code="head-not-kept"), True, "done"),
+        (StorageError("no head", code="head-not-kept"), False, "failed"),  # undone since, or never there
+        (OSError("lost"), True, "done"),
+        (InputError("wrong"), True, "failed"),  # ours, and says that it was not done
+    ],
+)
+def test_what_a_failure_of_storage_left_open_is_settled_by_the_signed_state(
+    house: House, failure: Exception, *, committed: bool, outcome: str
+) -> None:
+    gate = Gate(log=house.log, authorizer=house.authorizer, clock=house.clock, took_effect=lambda _: committed)
+    with pytest.raises(type(failure)), gate.open(OWNER, PUSH, MODEL):
+        raise failure
+    assert kinds(house)[1] == ("outcome", outcome)
+    assert house.log.events[1].facts["error"] == getattr(failure, "code", "internal")
+
+
 def test_facts_never_hold_a_key(house: House) -> None:
     issued = house.issue()
     with house.gate.open(OWNER, Action.KEY_ISSUE, MODEL_KEY, reason=f"for {issued.key}", note=issued.key) as entry:
@@ -123,6 +144,17 @@ def test_facts_never_hold_a_key(house: House) -> None:
     assert issued.key not in json.dumps([event.facts for event in house.log.events])
     assert issued.key not in str(house.log.events)
     assert "[API key]" in house.log.events[0].reason
+
+
+def test_a_key_in_the_place_of_a_name_stays_out_of_the_record(house: House) -> None:
+    """Whole, or as a cut at 80 characters leaves it: DELETE /keys/cm_... is an easy mistake."""
+    key = house.issue().key
+    for name in (key, ("https://casemate/keys/" + "x" * 20 + key)[:80]):
+        with house.gate.open(OWNER, Action.KEY_REVOKE, Resource("key", name)):
+            pass
+        house.gate.read(OWNER, Action.KEY_READ, Resource("key", name))
+    assert {event.resource[-9:] for event in house.log.events} == {"[API key]"}
+    assert key[:30] not in str(house.log.events)
 
 
 MODEL_KEY = Resource("key", "web", attributes={"role": "caller", "scope": "*"})
@@ -230,3 +262,14 @@ def test_what_cannot_be_judged_or_written_stays_open(house: House) -> None:
 def test_an_intent_named_twice_is_closed_once(house: House) -> None:
     _gate, _ = crash(house)
     assert len(reconcile(house.log.open_intents() * 2, house.log, lambda _: None, house.clock)) == 1
+
+
+def test_what_a_confined_process_said_stays_out_of_the_log(house: House) -> None:
+    crashed = error_of(Exit(None, 11, ExitReason.CRASHED), output=b"row 1: anna, 43, ill")
+    quoted = InputError("invalid value 'anna'", code="dataset-types", details={"foreign": True})
+    for error in (crashed, quoted):
+        with pytest.raises(type(error)), house.gate.open(OWNER, PUSH, MODEL):
+            raise error
+    assert house.log.events[1].facts["details"] == {"code": None, "signal": 11}
+    assert [event.facts["error"] for event in house.log.events[1::2]] == ["sandbox-crashed", "dataset-types"]
+    assert "anna" not in str(house.log.events)

@@ -10,7 +10,7 @@ import pytest
 from iam_on_disk import MODEL, OWNER, DiskHouse
 
 from casemate.auditlog import verify_log
-from casemate.core import Action, AuthError, ConflictError, PolicyError, VerificationError
+from casemate.core import Action, AuthError, ConflictError, PolicyError, StorageError, VerificationError
 from casemate.iam import reconcile, revoke_key
 
 
@@ -44,7 +44,7 @@ def test_an_altered_state_leaves_nobody_allowed(house: DiskHouse) -> None:
         connection.exec_driver_sql("update ledger set kind = 'trust' where number = 5")
     with pytest.raises(VerificationError):
         other_access.refresh()
-    with pytest.raises(AuthError):
+    with pytest.raises(StorageError, match="does not verify"):
         other.authenticate(key)
     assert not other.decide(holder, Action.MODEL_READ, MODEL).allowed
 

@@ -27,13 +27,61 @@ TABLE = {
     "deployment:predict": "owner caller",
     "key:read": "owner operator auditor",
     "key:issue": "owner operator",
+    "key:rotate": "owner operator",
     "key:revoke": "owner operator",
+    "keys:read": "owner",
+    "keys:rotate": "owner",
+    "keys:move": "owner",
+    "grant:read": "owner operator auditor",  # and everybody their own
+    "grant:request": "owner",  # and everybody who has proved who they are
+    "grant:approve": "owner operator",
+    "grant:revoke": "owner",  # and everybody their own
+    "issuer:read": "owner operator auditor",
+    "issuer:add": "owner",
+    "issuer:refresh": "owner",
+    "issuer:bind": "owner",
+    "issuer:revoke": "owner",
+    "provider:read": "owner auditor",
+    "provider:add": "owner",
+    "provider:map": "owner",
+    "provider:bind": "owner",
+    "provider:revoke": "owner",
+    "user:read": "owner auditor",  # and everybody themselves
+    "user:invite": "owner",
+    "user:update": "owner",  # and everybody themselves
+    "user:reset": "owner",
+    "user:revoke": "owner",
+    "session:read": "owner auditor",  # and everybody their own
+    "session:verify": "owner",  # and everybody their own
+    "session:revoke": "owner",  # and everybody their own
+    "access:read": "owner auditor",
+    "review:read": "owner auditor",  # and whoever one was assigned to
+    "review:open": "owner",
+    "review:answer": "owner",  # and whoever one was assigned to
+    "review:close": "owner",
+    "review:schedule": "owner",
     "policy:read": READERS,
+    "policy:propose": "owner",
+    "policy:approve": "owner",
+    "policy:revert": "owner",  # on the home's own machine
+    "prediction:read": "owner",
     "audit:read": "owner approver auditor",
     "audit:verify": "owner auditor",
     "status:read": READERS,
 }
-FAVOURABLE = {"pushed_by": "svc_other", "profile": "standard", "role": "caller", "scope": "*"}
+FAVOURABLE = {
+    "pushed_by": "svc_other",
+    "profile": "standard",
+    "role": "caller",
+    "scope": "*",
+    "holder": "svc_2",
+    "reviewed": "svc_2",
+    "fresh": True,
+    "local": True,
+    "data_class": "internal",
+    "lowers_class": False,
+    "purpose_allowed": True,
+}
 
 
 def ask(role: Role | None, action: Action, /, *, environment=Environment.PRODUCTION, kind="", **attributes):
@@ -65,7 +113,25 @@ def test_nobody_may_do_anything_without_a_role(action: Action) -> None:
 
 
 @pytest.mark.parametrize("action", Action)
-@pytest.mark.parametrize("kind", ["dataset", "model", "deployment", "key", "policy", "audit", "status", "role", ""])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "dataset",
+        "model",
+        "deployment",
+        "key",
+        "grant",
+        "keys",
+        "access",
+        "policy",
+        "audit",
+        "status",
+        "role",
+        "user",
+        "session",
+        "",
+    ],
+)
 def test_an_action_on_a_resource_of_another_kind_is_refused_even_for_an_owner(action: Action, kind: str) -> None:
     expected = kind in ("", action.partition(":")[0])  # "" takes the action's own kind
     assert ask(Role.OWNER, action, kind=kind).allowed == expected
@@ -118,8 +184,8 @@ def test_the_open_profile_is_for_dev_only(profile: str, environment: Environment
 
 
 @pytest.mark.parametrize("asked", Role)
-@pytest.mark.parametrize("action", [Action.KEY_ISSUE, Action.KEY_REVOKE])
-def test_an_operator_hands_out_and_takes_back_caller_keys_only(asked: Role, action: Action) -> None:
+@pytest.mark.parametrize("action", [Action.KEY_ISSUE, Action.KEY_ROTATE, Action.KEY_REVOKE, Action.GRANT_APPROVE])
+def test_an_operator_hands_out_and_takes_back_the_callers_role_only(asked: Role, action: Action) -> None:
     assert ask(Role.OPERATOR, action, role=asked.value).allowed == (asked is Role.CALLER)
     assert ask(Role.OWNER, action, role=asked.value).allowed
 
