@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import struct
+import zlib
 
 import onnx
 from evil_archives import npy, zipped
@@ -14,6 +15,7 @@ from opcodes import TOUCH, call_4
 EVIL = call_4("posix", "system", TOUCH)
 Files = dict[str, bytes]
 EXTERNAL, TENSOR, OPERATOR = "onnx-external-data", "onnx-bad-tensor", "onnx-unknown-operator"
+WEIGHTS = "onnx-weights-file"
 
 
 def add_model(weight: TensorProto, *, op: str = "Add", domain: str = "", functions: tuple = ()) -> onnx.ModelProto:
@@ -30,11 +32,24 @@ def weight() -> TensorProto:
     return helper.make_tensor("w", TensorProto.FLOAT, [4], struct.pack("<4f", 1, 2, 3, 4), raw=True)
 
 
-def outside(**entries: str) -> onnx.ModelProto:
-    tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[4], data_location=TensorProto.EXTERNAL)
+def outside(*more: TensorProto, **entries: str) -> onnx.ModelProto:
+    model = add_model(weight_outside(**entries))
+    model.graph.initializer.extend(more)
+    return model
+
+
+def weight_outside(
+    name: str = "w", dims: tuple[int, ...] = (4,), kind: int = TensorProto.FLOAT, **entries: str
+) -> TensorProto:
+    tensor = TensorProto(name=name, data_type=kind, dims=dims, data_location=TensorProto.EXTERNAL)
     for key, value in entries.items():
         tensor.external_data.add(key=key, value=value)
-    return add_model(tensor)
+    return tensor
+
+
+def whole_file(name: str, data: bytes) -> TensorProto:
+    """A tensor of bytes that claims all of a file."""
+    return weight_outside("all", (len(data),), TensorProto.UINT8, location=name)
 
 
 def _external() -> dict[str, tuple[Files, str]]:
@@ -75,6 +90,76 @@ def _external() -> dict[str, tuple[Files, str]]:
     )
     cases["onnx-external-in-attribute"] = ({"model.onnx": hidden.SerializeToString()}, EXTERNAL)
     return cases
+
+
+def _weights() -> dict[str, tuple[Files, str]]:
+    """What would pass for a file of weights, and be handed on or loaded as something else."""
+    numbers = struct.pack("<4f", 1, 2, 3, 4)
+    skops = hostile_skops()
+    first = outside(location="m.skops", length="4")
+    first.graph.initializer[0].dims[:] = [1]
+    inside = add_model(weight())
+    named = {
+        "pickle": ("model.pkl", EVIL),
+        "numbers-named-pickle": ("model.PKL", numbers),
+        "numbers-named-pickle-dot": ("model.pkl.", numbers),
+        "numbers-named-skops": ("m.skops", numbers),
+        "numbers-named-onnx": ("other.onnx", numbers),
+        "numbers-named-script": ("modeling.py", numbers),
+        "numbers-named-archive": ("weights.tar.gz", numbers),
+        "numbers-named-card": ("README.md", numbers),
+        "skops": ("w.bin", skops),
+        "pickle-by-content": ("w.bin", EVIL),
+        "old-pickle-by-content": ("w.bin", b"cos\nsystem\n(Vtrue\ntR." + bytes(32)),
+        "packed-pickle-by-content": ("w.bin", zlib.compress(EVIL)),
+        "packed-pickle-cut-off": ("w.bin", zlib.compress(EVIL)[:-4]),
+        "program": ("w.bin", b"\x7fELF\2\1\1" + bytes(64)),
+        "script": ("w.bin", b"#!/bin/sh\ntrue\n"),
+        "python": ("w.bin", b"import os\nos.system('true')\n"),
+        "onnx": ("w.bin", inside.SerializeToString()),
+        "safetensors": ("w.bin", tensors_file({"a": _entry(0, 16)})),
+        "zip-at-the-end": ("w.bin", numbers + zipped({"payload.pkl": EVIL})),
+        "empty": ("w.bin", b""),
+    }
+    cases = {
+        name: {"model.onnx": add_outside(whole_file(path, data)), path: data} for name, (path, data) in named.items()
+    }
+    cases["graph-before-skops"] = {"graph": first.SerializeToString(), "m.skops": skops}
+    spans = {
+        "bytes-before": outside(location="w.bin", offset="16"),
+        "bytes-behind": outside(location="w.bin"),
+        "overlap": outside(weight_outside("v", (5,), location="w.bin", offset="12"), location="w.bin"),
+    }
+    cases |= {
+        name: {"model.onnx": model.SerializeToString(), "w.bin": bytes(range(200, 232))}
+        for name, model in spans.items()
+    }
+    cases["much-padding"] = {
+        "model.onnx": outside(location="w.bin", offset=str(1 << 16)).SerializeToString(),
+        "w.bin": bytes(1 << 16) + numbers,
+    }
+    broken = {
+        "wrong-inputs": add_model(weight_outside("other", location="w.bin")),
+        "output-twice": outside(location="w.bin"),
+    }
+    broken["output-twice"].graph.node.append(helper.make_node("Neg", ["X"], ["Y"]))
+    invalid = {name: {"model.onnx": model.SerializeToString(), "w.bin": numbers} for name, model in broken.items()}
+    return {f"onnx-weights-{name}": (files, WEIGHTS) for name, files in cases.items()} | {
+        f"onnx-weights-{name}": (files, "onnx-invalid") for name, files in invalid.items()
+    }
+
+
+def add_outside(tensor: TensorProto) -> bytes:
+    """Y = X + w, and one more tensor that no operator reads."""
+    model = add_model(weight())
+    model.graph.initializer.append(tensor)
+    return model.SerializeToString()
+
+
+def hostile_skops() -> bytes:
+    """Names a function; no estimator needs one."""
+    node = _node("exp", "numpy", "FunctionNode", content={}, protocol=2, _skops_version="0.16.0")
+    return zipped({"schema.json": json.dumps(node).encode()})
 
 
 def _tensors() -> dict[str, tuple[Files, str]]:
@@ -237,12 +322,12 @@ def _others() -> dict[str, tuple[Files, str]]:
         "npy-plain": (npy("<f8", "(1,)", bytes(8)), "format-unsupported"),
         "hdf5": (b"\x89HDF\r\n\x1a\n" + bytes(64), "format-unsupported"),
         "hdf5-shifted": (bytes(512) + b"\x89HDF\r\n\x1a\n" + bytes(64), "format-unsupported"),
-        "gguf": (b"GGUF\3\0\0\0" + bytes(64), "format-unsupported"),
+        "gguf": (b"GGUF\3\0\0\0" + bytes(64), "gguf-malformed"),
         "tflite": (b"\x1c\0\0\0TFL3" + bytes(64), "format-unsupported"),
-        "savedmodel": (b"\x08\x01\x12\x85\x40" + bytes(64), "format-unsupported"),
-        "lightgbm": (b"tree\nversion=v4\nnum_class=1\n", "format-unsupported"),
-        "xgboost": (b'{"learner":{"gradient_booster":{}},"version":[2,0,0]}', "format-unsupported"),
-        "xgboost-binary": (b"binf" + bytes(64), "format-unsupported"),
+        "savedmodel": (b"\x08\x01\x12\x85\x40" + bytes(64), "tensorflow-malformed"),
+        "lightgbm": (b"tree\nversion=v4\nnum_class=1\n", "booster-malformed"),
+        "xgboost": (b'{"learner":{"gradient_booster":{}},"version":[2,0,0]}', "booster-malformed"),
+        "xgboost-binary": (b"binf" + bytes(64), "booster-legacy-format"),
         "elf": (b"\x7fELF\2\1\1" + bytes(64), "executable-file"),
         "script": (b"#!/bin/sh\ntrue\n", "executable-file"),
         "noise": (bytes(range(255, 127, -1)) * 9, "format-unknown"),
@@ -267,4 +352,4 @@ def _others() -> dict[str, tuple[Files, str]]:
 
 
 def all_models() -> dict[str, tuple[Files, str]]:
-    return _external() | _tensors() | _graphs() | _safetensors() | _skops() | _others()
+    return _external() | _weights() | _tensors() | _graphs() | _safetensors() | _skops() | _others()

@@ -6,13 +6,17 @@ import bz2
 import gzip
 import io
 import pickle  # noqa: TID251 writes models of our own making; loads none
+import tempfile
 import warnings
+from pathlib import Path
 from typing import Any
 
 import joblib  # noqa: TID251 the same
 import numpy as np
+import onnx
 import skops.io
-from evil_models import add_model, outside, tensors_file, weight
+from evil_models import add_model, outside, tensors_file, weight, weight_outside
+from onnx import helper
 from skl2onnx import to_onnx
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_breast_cancer
@@ -72,9 +76,37 @@ def benign_models(fitted: dict[str, Any]) -> dict[str, Case]:
     )
     cases["safetensors-empty"] = ({"model.safetensors": tensors_file(b"{}      ", b"")}, "safetensors")
     cases["onnx-with-side-files"] = ({"model.onnx": add_model(weight()).SerializeToString(), **side}, "onnx")
-    beside = outside(location="w.bin", offset="16", length="16").SerializeToString()
-    cases["onnx-external"] = ({"model.onnx": beside, "w.bin": b"cos\nsystem\n(Vtrue\ntR." + bytes(32)}, "onnx")
-    return cases
+    return cases | _with_weights_beside()
+
+
+def _with_weights_beside() -> dict[str, Case]:
+    """ONNX models as exporters lay them out: weights in one file, aligned, shared, in a file each."""
+    numbers = np.array([1, 2, 3, 4], np.float32).tobytes()
+    shared = weight_outside("v", location="w.bin")
+    each = weight_outside("layers.0.weight", location="layers.0.weight")
+    cases = {
+        "": (outside(location="w.bin"), {"w.bin": numbers}),
+        "-aligned": (outside(location="w.bin", offset="4096", length="16"), {"w.bin": bytes(4096) + numbers}),
+        "-shared": (outside(shared, location="w.bin"), {"w.bin": numbers}),
+        "-each": (outside(each, location="w"), {"w": numbers, "layers.0.weight": numbers}),
+        "-zeros": (outside(location="model.onnx.data"), {"model.onnx.data": bytes(16)}),
+        "-like-zlib": (outside(location="w.bin"), {"w.bin": b"\x78\x9c\xff" + numbers[3:]}),
+        "-like-safetensors": (outside(location="w.bin"), {"w.bin": bytes(8) + b"{" + bytes(7)}),
+    }
+    made = {
+        f"onnx-external{name}": ({"model.onnx": model.SerializeToString(), **files}, "onnx")
+        for name, (model, files) in cases.items()
+    }
+    constant = add_model(weight())
+    constant.graph.initializer.pop()
+    constant.graph.node.insert(0, helper.make_node("Constant", [], ["w"], value=weight_outside(location="w.bin")))
+    made["onnx-external-constant"] = ({"model.onnx": constant.SerializeToString(), "w.bin": numbers}, "onnx")
+    model = to_onnx(LinearRegression().fit(np.eye(600, 300), np.arange(600)), np.zeros((1, 300), np.float32))
+    onnx.external_data_helper.convert_model_to_external_data(model, size_threshold=0, location="weights")
+    with tempfile.TemporaryDirectory() as folder:
+        onnx.save(model, Path(folder, "model.onnx"))
+        files = {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+    return made | {"onnx-external-by-onnx": (files, "onnx")}
 
 
 def benign_pickles(fitted: dict[str, Any]) -> dict[str, bytes]:

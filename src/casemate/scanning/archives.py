@@ -7,12 +7,16 @@ from typing import Any
 
 from casemate.scanning.compressed import expand
 from casemate.scanning.formats import COMPRESSED, UNSUPPORTED
+from casemate.scanning.keras_models import inspect_keras_archive
 from casemate.scanning.notes import Notes, RefusedError
 from casemate.scanning.pickle_rules import inspect_pickles
 from casemate.scanning.rules import ARCHIVE_BOMB, ARCHIVE_NOT_SERVED, FORMAT_UNSUPPORTED
 from casemate.scanning.skops_files import SCHEMA_NAME, inspect_skops
 from casemate.scanning.tar_files import read_tar
+from casemate.scanning.torch_archives import inspect_program, inspect_source
 from casemate.scanning.zip_files import Member, read_zip
+
+_TORCH = frozenset({"torch", "torchscript", "torch-export"})
 
 Inspect = Callable[[memoryview, str, int], str]  # (bytes, location, depth) -> format
 
@@ -28,6 +32,8 @@ def inspect_archive(
         members = {member.name: member for member in read_zip(data, notes)}
         if SCHEMA_NAME in members:
             return "skops", inspect_skops(members, notes, location)
+        if _kind_of(set(members)) == "keras":
+            return "keras", inspect_keras_archive(members, notes, location)
         kind = _inspect_members(members, notes, location, depth, inspect)
     elif kind == "tar":
         for name, content in read_tar(data, notes):
@@ -48,8 +54,14 @@ def _inspect_members(members: dict[str, Member], notes: Notes, location: str, de
         place = f"{location}!{name}"
         try:
             content = member.unpack(notes)
-            if kind in ("torch", "torchscript") and name.endswith(".pkl"):
-                _inspect_torch_pickle(content, notes, place)
+            if kind in _TORCH and name.endswith(".pkl"):
+                _inspect_torch_pickle(content, notes, place, scripted=kind == "torchscript")
+            elif kind in _TORCH and "/code/" in f"/{name}" and name.endswith(".py"):
+                inspect_source(content, notes, place)
+            elif kind == "torch-export" and name.endswith(".json"):
+                inspect_program(content, notes, place)
+            elif kind == "torch-export" and (name.endswith((".pt", ".pth")) or bytes(content[:4]) == b"PK\3\4"):
+                _inspect_torch_part(content, notes, place, depth, inspect)
             elif kind == "zip" or name.endswith((".npy", ".pkl", ".pickle")):
                 inspect(content, place, depth + 1)
         except RefusedError as refused:
@@ -57,15 +69,25 @@ def _inspect_members(members: dict[str, Member], notes: Notes, location: str, de
     return kind
 
 
-def _inspect_torch_pickle(content: memoryview, notes: Notes, place: str) -> None:
+def _inspect_torch_pickle(content: memoryview, notes: Notes, place: str, *, scripted: bool) -> None:
     """A pickle of torch is part of its format: only what is suspicious in it is noted."""
     own = Notes(notes.limits)
-    inspect_pickles(content, own, place, in_torch=True)
+    inspect_pickles(content, own, place, in_torch=True, scripted=scripted)
     notes.findings += [finding for finding in own.findings if finding.id != "pickle-not-served"]
+
+
+def _inspect_torch_part(content: memoryview, notes: Notes, place: str, depth: int, inspect: Inspect) -> None:
+    """A file of torch.save within an exported program: that such files are not served is no news here."""
+    before = len(notes.findings)
+    inspect(content, place, depth + 1)
+    expected = {FORMAT_UNSUPPORTED.id, ARCHIVE_NOT_SERVED.id}
+    notes.findings[before:] = [finding for finding in notes.findings[before:] if finding.id not in expected]
 
 
 def _kind_of(names: set[str]) -> str:
     files = {name.rpartition("/")[2] for name in names}
+    if {"archive_format", "serialized_exported_program.json"} & files or "models/model.json" in names:
+        return "torch-export"
     if "data.pkl" in files:
         return "torchscript" if "constants.pkl" in files else "torch"
     if {"config.json", "metadata.json"} <= names and "model.weights.h5" in names:

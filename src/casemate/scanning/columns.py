@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from typing import Any
 
 import pyarrow as pa
@@ -36,9 +37,12 @@ def plain_table(table: pa.Table, filename: str) -> pa.Table:
             )
         try:
             arrays.append(_cast(column, plain))
-        except pa.ArrowException as error:
-            reason = str(error).strip().split("\n")[0][:120].rstrip(".")
-            raise InputError(f"{filename}: column {name[:_CLIP]!r}: {reason}.", code="dataset-types") from error
+        except pa.ArrowException:
+            raise InputError(
+                f"{filename}: column {name[:_CLIP]!r}, row {_first_misfit(column, plain)}: "
+                f"not a value that fits {_NAMES[plain]}; mend or leave out the row.",
+                code="dataset-types",
+            ) from None  # what Arrow says quotes the value
     return pa.table(arrays, schema=pa.schema([(n, a.type) for n, a in zip(table.column_names, arrays, strict=True)]))
 
 
@@ -49,6 +53,19 @@ def _cast(column: pa.ChunkedArray, plain: pa.DataType) -> pa.ChunkedArray:
     if pt.is_floating(plain):
         column = pc.if_else(pc.is_nan(column), pa.scalar(None, plain), column)
     return column
+
+
+def _first_misfit(column: pa.ChunkedArray, plain: pa.DataType) -> int:
+    """Number of the first row, from 1, that cannot be cast."""
+
+    def fails(rows: int) -> bool:
+        try:
+            _cast(column.slice(0, rows), plain)
+        except pa.ArrowException:
+            return True
+        return False
+
+    return bisect_left(range(1, len(column) + 1), True, key=fails) + 1
 
 
 def _plain_type(kind: pa.DataType) -> pa.DataType | None:

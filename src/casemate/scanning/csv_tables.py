@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import re
 from itertools import pairwise
 
 import pyarrow as pa
@@ -16,6 +17,9 @@ from casemate.scanning.tables import check_size
 
 _SAMPLE = 1 << 16  # characters in which the delimiter is looked for
 _DELIMITERS = ",;\t|"
+# How pyarrow begins to say where; what follows quotes cells, which may say anything.
+_ROW = re.compile(r"(?:In CSV column #\d+: |CSV parse error: )?Row #(\d{1,12}):")
+_COLUMN = re.compile(r"In CSV column #(\d{1,6}):")
 _BLOCK = 64 << 20  # bytes that pyarrow parses at once; a row must fit
 
 
@@ -35,15 +39,25 @@ def read_csv(data: memoryview, filename: str, limits: DatasetLimits) -> tuple[pa
             convert_options=pa.csv.ConvertOptions(strings_can_be_null=True),
         )
     except (pa.ArrowException, ValueError, OSError) as error:
-        reason = str(error).strip().split("\n")[0][:120].rstrip(".")
-        unknown = InputError(f"{filename} cannot be read as CSV: {reason}.", code="dataset-malformed")
-        raise _fault(raw, delimiter, filename, limits) or unknown from None
+        raise _fault(raw, delimiter, filename, limits) or unreadable_csv(error, header, filename) from None
     if bytes(raw).count(b'"') % 2 and (broken := _fault(raw, delimiter, filename, limits)):
         raise broken  # a quote that never closes: pyarrow takes the rest of the file for one value
     table = table.rename_columns([name.strip() for name in table.column_names])
     if delimiter != ",":
         notes.append(f"columns are separated by {delimiter!r}")
     return table, notes
+
+
+def unreadable_csv(error: Exception, header: list[str], filename: str) -> InputError:
+    """Where pyarrow stopped, without what it quotes: that is somebody's data."""
+    said = str(error)
+    row, column = _ROW.match(said), _COLUMN.match(said)
+    places = [f"column {header[int(column[1])][:80]!r}"] if column and int(column[1]) < len(header) else []
+    places += [f"row {row[1]}, the header being row 1"] if row else []
+    where = f" ({', '.join(places)})" if places else ""
+    return InputError(
+        f"{filename} cannot be read as CSV{where}: export it again, or as Parquet.", code="dataset-malformed"
+    )
 
 
 def _as_utf8(data: memoryview, filename: str) -> tuple[memoryview, list[str]]:

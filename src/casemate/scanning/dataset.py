@@ -40,11 +40,7 @@ def convert_dataset(
         SandboxError: `walls-missing`, `sandbox-start`.
     """
     limits = limits or DatasetLimits()
-    if file.size > limits.file_bytes:
-        raise TooLargeError(
-            f"{filename} has {file.size} bytes; a dataset has at most {limits.file_bytes}: split it.",
-            code="dataset-too-large",
-        )
+    limits.check_file(file.size, filename)
     parquet = memory_file("dataset")
     try:
         answer = _convert(file, parquet, filename, target=target, limits=limits, insecure=insecure)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from casemate.scanning.compressed import compression_of
 from casemate.scanning.notes import Notes
 from casemate.scanning.numpy_files import MAGIC as NPY_MAGIC
@@ -10,7 +12,8 @@ from casemate.scanning.pickle_rules import looks_like_pickle
 from casemate.scanning.safetensors_files import looks_like_safetensors
 from casemate.scanning.tar_files import is_tar
 
-SERVED = frozenset({"onnx", "safetensors", "skops"})
+SERVED = frozenset({"lightgbm", "onnx", "safetensors", "skops", "xgboost"})
+RUNTIMES = frozenset({"lightgbm", "onnx", "skops", "xgboost"})  # those that a runtime of the same name loads
 COMPRESSED = frozenset({"gzip", "zlib", "bzip2", "xz", "lzma"})
 SIDE_FILES = frozenset({"json", "text"})
 SUFFIXES = {  # a name that ends so promises this format; others promise nothing
@@ -20,7 +23,10 @@ SUFFIXES = {  # a name that ends so promises this format; others promise nothing
     ".json": "json",
     ".md": "text",
     ".txt": "text",
+    ".ubj": "xgboost",
+    ".jinja": "text",
 }
+ALSO = {("json", "xgboost"), ("text", "lightgbm"), ("text", "json")}  # (promised, found) that go together
 UNSUPPORTED = {  # format -> how people call it
     "hdf5": "HDF5 (Keras 2)",
     "gguf": "GGUF",
@@ -29,8 +35,7 @@ UNSUPPORTED = {  # format -> how people call it
     "keras": "Keras 3",
     "torch": "PyTorch",
     "torchscript": "TorchScript",
-    "xgboost": "XGBoost",
-    "lightgbm": "LightGBM",
+    "torch-export": "a program of torch.export",
     "catboost": "CatBoost",
     "numpy": "NumPy arrays",
     "parquet": "Parquet, which holds data",
@@ -41,7 +46,7 @@ _HEADS = (  # first bytes -> format
     (b"PK\5\6", "zip"),
     (NPY_MAGIC, "npy"),
     (b"GGUF", "gguf"),
-    (b"binf", "xgboost"),
+    (b"binf", "xgboost-binary"),
     (b"{L\0\0\0\0\0\0\0", "xgboost"),  # UBJSON with counted keys
     (b"CBM1", "catboost"),
     (b"PAR1", "parquet"),
@@ -60,6 +65,7 @@ _HEADS = (  # first bytes -> format
 )
 _HDF5 = b"\x89HDF\r\n\x1a\n"  # at 0, 512, 1024, 2048
 _TEXT_SAMPLE = 1 << 16  # bytes
+_XGBOOST_JSON = re.compile(r"\{\s*\"learner\"\s*:")
 
 
 def format_of(data: memoryview, notes: Notes) -> str:  # noqa: PLR0911 one return for each way to tell
@@ -112,6 +118,6 @@ def _text_or_old_pickle(data: memoryview, notes: Notes) -> str:  # noqa: PLR0911
     start = text.lstrip()
     if start.startswith("tree\nversion=v"):
         return "lightgbm"
-    if start[:1] in ("{", "["):
-        return "xgboost" if '"learner"' in text and '"gradient_booster"' in text else "json"
+    if start[:1] in ("{", "[") and start[:2] not in ("{%", "{{", "{#"):  # which Jinja has, and JSON never
+        return "xgboost" if _XGBOOST_JSON.match(start) else "json"
     return "text"

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import msgspec
+
+from casemate.core import TooLargeError
 
 
 class ScanLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -11,7 +15,7 @@ class ScanLimits(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         files: Files in one model; one frame to the sandbox carries at most 250 descriptors.
         total_bytes: All files together.
-        side_file_bytes: One JSON, Markdown or text file beside the model.
+        side_file_bytes: One Markdown or text file beside the model. json_bytes: one of JSON; large tokenizers take 20 MB.
         entries: Members of all archives together.
         depth: Archives within archives.
         expanded_bytes: What all archives together unpack to; it is held in memory.
@@ -25,6 +29,7 @@ class ScanLimits(msgspec.Struct, frozen=True, kw_only=True):
     files: int = 200
     total_bytes: int = 16 << 30
     side_file_bytes: int = 4 << 20
+    json_bytes: int = 32 << 20
     entries: int = 4096
     depth: int = 4
     expanded_bytes: int = 512 << 20
@@ -52,3 +57,19 @@ class DatasetLimits(msgspec.Struct, frozen=True, kw_only=True):
     memory: int = 4 << 30
     seconds: float = 300.0
     categories: int = 32
+
+    def bounded(self, chunks: Iterable[bytes], filename: str) -> Iterator[bytes]:
+        """The same chunks. Raises: TooLargeError `dataset-too-large` as soon as they are over `file_bytes`."""
+        size = 0
+        for chunk in chunks:
+            size += len(chunk)
+            self.check_file(size, filename)
+            yield chunk
+
+    def check_file(self, size: int, filename: str) -> None:
+        """Raises: TooLargeError `dataset-too-large`."""
+        if size > self.file_bytes:
+            raise TooLargeError(
+                f"{filename[:200]} has more than the {self.file_bytes} bytes of a dataset: split it.",
+                code="dataset-too-large",
+            )

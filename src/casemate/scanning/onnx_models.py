@@ -5,12 +5,14 @@ Source: onnx/onnx.in.proto, onnx/onnx-ml.in.proto; docs/IR.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import onnx
 import onnx.checker
 import onnx.defs
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from google.protobuf.message import Message as ParsedMessage
 
 from casemate.scanning.allowlist import ONNX_CONTRIB
 from casemate.scanning.notes import Notes, RefusedError
@@ -37,8 +39,8 @@ def looks_like_onnx(data: memoryview) -> bool:
 
 def inspect_onnx(
     data: memoryview, files: Mapping[str, int], notes: Notes, location: str
-) -> tuple[dict[str, Any], set[str]]:
-    """Note everything about the model. Returns: (facts, the files that hold its weights). Raises: RefusedError."""
+) -> tuple[dict[str, Any], dict[str, set[tuple[int, int]]]]:
+    """Note everything about the model. Returns: (facts, its tensors' spans in files of weights). Raises: RefusedError."""
     try:
         model = read_message(data, _MODEL, notes)
     except ValueError as error:
@@ -53,8 +55,8 @@ def inspect_onnx(
     opsets = _opsets(model, notes, location)
     _check_operators(model, opsets, notes, location)
     nodes = _expanded_nodes(model, notes)
-    if len(data) <= _CHECKED_BYTES and not tensors.referenced and not notes.findings:
-        _check_standard(data, notes, location)
+    if len(data) <= _CHECKED_BYTES and not notes.findings:
+        _check_standard(bytes(data) if not tensors.spans else _without_weights(data), notes, location)
     facts = {
         "ir_version": model.get("ir_version"),
         "opset": opsets,
@@ -63,7 +65,7 @@ def inspect_onnx(
         "parameters": tensors.elements,
         **_signature(graph),
     }
-    return facts, tensors.referenced
+    return facts, tensors.spans
 
 
 def _opsets(model: Message, notes: Notes, location: str) -> dict[str, int]:
@@ -127,9 +129,37 @@ def _expanded_nodes(model: Message, notes: Notes) -> int:
     return size(model.get("graph"), ())
 
 
-def _check_standard(data: memoryview, notes: Notes, location: str) -> None:
+def _without_weights(data: memoryview) -> bytes:
+    """The same model with an empty tensor for each whose bytes lie outside, which `TensorCheck` has checked.
+
+    The checker asks of a tensor only that it has a type and its bytes, and would look for their file on the disk.
+    """
     try:
-        onnx.checker.check_model(bytes(data))
+        model = onnx.ModelProto.FromString(bytes(data))
+    except DecodeError as error:
+        raise RefusedError(ONNX_MALFORMED, str(error)) from None
+    for tensor in _tensors(model):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            tensor.ClearField("external_data")
+            tensor.ClearField("data_location")
+            tensor.dims[:] = [0]
+    return bytes(model.SerializeToString())
+
+
+def _tensors(message: ParsedMessage) -> Iterator[onnx.TensorProto]:
+    """All tensors under `message`; how deep they nest was bounded when it was read."""
+    for field, value in message.ListFields():
+        if isinstance(message, onnx.TensorProto) or field.message_type is None:
+            continue
+        for inner in [value] if isinstance(value, ParsedMessage) else value:
+            if isinstance(inner, onnx.TensorProto):
+                yield inner
+            yield from _tensors(inner)
+
+
+def _check_standard(data: bytes, notes: Notes, location: str) -> None:
+    try:
+        onnx.checker.check_model(data)
     except (onnx.checker.ValidationError, ValueError, TypeError, RuntimeError) as error:
         notes.add(ONNX_INVALID, str(error).strip().split("\n")[0], location)
 

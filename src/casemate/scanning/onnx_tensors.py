@@ -31,12 +31,12 @@ _CONTINUATION = bytes(range(0x80, 0x100))  # bytes of a varint that are not its 
 class TensorCheck:
     """Checks tensors of the model at `model`; `files` maps each path beside it to its size.
 
-    Attributes: referenced: paths of the files that hold weights. elements: of all tensors.
+    Attributes: spans: (start, stop) of the tensors in each file that holds weights. elements: of all tensors.
     """
 
     def __init__(self, model: str, files: Mapping[str, int], notes: Notes) -> None:
         self._model, self._files, self._notes = model, files, notes
-        self.referenced: set[str] = set()
+        self.spans: dict[str, set[tuple[int, int]]] = {}
         self.elements = 0
 
     def check(self, tensor: Message) -> None:
@@ -102,7 +102,7 @@ class TensorCheck:
             return (
                 f"bytes {offset} to {offset + length} of {location!r}, which has {self._files[path]}; {wanted} wanted"
             )
-        self.referenced.add(path)
+        self.spans.setdefault(path, set()).add((offset, offset + length))
         return ""
 
 

@@ -26,16 +26,28 @@ from casemate.scanning.symbols import Import
 
 _TORCH_MAGIC = 0x1950A86A20F9469CFC6C  # first object of a file of torch.save before 1.6
 _MOST_PICKLES = 64
+_TAGS = frozenset(
+    {
+        "build_intlist",
+        "build_doublelist",
+        "build_boollist",
+        "build_tensorlist",
+        "build_tensor_from_id",
+        "restore_type_tag",
+    }
+)
 
 
-def inspect_pickles(data: memoryview, notes: Notes, location: str, *, in_torch: bool = False) -> None:
-    """Note everything about the pickles that `data` consists of. Raises: RefusedError when over the bound of work."""
+def inspect_pickles(
+    data: memoryview, notes: Notes, location: str, *, in_torch: bool = False, scripted: bool = False
+) -> None:
+    """Note everything about the pickles that `data` consists of. `scripted`: TorchScript's, which Python never loads. Raises: RefusedError when over the bound of work."""
     before = len(notes.findings)
     records = _walk_all(data, notes)
     if records[0].first == _TORCH_MAGIC:
         in_torch = True
     for record in records:
-        _judge(record, notes, location, in_torch=in_torch)
+        _judge(record, notes, location, in_torch=in_torch, scripted=scripted)
     if len(records) > 1 and not in_torch:
         notes.add(PICKLE_SEVERAL, f"{len(records)} pickles; the second starts at byte {records[0].end}", location)
     rest = len(data) - records[-1].end
@@ -72,11 +84,11 @@ def _walk_all(data: memoryview, notes: Notes) -> list[PickleRecord]:
     return records
 
 
-def _judge(record: PickleRecord, notes: Notes, location: str, *, in_torch: bool) -> None:
+def _judge(record: PickleRecord, notes: Notes, location: str, *, in_torch: bool, scripted: bool) -> None:
     name = location or "the file"
     framework, allowed = _framework(record.imports.keys())
     for found, at in record.imports.items():
-        if found not in allowed:
+        if found not in allowed and not (scripted and _is_of_script(found)):
             evidence = f"{found} at byte {at} of {name}" + (f", not in {framework} models" if framework else "")
             # A name from the standard library has no business in a model; another one may just be the author's class.
             standard = found.module.split(".")[0] in sys.stdlib_module_names | {"__builtin__", "posix", "nt"}
@@ -89,6 +101,15 @@ def _judge(record: PickleRecord, notes: Notes, location: str, *, in_torch: bool)
         notes.add(PICKLE_PERSISTENT, f"{site.text} at byte {site.at} of {name}", location)
     if record.broken:
         notes.add(PICKLE_MALFORMED, f"{record.broken} of {name}", location)
+
+
+def _is_of_script(found: Import) -> bool:
+    """A class that the archive's own source declares, or the tag of a typed list: TorchScript's reader knows them, Python does not."""
+    return (
+        found.module == "__torch__"
+        or found.module.startswith("__torch__.")
+        or (found.module == "torch.jit._pickle" and found.name in _TAGS)
+    )
 
 
 def _framework(imports: AbstractSet[Import]) -> tuple[str, frozenset[Import]]:

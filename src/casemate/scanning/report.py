@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import msgspec
 
-from casemate.core import Finding, SealedFile, Verdict
+from casemate.core import Finding, SealedFile, ServedFile, Verdict
 
 
 class ScanReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -15,6 +15,7 @@ class ScanReport(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         verdict: REFUSED when any finding is high or critical.
         format: `onnx`, `safetensors`, `skops`, `pickle`, `torch`, ... of the model; empty when there is none.
+        served: The one file that a runtime loads, told by its content; None when there is none, or more than one.
         facts: For ONNX `opset`, `ir_version`, `nodes`, and `inputs` and `outputs` as lists of {"name", "datatype",
             "shape"}; for safetensors `tensors` and `parameters`; for skops `estimator`. What the file claims about
             itself: as foreign as the file.
@@ -23,6 +24,7 @@ class ScanReport(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Verdict
     findings: tuple[Finding, ...]
     format: str
+    served: ServedFile | None
     facts: dict[str, Any]
 
 

@@ -14,7 +14,7 @@ _CLIP = 240  # characters of foreign text in one field
 _ARTIFACT = "ATLAS:AML.T0011.000"
 _SUPPLY = ("ATLAS:AML.T0010.003", "OWASP-ML:ML06")
 _DENIAL = "ATLAS:AML.T0029"
-_CONVERT = "Convert the model to ONNX (skl2onnx for scikit-learn) or skops, and push that."
+_CONVERT = "Convert it (`casemate model convert FILE --to onnx`, or skops, xgboost, lightgbm), and push that."
 
 
 def printable(text: str) -> str:
@@ -74,7 +74,7 @@ NO_MODEL = Rule(
     id="no-model",
     title="There is no model among the files",
     severity=Severity.HIGH,
-    remediation="Push a file or folder that holds one ONNX, safetensors or skops model.",
+    remediation="Push a file or folder that holds one ONNX, skops, XGBoost, LightGBM or safetensors model.",
     references=(),
 )
 SEVERAL_MODELS = Rule(
@@ -236,6 +236,14 @@ ONNX_EXTERNAL = Rule(
     severity=Severity.CRITICAL,
     remediation="Keep weights in the file, or in a file beside it that is pushed with it.",
     references=(*_SUPPLY, "CWE:22"),
+)
+ONNX_WEIGHTS = Rule(
+    id="onnx-weights-file",
+    title="A file of weights is more than weights",
+    severity=Severity.CRITICAL,
+    remediation="Keep the weights in the model, or save them beside it again with `onnx.save(..., save_as_external_data="
+    "True)`, in a file like model.onnx.data that holds nothing else.",
+    references=(_ARTIFACT, *_SUPPLY),
 )
 ONNX_OPERATOR = Rule(
     id="onnx-unknown-operator",

@@ -12,6 +12,7 @@ from casemate.core import (
     Finding,
     SandboxError,
     SealedFile,
+    ServedFile,
     TooLargeError,
     Verdict,
     checked_path,
@@ -30,6 +31,7 @@ _ENTRY = "casemate.scanning.inspection:main"
 class _Answer(msgspec.Struct, forbid_unknown_fields=True):
     findings: list[Finding]
     format: str
+    served: ServedFile | None
     facts: dict[str, Any]
 
 
@@ -71,11 +73,12 @@ def scan(files: Mapping[str, SealedFile], *, limits: ScanLimits | None = None, i
     except SandboxError as error:
         if error.code in _NOT_OF_THE_FILE:
             raise
-        answer = _Answer([SCAN_FAILED.found(f"{error.code}: {error.message}")], "", {})
+        answer = _Answer([SCAN_FAILED.found(f"{error.code}: {error.message}")], "", None, {})
     return ScanReport(
         verdict=verdict_of(answer.findings) if answer.format else Verdict.REFUSED,
         findings=tuple(answer.findings),
         format=answer.format,
+        served=answer.served,
         facts=answer.facts,
     )
 
@@ -90,6 +93,9 @@ def _inspect(names: list[str], files: list[SealedFile], limits: ScanLimits, *, i
         insecure=insecure,
     )
     try:
-        return msgspec.convert(frame.message, _Answer)
+        answer = msgspec.convert(frame.message, _Answer)
     except msgspec.ValidationError as error:
         raise SandboxError("The inspection broke the protocol.", code="sandbox-protocol") from error
+    if answer.served is not None and answer.served.path not in names:
+        raise SandboxError("The inspection names a file that it was not given.", code="sandbox-protocol")
+    return answer

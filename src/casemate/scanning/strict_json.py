@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, NoReturn
 
 _DEPTH = 200
+_TOKENS = re.compile(r'"(?:[^"\\]|\\.)*+"|[\[\]{}]', re.DOTALL)  # texts whole, and brackets outside them
 
 
 def parse_json(data: bytes | memoryview) -> Any:
@@ -23,17 +25,14 @@ def parse_json(data: bytes | memoryview) -> Any:
 
 def _check_depth(text: str) -> None:
     """Raises: ValueError. Brackets inside strings are taken out first."""
-    depth, in_text, escaped = 0, False, False
-    for char in text if text.count("[") + text.count("{") > _DEPTH else "":
-        if in_text:
-            in_text, escaped = escaped or char != '"', char == "\\" and not escaped
-        elif char == '"':
-            in_text = True
-        elif char in "[{":
+    depth = 0
+    for match in _TOKENS.finditer(text) if text.count("[") + text.count("{") > _DEPTH else ():
+        mark = match[0]
+        if mark in "[{":
             depth += 1
             if depth > _DEPTH:
                 raise ValueError("nested too deeply")
-        elif char in "]}":
+        elif mark in "]}":
             depth -= 1
 
 

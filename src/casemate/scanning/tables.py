@@ -35,11 +35,9 @@ def check_shape(table: pa.Table, filename: str, limits: DatasetLimits) -> None:
 
 def check_size(rows: int, columns: int, filename: str, limits: DatasetLimits) -> None:
     """Raises: TooLargeError."""
-    if rows > limits.rows or columns > limits.columns:
-        raise TooLargeError(
-            f"{filename} has {rows} rows and {columns} columns; at most {limits.rows} and {limits.columns} are taken.",
-            code="dataset-too-large",
-        )
+    for count, most, what in ((rows, limits.rows, "rows"), (columns, limits.columns, "columns")):
+        if count > most:  # of a header that is read in part, not all columns were counted
+            raise TooLargeError(f"{filename} has over {most} {what}; no more are taken.", code="dataset-too-large")
 
 
 def read_parquet(data: memoryview, filename: str, limits: DatasetLimits) -> pa.Table:
@@ -72,10 +70,7 @@ def read_json_lines(data: memoryview, filename: str, limits: DatasetLimits) -> p
             values.append(row.get(name))
         rows += 1
         check_size(rows, len(columns), filename, limits)
-    try:
-        return pa.table({name: _column(name, values, filename) for name, values in columns.items()})
-    except (pa.ArrowException, OverflowError) as error:
-        raise InputError(f"{filename} cannot be a table: {_first_line(error)}.", code="dataset-types") from error
+    return pa.table({name: _column(name, values, filename) for name, values in columns.items()})
 
 
 def _object(line: bytes, number: int, filename: str, limits: DatasetLimits) -> dict[str, Scalar]:
@@ -109,7 +104,23 @@ def _column(name: str, values: list[Scalar], filename: str) -> pa.Array:
             f"{filename}: column {name[:80]!r} mixes {' and '.join(sorted(kind.__name__ for kind in kinds))}: use one type.",
             code="dataset-types",
         )
-    return pa.array(values)
+    try:
+        return pa.array(values)
+    except (pa.ArrowException, OverflowError, UnicodeEncodeError):
+        row = next(number for number, value in enumerate(values, 1) if not _is_storable(value))
+        raise InputError(
+            f"{filename}: column {name[:80]!r}, row {row}: a number beyond 64 bits, or text that is no Unicode; "
+            "mend or leave out the row.",
+            code="dataset-types",
+        ) from None  # what Arrow says quotes the value
+
+
+def _is_storable(value: Scalar) -> bool:
+    try:
+        pa.array([value])
+    except (pa.ArrowException, OverflowError, UnicodeEncodeError):
+        return False
+    return True
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

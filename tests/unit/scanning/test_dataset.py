@@ -7,12 +7,14 @@ import pickle  # noqa: TID251 makes what users bring; nothing here is loaded
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 from sklearn.datasets import load_breast_cancer
 
 from casemate.core import CasemateError, InputError, TooLargeError, seal_bytes
 from casemate.scanning import DatasetLimits, convert_dataset
+from casemate.scanning.csv_tables import unreadable_csv
 
 PLAIN = b"a,b,label\n1,2.5,x\n2,,y\n"
 
@@ -126,6 +128,41 @@ def test_a_bad_table_gets_one_sentence(data: bytes, code: str, words: str) -> No
     assert "\n" not in refused.value.message
 
 
+@pytest.mark.parametrize(
+    ("data", "secret"),
+    [
+        (parquet({"a": pa.array([1, 2, (1 << 64) - 77, (1 << 64) - 1], pa.uint64())}), str((1 << 64) - 77)),
+        (b'{"a":1}\n{"a":2}\n\n{"a":18446744073709551539}\n', "18446744073709551539"),
+        (b'{"a":"x"}\n{"a":"y"}\n{"a":"secret \\ud800"}\n', "secret"),
+    ],
+)
+def test_a_value_that_fits_no_type_is_named_by_its_place_and_never_quoted(data: bytes, secret: str) -> None:
+    with pytest.raises(InputError) as refused:
+        converted(data)
+    assert refused.value.code == "dataset-types"
+    assert "column 'a', row 3" in refused.value.message
+    assert secret not in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("data", "types", "place"),
+    [
+        (b"a,b\n1,2\n3,secret,5\n", {}, "(row 3, the header being row 1)"),
+        (b"a,b\n1,2\n3,secret\n", {"b": pa.int64()}, "(column 'b', row 3, the header being row 1)"),
+    ],
+)
+def test_what_arrow_says_of_a_csv_is_told_without_the_cells(data: bytes, types: dict[str, Any], place: str) -> None:
+    with pytest.raises(pa.ArrowInvalid, match="secret") as said:
+        pa.csv.read_csv(
+            io.BytesIO(data),
+            read_options=pa.csv.ReadOptions(use_threads=False),
+            convert_options=pa.csv.ConvertOptions(column_types=types),
+        )
+    told = unreadable_csv(said.value, ["a", "b"], "rows.csv")
+    assert place in told.message
+    assert "secret" not in told.message
+
+
 def test_a_target_that_is_not_there_is_named() -> None:
     with pytest.raises(InputError, match="absent") as refused:
         converted(PLAIN, target="absent")
@@ -157,3 +194,9 @@ def test_a_refused_table_leaves_no_descriptor_open() -> None:
         with pytest.raises(CasemateError):
             converted(data)
     assert os.listdir("/proc/self/fd") == before
+
+
+def test_too_many_columns_are_told_without_a_count_of_what_was_not_read() -> None:
+    wide = ",".join(f"c{index}" for index in range(20_001)) + "\n" + ",".join(["1"] * 20_001) + "\n"
+    with pytest.raises(TooLargeError, match=r"^rows has over \d+ columns; no more are taken\.$"):
+        converted(wide.encode())

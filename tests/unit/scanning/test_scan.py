@@ -50,11 +50,15 @@ def confined(cases: dict[str, dict[str, bytes]]) -> dict[str, ScanReport]:
 def reported(answer: dict[str, Any]) -> ScanReport:
     import msgspec
 
-    from casemate.core import Finding
+    from casemate.core import Finding, ServedFile
 
     findings = msgspec.convert(answer["findings"], tuple[Finding, ...])
     return ScanReport(
-        verdict=verdict_of(list(findings)), findings=findings, format=answer["format"], facts=answer["facts"]
+        verdict=verdict_of(list(findings)),
+        findings=findings,
+        format=answer["format"],
+        served=msgspec.convert(answer["served"], ServedFile | None),
+        facts=answer["facts"],
     )
 
 
@@ -114,6 +118,7 @@ def test_an_honest_pickle_is_refused_only_for_being_one(name: str, benign_report
 def test_the_public_door_refuses_each_kind(name: str, tmp_path: Path) -> None:
     files, finding = EVIL[name]
     for path, data in files.items():
+        (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).write_bytes(data)
     report = scan_path(tmp_path)
     assert report.verdict is Verdict.REFUSED

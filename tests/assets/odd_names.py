@@ -1,0 +1,31 @@
+"""Texts that are no names: look-alikes of real ones, and what systems tend to cut off or fold."""
+
+REAL = ("ada", "bob", "kim", "sam", "fin")  # what the look-alikes look like
+ODD = {
+    "empty": "",
+    "capitals": "Ada",
+    "fullwidth": "\uff41da",
+    "a Cyrillic a": "\u0430da",
+    "a Greek omicron": "b\u03bfb",
+    "a dotless i": "\u0131da",
+    "the Kelvin sign": "\u212aim",
+    "a long s": "\u017fam",
+    "a ligature": "\ufb01n",
+    "a combining accent": "a\u0301da",
+    "a soft hyphen": "a\u00adda",
+    "a joiner": "a\u200dda",
+    "written from the right": "\u202eada",
+    "a byte order mark": "\ufeffada",
+    "other digits": "ada\u0661",
+    "a trailing dot": "ada.",
+    "a trailing space": "ada ",
+    "a leading space": " ada",
+    "a trailing line feed": "ada\n",
+    "NUL at the end": "ada\x00",
+    "NUL within": "a\x00da",
+    "a path": "../ada",
+    "an encoded slash": "a%2fda",
+    "an underscore": "a_da",
+    "too long": "a" * 64,
+    "a lone surrogate": "ada\ud800",
+}
