@@ -155,15 +155,16 @@ def _checked_size(plan: _Input, shape: list[int]) -> int:
     )
     if not agrees:
         raise InputError(
-            f"Input {plan.name!r} must have shape {_printed(plan.shape)}, not {_printed(shape)};"
-            " -1 stands for any positive number.",
+            f"Input {plan.name!r} must have shape {_printed(plan.shape, any_size='n')}, not {_printed(shape)};"
+            " n stands for any positive number.",
             code="wrong-shape",
         )
     return math.prod(shape)
 
 
-def _printed(shape: list[int] | tuple[int, ...]) -> str:
-    shown = ", ".join(str(size) if abs(size) < 10**12 else "?" for size in shape[:MAX_DIMENSIONS])
+def _printed(shape: list[int] | tuple[int, ...], *, any_size: str = "-1") -> str:
+    sizes = [any_size if size == -1 else str(size) if abs(size) < 10**12 else "?" for size in shape[:MAX_DIMENSIONS]]
+    shown = ", ".join(sizes)
     return f"[{shown}{', ...' if len(shape) > MAX_DIMENSIONS else ''}]"
 
 

@@ -4,7 +4,7 @@
     served = await pool.replace("diagnosis", verified)  # up, warm, then switched to
     outputs = await served.infer({"X": rows}, batchable=True)
 
-    signature = describe(files)  # at push: loads once, confined
+    signature = describe(files, report.served)  # at push: loads once, confined
     result = run_training(script, dataset_files, params={"C": 1.0})
     findings = findings_of(result)
 
@@ -17,7 +17,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from casemate.runtime.description import describe
+    from casemate.runtime.description import check_serves, describe
     from casemate.runtime.live import LiveModel
     from casemate.runtime.pool import Pool, PoolConfig
     from casemate.runtime.scratch import clean_scratch
@@ -30,6 +30,7 @@ __all__ = [
     "Pool",
     "PoolConfig",
     "TrainingResult",
+    "check_serves",
     "clean_scratch",
     "describe",
     "findings_of",
@@ -42,6 +43,7 @@ _HOMES = {
     "Pool": "pool",
     "PoolConfig": "pool",
     "TrainingResult": "training",
+    "check_serves": "description",
     "clean_scratch": "scratch",
     "describe": "description",
     "findings_of": "training_findings",

@@ -1,31 +1,30 @@
-"""Which runtime a model version needs: decided by the one model file among its files."""
+"""Which runtime serves what. Which file is the model is never guessed here: the scan says so, signed."""
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterable
 
-from casemate.core import VerificationError
+from casemate.core import SandboxError, ServedFile
 
-_RUNTIMES = {".onnx": "onnx", ".skops": "skops"}
+_SUFFIXES = (".onnx", ".skops", ".ubj", "model.json", "model.txt")
+EXTRAS = {"lightgbm": "lightgbm", "xgboost": "xgboost"}  # runtime -> library, and the extra of the same name
 
 
 def is_servable(paths: Iterable[str]) -> bool:
-    """Whether any of these is a file that a runtime of ours loads."""
-    return any(path.endswith(tuple(_RUNTIMES)) for path in paths)
+    """Whether any of these is named like a model that a runtime of ours loads. A hint to people, no check."""
+    return any(path.endswith(_SUFFIXES) for path in paths)
 
 
-def model_file(paths: Iterable[str]) -> tuple[str, str]:
-    """(path, runtime) of the one model file. Raises: VerificationError: `model-format` when there is none, or two."""
-    found = [(path, runtime) for path in sorted(paths) for end, runtime in _RUNTIMES.items() if path.endswith(end)]
-    if len(found) != 1:
-        names = ", ".join(path for path, _ in found) or "none"
-        raise VerificationError(
-            f"A model version needs exactly one file that ends in {' or '.join(_RUNTIMES)}; found {names}.",
-            code="model-format",
+def entry_of(served: ServedFile) -> str:
+    """What `sandbox.spawn` starts for its runtime.
+
+    Raises: SandboxError: `runtime-missing`: its library is an extra that is not installed here.
+    """
+    library = EXTRAS.get(served.runtime)
+    if library is not None and importlib.util.find_spec(library) is None:
+        raise SandboxError(
+            f"{served.path} needs the library {library}, which is not installed here: install casemate[{library}].",
+            code="runtime-missing",
         )
-    return found[0]
-
-
-def entry_of(runtime: str) -> str:
-    """What `sandbox.spawn` starts for this runtime."""
-    return f"casemate.runtime.model_{runtime}:serve"
+    return f"casemate.runtime.model_{served.runtime}:serve"

@@ -19,15 +19,16 @@ from casemate.core import (
     Resource,
     SandboxError,
     Signature,
-    VerificationError,
     new_id,
     rfc3339,
 )
 from casemate.runtime.batching import Request, join, kind_of, split, take_batch
 from casemate.runtime.config import PoolConfig
 from casemate.runtime.connection import Connection
-from casemate.runtime.startup import Started, ended_error, outline, printable, start_worker
+from casemate.runtime.spares import Spares
+from casemate.runtime.startup import Started, check_told, checked_served, printable
 from casemate.runtime.tensors import Array, decode_tensors, encode_tensors
+from casemate.sandbox import ExitReason
 from casemate.signing import VerifiedModel
 
 Sink = Callable[[Event], None]  # takes an event at once, without blocking
@@ -44,12 +45,20 @@ class LiveModel:
     """
 
     def __init__(
-        self, deployment: str, verified: VerifiedModel, *, config: PoolConfig, sink: Sink, clock: Clock
+        self,
+        deployment: str,
+        verified: VerifiedModel,
+        *,
+        config: PoolConfig,
+        spares: Spares,
+        sink: Sink,
+        clock: Clock,
     ) -> None:
         """Takes ownership of `verified`; nothing runs before `start`."""
         self.deployment, self.about = deployment, verified.about
         self.signature = verified.signature or Signature(inputs=(), outputs=(), runtime="")
         self._verified, self._config, self._sink, self._clock = verified, config, sink, clock
+        self._spares = spares
         self._started: Started | None = None
         self._connection: Connection | None = None
         self._waiting: deque[Request] = deque()
@@ -71,18 +80,10 @@ class LiveModel:
 
     async def start(self) -> None:
         """Bring the worker up, warm. Raises: as `start_worker`, and VerificationError `signature-mismatch`."""
+        served = checked_served(self.about, self._verified.served)
         loop = asyncio.get_running_loop()
         config = self._config
-        starting = loop.run_in_executor(
-            None,
-            lambda: start_worker(
-                self._verified.files,
-                limits=config.limits,
-                threads=config.threads,
-                timeout=config.start_seconds,
-                insecure=config.insecure_no_sandbox,
-            ),
-        )
+        starting = loop.run_in_executor(None, self._spares.start_worker, self._verified.files, served)
         try:
             started = await asyncio.shield(starting)
         except asyncio.CancelledError:
@@ -107,13 +108,9 @@ class LiveModel:
         self._pump()
 
     def _adopt_signature(self, loaded: Signature) -> None:
+        check_told(self.about, self._verified.signature, loaded)
         if self._verified.signature is None:
             self.signature = loaded
-        elif outline(loaded) != outline(self._verified.signature):
-            raise VerificationError(
-                f"{self.about} takes or gives other tensors than its signed signature says: push it again.",
-                code="signature-mismatch",
-            )
 
     async def infer(self, inputs: dict[str, Array], batchable: bool) -> dict[str, Array]:  # noqa: FBT001 gateway's port
         """Run one request in the worker.
@@ -133,7 +130,8 @@ class LiveModel:
         self._waiting.append(request)
         self._waiting_bytes += request.size
         self._idle.clear()
-        self._pump()
+        if not self._running and len(self._waiting) == 1:
+            asyncio.get_running_loop().call_soon(self._pump)  # so that what has arrived with it goes in with it
         try:
             result: dict[str, Array] = await answer
         finally:
@@ -178,8 +176,8 @@ class LiveModel:
             if message["id"] != self._number or not batch:
                 raise SandboxError("An answer to no question.", code="sandbox-protocol")
             failure = message.get("error")
-            answers = None if failure else split(batch, decode_tensors(message["outputs"], buffers))
-        except (SandboxError, TypeError, KeyError, AttributeError):
+            answers = None if failure else split(batch, self._outputs(message["outputs"], buffers))
+        except Exception:  # noqa: BLE001 whatever a foreign answer makes reading it raise, who waits must be told
             self._running = batch
             self._lost("protocol")
             return
@@ -190,6 +188,9 @@ class LiveModel:
                 if not request.answer.done():
                     request.answer.set_result(outputs)
         self._pump()
+
+    def _outputs(self, headers: Any, buffers: list[memoryview]) -> dict[str, Array]:
+        return decode_tensors(headers, buffers, max_texts=self._config.max_answer_texts)
 
     def _failed(self, batch: list[Request], failure: Any) -> None:
         """The model raised. In company nobody knows on whose rows: each runs again, alone."""
@@ -246,7 +247,7 @@ class LiveModel:
         def bury() -> str:
             with started.cell as cell:
                 if why == "gone":
-                    return ended_error(cell).code
+                    return cell.gone(alive=ExitReason.CRASHED).code
                 return "sandbox-timeout" if why == "hung" else "sandbox-protocol"
 
         return await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, bury))

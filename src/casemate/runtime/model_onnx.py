@@ -68,9 +68,18 @@ def load(files: Files) -> OnnxModel:
 
 
 def _add_weights(options: onnxruntime.SessionOptions, files: Files) -> list[mmap.mmap]:
-    """Offer the sealed weight files by name, since no path leads to them. The maps must outlive the session's making."""
-    names = [path for path in files.fds if path != files.model and not path.endswith((".json", ".md", ".txt"))]
-    maps = [mmap.mmap(files.fds[name], 0, prot=mmap.PROT_READ) for name in names]
+    """Offer the sealed files beside the model by the names that it has for them, since no path leads to them.
+
+    Names are relative to the model's own folder, as in ONNX's ExternalData.md. An empty file cannot be mapped, and no
+    tensor's bytes lie in it. The maps must outlive the session's making.
+    """
+    folder = files.model.rpartition("/")[0]
+    beside = f"{folder}/" if folder else ""
+    names, maps = [], []
+    for path, fd in files.fds.items():
+        if path != files.model and path.startswith(beside) and os.fstat(fd).st_size:
+            names.append(path.removeprefix(beside))
+            maps.append(mmap.mmap(fd, 0, prot=mmap.PROT_READ))
     if maps:
         options.add_external_initializers_from_files_in_memory(names, maps, [len(data) for data in maps])
     return maps

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Awaitable, Callable
 
 from casemate.core import Clock, SystemClock
 from casemate.runtime.config import PoolConfig
 from casemate.runtime.live import LiveModel, Sink
+from casemate.runtime.spares import Spares
 from casemate.signing import VerifiedModel
 
 __all__ = ["Pool", "PoolConfig"]
@@ -21,6 +23,7 @@ class Pool:
 
     def __init__(self, *, sink: Sink, config: PoolConfig | None = None, clock: Clock | None = None) -> None:
         self._sink, self._config, self._clock = sink, config or PoolConfig(), clock or SystemClock()
+        self._spares = Spares(self._config)
         self._live: dict[str, LiveModel] = {}
         self._switches: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._retiring: dict[asyncio.Task[None], LiveModel] = {}
@@ -29,19 +32,33 @@ class Pool:
         """What serves `name` now. Never blocks."""
         return self._live.get(name)
 
-    async def replace(self, name: str, verified: VerifiedModel) -> LiveModel:
+    async def replace(
+        self, name: str, verified: VerifiedModel, *, still_wanted: Callable[[], Awaitable[bool]] | None = None
+    ) -> LiveModel | None:
         """Bring up a worker for `verified`, warm; then switch; the old one finishes and ends by itself.
 
         No request fails: each runs where it began. Takes ownership of `verified`, also on failure.
+        Args: still_wanted: asked last; where it says no, nothing switches, the new worker ends, and None is returned.
         Raises: as `LiveModel.start`; the old worker then serves on.
         """
         async with self._switches[name]:
-            live = LiveModel(name, verified, config=self._config, sink=self._sink, clock=self._clock)
+            live = LiveModel(
+                name, verified, config=self._config, spares=self._spares, sink=self._sink, clock=self._clock
+            )
             try:
                 await live.start()
             except BaseException:
                 verified.close()
                 raise
+            if still_wanted is not None:
+                wanted = False
+                try:
+                    wanted = await still_wanted()
+                finally:
+                    if not wanted:
+                        self._retire(live, linger=0.0)
+                if not wanted:
+                    return None
             old, self._live[name] = self._live.get(name), live
             if old is not None:
                 self._retire(old, linger=self._config.linger_seconds)
@@ -61,6 +78,7 @@ class Pool:
         for live in self._retiring.values():
             live.hurry()
         await asyncio.gather(*self._retiring, return_exceptions=True)
+        await asyncio.get_running_loop().run_in_executor(None, self._spares.close)
 
     def _retire(self, live: LiveModel, *, linger: float) -> None:
         task = asyncio.get_running_loop().create_task(live.retire(linger=linger))

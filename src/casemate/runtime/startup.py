@@ -8,11 +8,11 @@ from typing import Any
 
 import msgspec
 
-from casemate.core import DATATYPES, SandboxError, SealedFile, Signature, TensorSpec, VerificationError
-from casemate.runtime.formats import entry_of, model_file
+from casemate.core import DATATYPES, SandboxError, SealedFile, ServedFile, Signature, TensorSpec, VerificationError
+from casemate.runtime.formats import entry_of
 from casemate.runtime.tensors import MAX_DIMENSIONS
-from casemate.sandbox import Cell, Limits, Walls, spawn
-from casemate.sandbox.exits import ExitReason, error_of
+from casemate.sandbox import Cell, ExitReason, Limits, Walls, spawn
+from casemate.signing import VersionIdentity
 
 WORKER_LIMITS = Limits(memory=2 << 30, file_bytes=0, open_files=256, threads=64)
 
@@ -20,7 +20,6 @@ MAX_TENSORS = 64  # inputs or outputs; served models have a handful
 MAX_FEATURES = 65_536  # named columns of one tensor
 _MAX_NAME = 256  # characters
 _MAX_SIZE = 1 << 31  # of one dimension
-_BURIAL_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,28 +38,35 @@ class Started:
 
 def start_worker(
     files: Mapping[str, SealedFile],
+    served: ServedFile,
     *,
     limits: Limits = WORKER_LIMITS,
     threads: int = 1,
     timeout: float = 60.0,
     insecure: bool = False,
     walls: Walls | None = None,
+    cell: Cell | None = None,
 ) -> Started:
     """Spawn, hand over, load and warm up; on any failure nothing is left running. Blocks.
 
-    Args: threads: of the model's own computation. timeout: seconds from the hand-over to the first answer.
+    Args:
+        served: Which of `files` to load, in which runtime, as the scan found it.
+        threads: Of the model's own computation.
+        timeout: Seconds from the hand-over to the first answer.
+        cell: An empty worker of the same runtime, limits and walls, to take in place of a new one.
     Raises: VerificationError: `model-format`, `model-load-failed`, `model-io`, `model-outputs`: the model is at fault.
         SandboxError: `walls-missing`, `sandbox-crashed`, `sandbox-memory`, `sandbox-timeout`, `sandbox-protocol`, ...
     """
-    path, runtime = model_file(files)
-    cell = spawn(entry_of(runtime), limits=limits, walls=walls, insecure=insecure)
+    if served.path not in files:
+        raise VerificationError(f"There is no file {served.path!r} to load.", code="model-format")
+    cell = cell or spawn(entry_of(served), limits=limits, walls=walls, insecure=insecure)
     try:
-        order = {"model": path, "paths": list(files), "threads": threads}
+        order = {"model": served.path, "paths": list(files), "threads": threads}
         try:
             cell.channel.send(order, fds=[file.fd for file in files.values()])
-            answer = cell.channel.recv(timeout).message
+            answer = cell.channel.recv(timeout, max_buffers=0).message  # what it says fits a header
         except SandboxError as error:
-            raise ended_error(cell) if error.code == "sandbox-gone" else error from None
+            raise cell.gone(alive=ExitReason.CRASHED) if error.code == "sandbox-gone" else error from None
         signature, batchable = _ready(answer)
     except BaseException:
         cell.kill()
@@ -69,21 +75,9 @@ def start_worker(
     return Started(cell=cell, signature=signature, batchable=batchable)
 
 
-def ended_error(cell: Cell) -> SandboxError:
-    """Why a worker closed its socket. One that closed it and lives on is killed, and has crashed."""
-    try:
-        exit_ = cell.wait(_BURIAL_SECONDS)
-    except SandboxError:
-        cell.kill()
-        exit_ = cell.wait()
-    if exit_.reason is ExitReason.KILLED:
-        exit_ = msgspec.structs.replace(exit_, reason=ExitReason.CRASHED)
-    return error_of(exit_, output=cell.output)
-
-
 def printable(text: Any, limit: int = 500) -> str:
-    """Foreign text, made safe to show."""
-    return "".join(c if c.isprintable() else "?" for c in str(text)[:limit])
+    """Foreign text, made safe to show; nothing of what is no text, since even showing a deep nest of lists can fail."""
+    return "".join(c if c.isprintable() else "?" for c in text[:limit]) if isinstance(text, str) else ""
 
 
 def _ready(answer: Any) -> tuple[Signature, bool]:
@@ -125,6 +119,22 @@ def _is_fair(spec: TensorSpec) -> bool:
         and len(spec.features) <= MAX_FEATURES
         and all(0 < len(text) <= _MAX_NAME and text.isprintable() for text in texts)
     )
+
+
+def check_told(about: VersionIdentity, signed: Signature | None, loaded: Signature) -> None:
+    """The loaded model has the tensors that were signed. Raises: VerificationError `signature-mismatch`."""
+    if signed is not None and outline(loaded) != outline(signed):
+        raise VerificationError(
+            f"{about} takes or gives other tensors than its signed signature says: push it again.",
+            code="signature-mismatch",
+        )
+
+
+def checked_served(about: VersionIdentity, served: ServedFile | None) -> ServedFile:
+    """Raises: VerificationError `model-format`: the version holds nothing that a runtime loads."""
+    if served is None:
+        raise VerificationError(f"{about} holds no model that a runtime loads.", code="model-format")
+    return served
 
 
 def outline(signature: Signature) -> list[list[tuple[str, str, tuple[int, ...]]]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import struct
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -48,15 +49,19 @@ def encode_tensors(arrays: Mapping[str, Array]) -> tuple[list[Header], list[Buff
     return headers, buffers
 
 
-def decode_tensors(headers: Any, buffers: Sequence[Buffer]) -> dict[str, Array]:
-    """The arrays again, read-only where the bytes are. Raises: SandboxError: `tensor-malformed`, whatever came."""
+def decode_tensors(headers: Any, buffers: Sequence[Buffer], *, max_texts: int = sys.maxsize) -> dict[str, Array]:
+    """The arrays again, read-only where the bytes are.
+
+    Args: max_texts: strings in all tensors together; numbers are not copied, but each string takes its time.
+    Raises: SandboxError: `tensor-malformed`, whatever came.
+    """
+    arrays: dict[str, Array] = {}
     try:
         if len(headers) != len(buffers):
             raise ValueError("as many headers as buffers")
-        arrays = {
-            _checked_name(name): _decode(datatype, shape, buffer)
-            for (name, datatype, shape), buffer in zip(headers, buffers, strict=True)
-        }
+        for (name, datatype, shape), buffer in zip(headers, buffers, strict=True):
+            array = arrays[_checked_name(name)] = _decode(datatype, shape, buffer, max_texts)
+            max_texts -= array.size if datatype == "BYTES" else 0
         if len(arrays) != len(headers):
             raise ValueError("two tensors of one name")
     except (ValueError, TypeError, KeyError, struct.error) as error:
@@ -70,12 +75,14 @@ def _checked_name(name: Any) -> str:
     return name
 
 
-def _decode(datatype: Any, shape: Any, buffer: Buffer) -> Array:
+def _decode(datatype: Any, shape: Any, buffer: Buffer, max_texts: int) -> Array:
     dtype = _DTYPES[datatype]
     if len(shape) > MAX_DIMENSIONS or any(type(size) is not int or size < 0 for size in shape):
         raise ValueError("shape")
     count = math.prod(shape)
     if datatype == "BYTES":
+        if count > max_texts:
+            raise ValueError("too many strings")
         return _decode_text(count, buffer).reshape(shape)
     if count * dtype.itemsize != len(buffer):
         raise ValueError("size")

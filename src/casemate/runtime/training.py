@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -73,6 +74,7 @@ def run_training(
     filename: str = "train.py",
     limits: Limits = TRAINING_LIMITS,
     log: Callable[[str], None] | None = None,
+    stop: Future[Any] | None = None,
     insecure: bool = False,
     walls: Walls | None = None,
 ) -> TrainingResult:
@@ -83,6 +85,7 @@ def run_training(
         params: `CASEMATE_PARAMETERS`, as JSON.
         filename: The script's name, as tracebacks show it.
         log: Called from another thread with each line of output, printable, as it comes.
+        stop: The script is stopped when this is done; `exit.reason` is KILLED then.
     Raises: InputError: `bad-script`, `bad-parameters`, `bad-dataset`. StorageError: `no-memory-folder`.
         SandboxError: the walls cannot be raised. Nothing of the script has run then.
     """
@@ -105,6 +108,8 @@ def run_training(
             },
             insecure=insecure,
         ) as cell:
+            if stop is not None:  # from a thread, since it may be done in one that must not wait
+                stop.add_done_callback(lambda _: threading.Thread(target=cell.kill, name="casemate-stop").start())
             tail = _Log(log)
             with suppress(SandboxError):  # it may end at once; its exit says how
                 cell.channel.send({}, fds=[source.fd, tail.writer, *(file.fd for file in dataset.values())])

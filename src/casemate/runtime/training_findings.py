@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from casemate.core import Finding, Severity
 from casemate.runtime.formats import is_servable
 from casemate.runtime.training import TrainingResult
-from casemate.sandbox import ExitReason
+from casemate.sandbox import Denial, ExitReason
 from casemate.sandbox.exits import error_of
 
 MAX_ATTEMPTS = 50  # findings of attempts in one report; one more says how many were left out
@@ -22,6 +23,9 @@ _PROBES = frozenset(
     /usr/lib/ssl/cert.pem""".split()  # noqa: SIM905 a table to read, not a column of quotes
 )
 _PROBED_FOLDERS = ("/sys/devices/", "/sys/fs/cgroup/", "/sys/kernel/mm/", "/usr/local/share/", "/usr/share/")
+
+FAILED = 1  # exit status of a script that raised, as in `script.py`
+_FRAME = re.compile(r'^  File "[^"\n/]+", line (\d+)', re.MULTILINE)  # of the script itself: its name has no folder
 
 _ATTEMPTS = {  # kind -> (title, references)
     "socket": ("The script tried to use the network", ("ATLAS:AML.T0025",)),
@@ -40,6 +44,11 @@ def findings_of(result: TrainingResult) -> list[Finding]:
     return [*_attempts(result.blocked), *_end(result), *_leavings(result)]
 
 
+def attempts_of(denials: Iterable[Denial]) -> list[Finding]:
+    """What the walls refused, as findings; what libraries ask for by themselves is INFO."""
+    return _attempts({"kind": one.kind, "target": one.target, "mode": one.mode} for one in denials)
+
+
 def _attempts(blocked: Iterable[dict[str, str]]) -> list[Finding]:
     blocked = list(blocked)
     findings = sorted(map(_attempt, blocked), key=lambda finding: finding.severity is Severity.INFO)
@@ -49,7 +58,7 @@ def _attempts(blocked: Iterable[dict[str, str]]) -> list[Finding]:
             title="The script ran against the walls again and again",
             severity=Severity.HIGH,
             evidence=f"{len(findings) - MAX_ATTEMPTS} more attempts",
-            remediation="Read the script before you run it again; the run's record lists all of them.",
+            remediation="Read the script before you run it again; the audit log names the first hundred of them.",
         )
         findings = [*findings[:MAX_ATTEMPTS], more]
     return findings
@@ -84,7 +93,12 @@ def _end(result: TrainingResult) -> list[Finding]:
         return []
     lines = [line.strip() for line in result.log_tail.splitlines() if line.strip()]
     last = lines[-1][:300] if lines else "no output"
-    evidence = last if result.exit.reason is ExitReason.FAILED else f"{error_of(result.exit).message} Last line: {last}"
+    if result.exit.reason is not ExitReason.FAILED:
+        evidence = f"{error_of(result.exit).message} Last line: {last}"
+    elif result.exit.code == FAILED and (frames := _FRAME.findall(result.log_tail)):
+        evidence = f"line {frames[-1]}: {last}"
+    else:
+        evidence = f"exit code {result.exit.code}; last line: {last}"
     return [
         Finding(
             id="training-failed",
@@ -115,7 +129,7 @@ def _leavings(result: TrainingResult) -> list[Finding]:
                 title="The script wrote no model",
                 severity=Severity.HIGH,
                 evidence=f"files: {', '.join(names)[:200] or 'none'}",
-                remediation="Write one .onnx or .skops file under CASEMATE_OUTPUT.",
+                remediation="Write one .onnx, .skops or .ubj file, or a model.json or model.txt of trees, under CASEMATE_OUTPUT.",
             )
         )
     return findings

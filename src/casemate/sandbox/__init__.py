@@ -12,7 +12,7 @@ big-endian length, a MessagePack header `[message, [buffer lengths]]` (`decode_h
 """
 
 from casemate.sandbox.channel import Channel
-from casemate.sandbox.doctor import probe_walls
+from casemate.sandbox.doctor import probe_walls, verify_floor
 from casemate.sandbox.exits import Exit, ExitReason
 from casemate.sandbox.jobs import run_confined
 from casemate.sandbox.limits import Limits
@@ -33,4 +33,5 @@ __all__ = [
     "probe_walls",
     "run_confined",
     "spawn",
+    "verify_floor",
 ]

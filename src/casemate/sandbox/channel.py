@@ -35,16 +35,18 @@ class Channel:
         except OSError as error:
             raise SandboxError("The confined process has ended.", code="sandbox-gone") from error
 
-    def recv(self, timeout: float | None = None) -> Frame:
+    def recv(self, timeout: float | None = None, *, max_buffers: int | None = None) -> Frame:
         """The next frame.
 
-        Args: timeout: seconds until the whole frame must have arrived; None waits for ever.
+        Args:
+            timeout: seconds until the whole frame must have arrived; None waits for ever.
+            max_buffers: Bytes of raw buffers that are taken at most, if fewer than this channel takes anyway.
         Raises: SandboxError `sandbox-gone` when the other side has ended, `sandbox-timeout`, `sandbox-protocol` when
             what came is not a frame.
         """
         source = self.socket if timeout is None else cast("socket.socket", _Timed(self.socket, timeout))
         try:
-            frame = recv_frame(source, max_buffers=self._max_buffers)
+            frame = recv_frame(source, max_buffers=self._max_buffers if max_buffers is None else max_buffers)
         except TimeoutError as error:
             raise SandboxError("The confined process did not answer in time.", code="sandbox-timeout") from error
         except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,14 @@ import msgspec
 from casemate.core.errors import InputError, SandboxError, TooLargeError
 from casemate.core.sealed import SealedFile
 from casemate.core.wire import Frame
-from casemate.sandbox.exits import ExitReason, error_of
+from casemate.sandbox.exits import ExitReason
 from casemate.sandbox.limits import Limits
-from casemate.sandbox.spawn import Cell, spawn
+from casemate.sandbox.spawn import spawn
 from casemate.sandbox.walls import Walls
+from casemate.sandbox.watch import Denial
 
-_BURIAL_SECONDS = 10.0
 _FAMILIES = {"InputError": InputError, "TooLargeError": TooLargeError}  # what a job may raise in its caller
+_CODE = re.compile("[a-z][a-z0-9-]{0,62}")
 _CLIP = 500  # characters of a foreign message
 
 
@@ -33,6 +35,7 @@ def run_confined(
     walls: Walls | None = None,
     timeout: float = 60.0,
     insecure: bool = False,
+    denials: list[Denial] | None = None,
 ) -> Frame:
     """Run `def job(frame: Frame) -> Frame` in a new confined process and return its answer.
 
@@ -44,20 +47,26 @@ def run_confined(
         outputs: Unsealed memory files (`core.memory_file`) of the caller, for answers too large for a frame: the job
             writes, the caller seals.
         timeout: Seconds for the whole job, start included.
+        denials: Gets what the walls refused it, each once, however it ends.
     Raises:
         InputError, TooLargeError: as the job raised it (its text is clipped).
         SandboxError: `sandbox-crashed`, `sandbox-timeout`, `sandbox-memory`, `sandbox-cpu`, `sandbox-failed` (the job
             raised something else), `walls-missing`.
     """
     limits = msgspec.structs.replace(limits or Limits(), wall_seconds=timeout)
-    with spawn(entry, limits=limits, walls=walls, paths=paths, insecure=insecure, job=True) as cell:
+    with spawn(
+        entry, limits=limits, walls=walls, paths=paths, insecure=insecure, job=True, report=denials is not None
+    ) as cell:
         try:
             cell.channel.send(message, buffers, [*(file.fd for file in files), *outputs])
             frame = cell.channel.recv()
         except SandboxError as error:
             if error.code != "sandbox-gone":
                 raise
-            raise _ended(cell) from error
+            raise cell.gone(alive=ExitReason.FAILED) from error
+        finally:
+            if denials is not None:
+                denials += cell.denials
     answer = frame.message
     if isinstance(answer, dict) and "answer" in answer:
         frame.message = answer["answer"]
@@ -65,25 +74,15 @@ def run_confined(
     raise _revived(answer)
 
 
-def _ended(cell: Cell) -> SandboxError:
-    """Why it closed its socket. One that closed it and lives on is killed, and has failed."""
-    try:
-        exit_ = cell.wait(_BURIAL_SECONDS)
-    except SandboxError:
-        cell.kill()
-        exit_ = cell.wait()
-    if exit_.reason is ExitReason.KILLED:
-        exit_ = msgspec.structs.replace(exit_, reason=ExitReason.FAILED)
-    return error_of(exit_, output=cell.output)
-
-
 def _revived(answer: Any) -> InputError | SandboxError:
-    """The error that the job raised, if it may raise that one here. Its text is foreign."""
+    """The error that the job raised, if it may raise that one here. Its text is foreign: for who asked, never for a record."""
     try:
         error = answer["error"]
-        text = "".join(c if c.isprintable() else "?" for c in str(error["message"])[:_CLIP])
-        code = str(error["code"])[:63]
+        text = "".join(c if c.isprintable() else "?" for c in error["message"][:_CLIP])
+        code = error["code"] if _CODE.fullmatch(error["code"]) else "sandbox-failed"
         family = _FAMILIES.get(error["family"])
-    except (TypeError, KeyError):
+    except (TypeError, KeyError, AttributeError):
         return SandboxError("The confined process broke the protocol.", code="sandbox-protocol")
-    return family(text, code=code) if family else SandboxError(text, code="sandbox-failed", details={"code": code})
+    if family:
+        return family(text, code=code, details={"foreign": True})
+    return SandboxError(text, code="sandbox-failed", details={"code": code, "foreign": True})

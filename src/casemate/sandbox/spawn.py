@@ -46,6 +46,11 @@ class Cell:
         self._supervisor = supervisor
 
     @property
+    def alive(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._supervisor.wait(0) is None
+
+    @property
     def denials(self) -> list[Denial]:
         """Refused attempts so far, each once, in order; empty without `report=True`."""
         return self._supervisor.denials()
@@ -66,6 +71,17 @@ class Cell:
         if exit_ is None:
             raise SandboxError("The confined process still runs.", code="sandbox-timeout")
         return exit_
+
+    def gone(self, *, alive: ExitReason) -> SandboxError:
+        """Why it closed its socket. One that closed it and lives on is killed. Args: alive: what it then ended by."""
+        try:
+            exit_ = self.wait(_BURIAL_SECONDS)
+        except SandboxError:
+            self.kill()
+            exit_ = self.wait()
+        if exit_.reason is ExitReason.KILLED:
+            exit_ = msgspec.structs.replace(exit_, reason=alive)
+        return error_of(exit_, output=self.output)
 
     def __enter__(self) -> Self:
         return self
@@ -92,7 +108,8 @@ def spawn(
     Args:
         writable: The one folder in which it may create, change and delete files and folders (no links).
         paths: Further folders that it may read, put on its `sys.path`.
-        report: Record refused attempts in `Cell.denials`; costs some 20 us for each file it opens.
+        report: Record refused attempts in `Cell.denials`; costs some 20 us for each file it opens. The entry is to close
+            its channel before foreign code runs, since descriptors can be sent through it, and there no limit counts them.
         args: Plain data for the function.
         insecure: Raise no wall, and warn in the log. Only for `--insecure-no-sandbox`.
         job: The entry is a one-shot job, see `run_confined`.

@@ -29,6 +29,7 @@ from casemate.sandbox.watch import Denial, Watch
 _LOOK_SECONDS = 0.2  # between looks at what no kernel bound covers everywhere
 _END_SECONDS = 5.0  # from SIGKILL to the end of the last thread
 _OUTPUT_KEPT = 64 << 10  # bytes
+_OUTPUT_TAKEN = 1 << 20  # bytes between looks; who writes more waits, since reading it all would take us a processor
 _NEARLY_ALL = 0.75  # share of the memory bound from which a crash is put down to memory
 
 
@@ -60,6 +61,7 @@ class Supervisor:
         self._child_fd = -1
         self._peak = 0  # bytes of private writable memory at the last looks
         self._own_peak = 0  # bytes that this very process used at most, when it started the other
+        self._taken = 0  # bytes of output since the last look
         self._used = 0.0  # seconds of processor time at the last look
         self._pid = 0
         self._exit: Exit | None = None
@@ -142,26 +144,41 @@ class Supervisor:
             look = time.monotonic() + _LOOK_SECONDS
             while True:
                 ready = {key.fd for key, _ in selector.select(max(0.0, min(look, deadline) - time.monotonic()))}
-                self._collect(process.stdout.fileno(), ready, selector)
+                if process.stdout.fileno() in ready:
+                    self._collect(process.stdout.fileno(), selector)
                 if process_fd in ready:
+                    self._collect_rest(process.stdout.fileno())
                     return
                 self._heed(ready, selector)
                 if time.monotonic() >= look:
                     self._look()
+                    self._listen_again(process.stdout.fileno(), selector)
                     look = time.monotonic() + _LOOK_SECONDS  # a look itself may take long
                 if time.monotonic() >= deadline:
                     self._reason = self._reason or ExitReason.TIMEOUT
                 if self._reason:
                     self._strike(process_fd)
 
-    def _collect(self, stdout: int, ready: set[int], selector: selectors.BaseSelector) -> None:
-        if stdout not in ready:
-            return
+    def _collect(self, stdout: int, selector: selectors.BaseSelector) -> None:
         piece = os.read(stdout, _OUTPUT_KEPT)
-        if not piece:
+        self._taken += len(piece)
+        if not piece or self._taken > _OUTPUT_TAKEN:
             selector.unregister(stdout)
         self.output += piece
         del self.output[:-_OUTPUT_KEPT]
+
+    def _listen_again(self, stdout: int, selector: selectors.BaseSelector) -> None:
+        if self._taken > _OUTPUT_TAKEN:
+            selector.register(stdout, selectors.EVENT_READ)
+        self._taken = 0
+
+    def _collect_rest(self, stdout: int) -> None:
+        """The last words, which the pipe still holds; waits for nobody who may have it open."""
+        waiting = select.poll()
+        waiting.register(stdout, select.POLLIN)
+        if waiting.poll(0):
+            self.output += os.read(stdout, _OUTPUT_KEPT)
+            del self.output[:-_OUTPUT_KEPT]
 
     def _heed(self, ready: set[int], selector: selectors.BaseSelector) -> None:
         watch = self._watch

@@ -20,7 +20,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from casemate.core import AssetKind, Signature, canonical, digest_of, seal_bytes
+from casemate.core import AssetKind, ServedFile, Signature, canonical, digest_of, seal_bytes
 from casemate.keys import Keeper, Purpose, init_keys
 from casemate.signing import (
     Predicate,
@@ -54,7 +54,12 @@ class Signer:
         return cls(ReleaseSigner(keeper, pem), TrustPolicy.fold([initial_trust(pem)]))
 
     def verified(
-        self, contents: Mapping[str, bytes], *, number: int = 1, signature: Signature | None = None
+        self,
+        contents: Mapping[str, bytes],
+        *,
+        number: int = 1,
+        signature: Signature | None = None,
+        served: ServedFile | None = None,
     ) -> VerifiedModel:
         manifest: dict[str, Any] = {
             "schema": 1,
@@ -70,11 +75,20 @@ class Signer:
             project="default", kind=AssetKind.MODEL, name="diagnosis", number=number, digest=digest_of(data)
         )
         bundle = sign_files("diagnosis", {p: digest_of(b) for p, b in contents.items()}, signer=self.release)
-        facts = {Predicate.RELEASE: {"bundle": digest_of(bundle)}, Predicate.SCAN: {"verdict": "clean"}}
+        scan = {"verdict": "clean", "served": msgspec.to_builtins(served or served_of(contents))}
+        facts = {Predicate.RELEASE: {"bundle": digest_of(bundle)}, Predicate.SCAN: scan}
         statements = {p: sign_statement(p, about, f, signer=self.release, at=NOW) for p, f in facts.items()}
         version = SignedVersion(about=about, manifest=data, attestations={Predicate.FILES: bundle, **statements})
         files = {path: seal_bytes([data]) for path, data in contents.items()}
         return verify_model(StoredModel(version=version, files=files), self.trust, at=NOW)
+
+
+def served_of(contents: Mapping[str, object]) -> ServedFile | None:
+    """What a scan finds of these models, whose names are honest."""
+    path = next((path for path in contents if path.endswith((".onnx", ".skops"))), None)
+    if path is None:
+        return None
+    return ServedFile(path=path, runtime="onnx" if path.endswith(".onnx") else "skops")
 
 
 def fitted() -> tuple[Pipeline, np.ndarray]:
@@ -165,13 +179,13 @@ def picky_onnx() -> bytes:
     return _saved(graph)
 
 
-def weights_onnx() -> dict[str, bytes]:
+def weights_onnx(location: str = "weights.bin") -> dict[str, bytes]:
     """A model whose weights lie in a file of their own."""
     weights = np.arange(300, dtype=np.float32).reshape(300, 1)
     tensor = numpy_helper.from_array(weights, "w")
     tensor.ClearField("raw_data")
     tensor.data_location = TensorProto.EXTERNAL
-    for key, value in (("location", "weights.bin"), ("offset", "0"), ("length", str(weights.nbytes))):
+    for key, value in (("location", location), ("offset", "0"), ("length", str(weights.nbytes))):
         tensor.external_data.add(key=key, value=value)
     graph = helper.make_graph(
         [helper.make_node("MatMul", ["X", "w"], ["y"])],
@@ -180,7 +194,7 @@ def weights_onnx() -> dict[str, bytes]:
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 1])],
         [tensor],
     )
-    return {"model.onnx": _saved(graph), "weights.bin": weights.tobytes(), "metrics.json": json.dumps({}).encode()}
+    return {"model.onnx": _saved(graph), location: weights.tobytes(), "metrics.json": json.dumps({}).encode()}
 
 
 def _saved(graph: onnx.GraphProto) -> bytes:

@@ -141,7 +141,7 @@ def test_a_script_that_raises_is_refused_with_its_own_last_line() -> None:
     result = run("def train():\n    raise RuntimeError('no such column')\n\ntrain()\n", filename="dir/mine.py")
     assert result.exit.reason is ExitReason.FAILED
     (finding,) = findings_of(result)
-    assert (finding.id, finding.evidence) == ("training-failed", "RuntimeError: no such column")
+    assert (finding.id, finding.evidence) == ("training-failed", "line 2: RuntimeError: no such column")
     assert 'File "mine.py", line 4, in <module>' in result.log_tail
     assert "raise RuntimeError('no such column')" in result.log_tail
     assert "casemate" not in result.log_tail
@@ -178,6 +178,21 @@ def test_sys_exit_0_is_a_good_end() -> None:
     script = "import os, sys\nopen(os.environ['CASEMATE_OUTPUT'] + '/m.onnx', 'wb').write(b'x')\nsys.exit(0)"
     with run(script) as result:
         assert findings_of(result) == []
+
+
+def test_a_script_has_no_socket_in_which_to_park_descriptors() -> None:
+    script = """
+import os
+held = []
+for fd in os.listdir("/proc/self/fd"):
+    try:
+        held.append(os.readlink(f"/proc/self/fd/{fd}").partition(":")[0])
+    except OSError:
+        continue
+print("socket" in held, "pipe" in held)
+"""
+    with run(script) as result:
+        assert "False True" in result.log_tail
 
 
 def test_its_folders_are_private_and_in_memory() -> None:

@@ -175,6 +175,11 @@ def chatter(channel, args):
     sys.stdout.flush()
 
 
+def chatter_without_end(channel, args):
+    while True:
+        os.write(1, bytes(1 << 16))
+
+
 def attempts(channel, args):
     """What training code that means harm would try; each is refused, and the program goes on."""
     import socket
@@ -233,6 +238,10 @@ def read_sealed(frame: Frame) -> Frame:
 
 def refuse(frame: Frame) -> Frame:
     raise InputError("The file is \x1b[31mmalformed.", code="bad-file")
+
+
+def refuse_in_colour(frame: Frame) -> Frame:
+    raise InputError("The file is malformed.", code="\x1b[2J\r\nall is well")
 
 
 def claim(frame: Frame) -> Frame:

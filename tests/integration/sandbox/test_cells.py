@@ -94,6 +94,12 @@ def test_job_may_refuse_its_input():
     assert (caught.value.code, caught.value.message) == ("bad-file", "The file is ?[31mmalformed.")
 
 
+def test_code_that_is_none_is_not_passed_on():
+    with pytest.raises(InputError) as caught:
+        run_confined("guests:refuse_in_colour", None, paths=[HERE])
+    assert caught.value.code == "sandbox-failed"
+
+
 def test_job_cannot_speak_for_other_rooms():
     with pytest.raises(SandboxError) as caught:
         run_confined("guests:claim", None, paths=[HERE])
@@ -123,10 +129,20 @@ def test_job_that_ends_early_says_why(name, code):
     assert caught.value.code == code
 
 
+def test_descriptor_from_a_cell_that_can_send_one_is_refused():
+    """Where a report is made, the filter lets descriptors out."""
+    with (
+        spawn("guests:send_descriptor", limits=SMALL, walls=FLOOR, paths=[HERE], report=True) as cell,
+        pytest.raises(SandboxError, match="sent a descriptor") as caught,
+    ):
+        cell.channel.recv(timeout=30)
+    assert caught.value.code == "sandbox-protocol"
+
+
 @pytest.mark.parametrize(
     ("entry", "code"),
     [
-        ("send_descriptor", "sandbox-protocol"),
+        ("send_descriptor", "sandbox-gone"),  # it may not, and ends
         ("send_rubbish", "sandbox-protocol"),
         ("close_socket_and_stay", "sandbox-gone"),
         ("finish", "sandbox-gone"),
@@ -148,6 +164,13 @@ def test_output_is_kept_to_a_bound():
         cell.wait(20)
     assert cell.output.endswith(b"last words\n")
     assert len(cell.output) <= 64 << 10
+
+
+def test_output_without_end_waits_for_us_and_not_we_for_it():
+    """It would use up its processor time, and as much of ours, if all of it were taken."""
+    limits = Limits(memory=256 << 20, cpu_seconds=1, wall_seconds=4)
+    with spawn("guests:chatter_without_end", limits=limits, walls=FLOOR, paths=[HERE]) as cell:
+        assert cell.wait(60).reason is ExitReason.TIMEOUT
 
 
 @pytest.mark.parametrize("walls", WALLS)

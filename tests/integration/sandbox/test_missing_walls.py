@@ -47,8 +47,11 @@ print(json.dumps({status.name: [status.present, status.mend] for status in probe
 
 
 def on_a_poorer_machine(call: str, *program: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, HERE / "poorer.py", call, *program]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(poorer(call, *program), capture_output=True, text=True, check=False, timeout=60)
+
+
+def poorer(call: str, *program: str | Path) -> list[str | Path]:
+    return [sys.executable, HERE / "poorer.py", call, *program]
 
 
 @pytest.mark.parametrize(("call", "wall"), MISSING)
@@ -85,6 +88,35 @@ def test_command_line_refuses_without_a_wall_and_goes_on_when_told_to(tmp_path):
     told = on_a_poorer_machine("landlock_create_ruleset", "-m", "casemate", "--insecure-no-sandbox", *scan[2:])
     assert "WITHOUT SANDBOX" in told.stderr
     assert "cannot be raised" not in told.stderr
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("CASEMATE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("CASEMATE_KEYS", str(tmp_path / "keys"))
+    monkeypatch.setenv("CASEMATE_DATA_PORT", "0")
+    monkeypatch.setenv("CASEMATE_CONTROL_PORT", "0")
+    subprocess.run([sys.executable, "-m", "casemate", "init"], capture_output=True, check=True, timeout=60)
+    return tmp_path / "home"
+
+
+@pytest.mark.parametrize(("call", "wall"), MISSING)
+def test_up_serves_nothing_without_the_floor_and_says_how_to_mend_it(home, call, wall):
+    refused = on_a_poorer_machine(call, "-m", "casemate", "up")
+    said = " ".join(refused.stderr.split())
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert f"The wall {wall.value} cannot be raised (" in said
+    assert MENDS[wall] in said
+    assert not list(home.rglob("*.sock"))  # not even the keeper was started
+
+
+def test_up_serves_without_the_floor_when_told_to_and_says_so(home):
+    command = poorer("landlock_create_ruleset", "-m", "casemate", "--insecure-no-sandbox", "up")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stdout.readline().startswith("ready ")
+        server.terminate()
+        assert "WITHOUT SANDBOX" in server.stderr.read()
+    assert server.returncode == 0
 
 
 def test_required_namespaces_that_are_missing_are_named(monkeypatch):

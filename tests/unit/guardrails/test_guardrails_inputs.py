@@ -110,7 +110,7 @@ def test_refused_with_one_sentence(raw, code):
 def test_the_sentence_names_tensor_and_limit():
     with pytest.raises(InputError, match=r"'x' has 5 rows; at most 4"):
         read(REFUSED["five rows"][0])
-    with pytest.raises(InputError, match=r"'x' must have shape \[-1, 3\], not \[1, 4\]"):
+    with pytest.raises(InputError, match=r"'x' must have shape \[n, 3\], not \[1, 4\]; n stands"):
         read(REFUSED["wrong width"][0])
 
 

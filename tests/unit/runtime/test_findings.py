@@ -16,14 +16,18 @@ def model() -> SealedFile:
 
 
 def result(
-    model: SealedFile, *attempts: tuple[str, str, str], refused: tuple[str, ...] = (), exit_: Exit = FINISHED
+    model: SealedFile,
+    *attempts: tuple[str, str, str],
+    refused: tuple[str, ...] = (),
+    exit_: Exit = FINISHED,
+    log: str = "first\n\nlast\n",
 ) -> TrainingResult:
     return TrainingResult(
         exit=exit_,
         files=[("model.onnx", model)],
         refused=refused,
         blocked=[{"kind": kind, "target": target, "mode": mode} for kind, target, mode in attempts],
-        log_tail="first\n\nlast\n",
+        log_tail=log,
         seconds=1.0,
         environment={},
     )
@@ -81,3 +85,25 @@ def test_leavings_and_a_bad_end_refuse(model: SealedFile) -> None:
     assert "memory" in findings[0].evidence
     assert "last" in findings[0].evidence
     assert verdict_of(findings) is Verdict.REFUSED
+
+
+TRACEBACK = """Traceback (most recent call last):
+  File "train.py", line 12, in <module>
+    fit()
+  File "/usr/lib/python3/sklearn/base.py", line 900, in fit
+    raise ValueError("no rows")
+ValueError: no rows
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "log", "evidence"),
+    [
+        (1, TRACEBACK, "line 12: ValueError: no rows"),
+        (3, "almost\n", "exit code 3; last line: almost"),
+        (1, "no traceback\n", "exit code 1; last line: no traceback"),
+    ],
+)
+def test_a_failed_script_says_where_and_how(model: SealedFile, code: int, log: str, evidence: str) -> None:
+    findings = findings_of(result(model, exit_=Exit(code, None, ExitReason.FAILED), log=log))
+    assert findings[0].evidence == evidence

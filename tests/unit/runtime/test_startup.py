@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from casemate.core import CasemateError, Signature, TensorSpec, VerificationError
-from casemate.runtime.formats import entry_of, model_file
+from casemate.core import CasemateError, ServedFile, Signature, TensorSpec, VerificationError
+from casemate.runtime.formats import entry_of
 from casemate.runtime.startup import _ready, checked_signature
 
 GOOD = {
@@ -69,10 +69,6 @@ def test_tensors_that_cannot_be_served_are_refused(spec: TensorSpec) -> None:
         assert refused.value.code == "model-io"
 
 
-def test_one_model_file_decides_the_runtime() -> None:
-    assert model_file(["metrics.json", "a/model.onnx"]) == ("a/model.onnx", "onnx")
-    assert entry_of(model_file(["m.skops"])[1]) == "casemate.runtime.model_skops:serve"
-    for paths in ([], ["a.pkl"], ["a.onnx", "b.skops"]):
-        with pytest.raises(VerificationError) as refused:
-            model_file(paths)
-        assert refused.value.code == "model-format"
+def test_the_signed_runtime_decides_what_starts() -> None:
+    served = ServedFile(path="odd.onnx", runtime="skops")
+    assert entry_of(served) == "casemate.runtime.model_skops:serve"

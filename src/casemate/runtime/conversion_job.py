@@ -1,0 +1,156 @@
+"""The confined side of a conversion: the one place where a pickle is loaded. Everything that it says is foreign.
+
+`main` loads the estimator of the first descriptor, writes it in the wished form to the last, and answers what it predicts.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+import joblib  # type: ignore[import-untyped]  # noqa: TID251 inside the sandbox
+import numpy as np
+
+from casemate.core import InputError
+from casemate.core.wire import Frame
+from casemate.runtime.conversion_rows import made_rows
+
+_LIBRARIES = {
+    "onnx": ("scikit-learn", "skl2onnx", "onnx"),
+    "skops": ("scikit-learn", "skops"),
+    "xgboost": ("xgboost-cpu",),
+    "lightgbm": ("lightgbm",),
+}
+_OPSET = 17
+
+
+def main(frame: Frame) -> Frame:
+    """message: {"to", "rows", "width"}; fds: the pickle, the output; buffers: the sample's float64 bytes, or none."""
+    source, output = frame.fds
+    message = frame.message
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model = _loaded(source)
+        width = _width(model)
+        rows = _rows(frame, width)
+        data = {"onnx": _to_onnx, "skops": _to_skops, "xgboost": _to_xgboost, "lightgbm": _to_lightgbm}[message["to"]](
+            model, rows
+        )
+        predicted = _predicted(model, rows)
+    with os.fdopen(output, "wb") as file:
+        file.write(data)
+    answer = {
+        "estimator": f"{type(model).__module__}.{type(model).__qualname__}"[:200],
+        "width": width,
+        "shapes": {name: list(array.shape) for name, array in predicted.items()},
+        "libraries": {name: version(name) for name in _LIBRARIES[message["to"]]},
+        "warnings": sorted({f"{w.category.__name__}: {w.message}"[:300] for w in caught})[:10],
+    }
+    return Frame(answer, [bytearray(np.ascontiguousarray(array, np.float64)) for array in predicted.values()])
+
+
+def _loaded(source: int) -> Any:
+    try:
+        model = joblib.load(f"/proc/self/fd/{source}")
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 a pickle may raise anything
+        if isinstance(error, ModuleNotFoundError):
+            raise InputError(
+                f"The pickle needs the module {error.name}, which is not installed here.", code="convert-module"
+            ) from None
+        raise InputError(f"The pickle does not load: {type(error).__name__}: {error}", code="convert-load") from None
+    if isinstance(model, Mapping) and len(model) == 1:
+        (model,) = model.values()
+    return model
+
+
+def _width(model: Any) -> int:
+    width = getattr(model, "n_features_in_", None)
+    if not callable(getattr(model, "predict", None)) or not isinstance(width, int | np.integer):
+        raise InputError(
+            f"The pickle holds a {type(model).__qualname__}, no fitted estimator that can predict.",
+            code="convert-estimator",
+        )
+    return int(width)
+
+
+def _rows(frame: Frame, width: int) -> Any:
+    if not frame.buffers:
+        return made_rows(frame.message["rows"], width)
+    if frame.message["width"] != width:
+        raise InputError(
+            f"The sample has {frame.message['width']} columns, the model takes {width}.", code="convert-sample"
+        )
+    return np.frombuffer(frame.buffers[0]).reshape(-1, width)
+
+
+def _to_onnx(model: Any, rows: Any) -> bytes:
+    from skl2onnx import to_onnx
+
+    options = {"zipmap": False} if hasattr(model, "classes_") else None
+    _unnamed(model)
+    try:
+        graph = to_onnx(model, rows[:1].astype(np.float32), options=options, target_opset=_OPSET)
+    except Exception as error:  # noqa: BLE001 converters raise what they like
+        raise InputError(
+            f"There is no converter to ONNX for all of it: {str(error)[:300]}. Try --to skops.",
+            code="convert-unsupported",
+        ) from None
+    return bytes(graph.SerializeToString())
+
+
+def _to_skops(model: Any, _rows: Any) -> bytes:
+    import skops.io
+
+    try:
+        return bytes(skops.io.dumps(model))
+    except Exception as error:  # noqa: BLE001 the same
+        raise InputError(
+            f"skops cannot write it: {str(error)[:300]}. Try --to onnx.", code="convert-unsupported"
+        ) from None
+
+
+def _to_xgboost(model: Any, _rows: Any) -> bytes:
+    booster = _booster(model, "get_booster", "XGBoost")
+    return bytes(booster.save_raw("ubj"))
+
+
+def _to_lightgbm(model: Any, _rows: Any) -> bytes:
+    booster = _booster(model, "booster_", "LightGBM")
+    return str(booster.model_to_string()).encode()
+
+
+def _booster(model: Any, name: str, library: str) -> Any:
+    classes = getattr(model, "classes_", None)
+    if classes is not None and not np.array_equal(classes, np.arange(len(classes))):
+        raise InputError(
+            f"{library}'s file keeps no names of classes: number them from 0, or convert --to onnx.",
+            code="convert-unsupported",
+        )
+    found = getattr(model, name, None)
+    booster = found() if callable(found) else found
+    if booster is None:
+        raise InputError(f"The pickle holds no model of {library}.", code="convert-unsupported")
+    return booster
+
+
+def _unnamed(model: Any) -> None:
+    """Forget column names, which would turn one table of rows into an input for each."""
+    if hasattr(model, "feature_names_in_"):
+        del model.feature_names_in_
+
+
+def _predicted(model: Any, rows: Any) -> dict[str, Any]:
+    """Labels as places among the classes, or numbers; probabilities where there are any."""
+    labels = np.asarray(model.predict(rows))
+    classes = getattr(model, "classes_", None)
+    if classes is not None and not isinstance(classes, list) and labels.ndim == 1:
+        labels = np.searchsorted(classes, labels)
+    found = {"label": labels}
+    if callable(getattr(model, "predict_proba", None)):
+        found["probabilities"] = np.asarray(model.predict_proba(rows))
+    return found
