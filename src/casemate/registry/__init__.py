@@ -7,15 +7,21 @@
 A gateway reads with `Deployments(stores).load(name)` and needs no pen.
 """
 
+from casemate.registry.approvals import revoked_digests
+from casemate.registry.data_use import DataUse, check_purpose, stated_use
 from casemate.registry.datasets import Datasets, VerifiedDataset
+from casemate.registry.deletions import deleted_of
 from casemate.registry.deployments import Deployments, Rollout
 from casemate.registry.deployments_state import Deployment, DeploymentRecord, deployments_of
 from casemate.registry.models import Describe, Models, Pushed, Scan
-from casemate.registry.releases import took_effect
+from casemate.registry.releases import finish_deletions, took_effect
 from casemate.registry.stores import Pen, SignedState, Stores
+from casemate.registry.verification import RELEASING, Released, released_on_record
 from casemate.registry.versions import Lineage, Manifest, Version, known_blobs
 
 __all__ = [
+    "RELEASING",
+    "DataUse",
     "Datasets",
     "Deployment",
     "DeploymentRecord",
@@ -26,13 +32,20 @@ __all__ = [
     "Models",
     "Pen",
     "Pushed",
+    "Released",
     "Rollout",
     "Scan",
     "SignedState",
     "Stores",
     "VerifiedDataset",
     "Version",
+    "check_purpose",
+    "deleted_of",
     "deployments_of",
+    "finish_deletions",
     "known_blobs",
+    "released_on_record",
+    "revoked_digests",
+    "stated_use",
     "took_effect",
 ]

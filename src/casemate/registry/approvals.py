@@ -6,16 +6,11 @@ from typing import Any, Literal
 
 import msgspec
 
-from casemate.core import (
-    Environment,
-    PolicyError,
-    Principal,
-    VerificationError,
-    rfc3339,
-)
-from casemate.registry.stores import Pen, Stores, unreadable
+from casemate.core import Digest, Environment, PolicyError, Principal, VerificationError, rfc3339
+from casemate.registry.stores import Pen, Stores, T, unreadable
 from casemate.registry.versions import Version
 from casemate.signing import Predicate, VersionIdentity, sign_statement, verify_statement
+from casemate.storage import LedgerEntry
 
 APPROVAL, _REVOCATION = "approval", "revocation"
 
@@ -103,14 +98,19 @@ def revocation(stores: Stores, version: Version, *, actor: Principal, reason: st
 
 def approvals_of(stores: Stores, version: Version) -> list[Approval]:
     """All approvals of exactly this version, oldest first, as recorded. Raises: VerificationError."""
-    found = [_read(entry.number, entry.body, Approval, APPROVAL) for entry in stores.entries(APPROVAL)]
-    return [approval for approval in found if approval.about == version.about]
+    found: dict[VersionIdentity, tuple[Approval, ...]] = stores.folded(APPROVAL, {}, _fold_approvals)
+    return list(found.get(version.about, ()))
 
 
 def is_revoked(stores: Stores, version: Version) -> bool:
     """Whether this content was revoked, under whatever number."""
-    found = [_read(entry.number, entry.body, Revocation, _REVOCATION) for entry in stores.entries(_REVOCATION)]
-    return any(revocation.about.digest == version.digest for revocation in found)
+    return version.digest in revoked_digests(stores)
+
+
+def revoked_digests(stores: Stores) -> frozenset[Digest]:
+    """The contents that were revoked. Raises: VerificationError."""
+    start: frozenset[Digest] = frozenset()
+    return stores.folded(_REVOCATION, start, _fold_revocations)
 
 
 def check_not_revoked(stores: Stores, version: Version) -> None:
@@ -134,6 +134,12 @@ def check_approved(stores: Stores, version: Version, environment: Environment) -
             code="not-approved",
         )
     approval = recorded[-1]
+    check_statement(stores, version, approval)
+    return approval
+
+
+def check_statement(stores: Stores, version: Version, approval: Approval) -> None:
+    """What was recorded of an approval is what was signed. Raises: VerificationError."""
     said = verify_statement(
         approval.statement.encode(),
         Predicate.APPROVAL,
@@ -145,11 +151,24 @@ def check_approved(stores: Stores, version: Version, environment: Environment) -
         raise VerificationError(
             f"The approval of {version.about} says something else than its record.", code="approval-mismatch"
         )
-    return approval
 
 
-def _read(number: int, body: Any, shape: type[Any], kind: str) -> Any:
+def _fold_approvals(
+    last: dict[VersionIdentity, tuple[Approval, ...]], entries: list[LedgerEntry]
+) -> dict[VersionIdentity, tuple[Approval, ...]]:
+    found = dict(last)
+    for entry in entries:
+        approval = _read(entry, Approval)
+        found[approval.about] = (*found.get(approval.about, ()), approval)
+    return found
+
+
+def _fold_revocations(last: frozenset[Digest], entries: list[LedgerEntry]) -> frozenset[Digest]:
+    return last | {_read(entry, Revocation).about.digest for entry in entries}
+
+
+def _read(entry: LedgerEntry, shape: type[T]) -> T:
     try:
-        return msgspec.convert(body, shape)
+        return msgspec.convert(entry.body, shape)
     except msgspec.ValidationError as error:
-        raise unreadable(kind, number) from error
+        raise unreadable(entry.kind, entry.number) from error

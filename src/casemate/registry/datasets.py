@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 import msgspec
@@ -10,6 +10,7 @@ import msgspec
 from casemate.core import (
     SCHEMA,
     AssetKind,
+    ConflictError,
     Principal,
     Ref,
     SealedFile,
@@ -17,10 +18,12 @@ from casemate.core import (
     VerificationError,
     canonical,
     checked_name,
+    digest_of,
 )
-from casemate.registry.releases import Draft, commit_version, delete_version
+from casemate.registry.data_use import DataUse, signed_use, stated_use, use_in, use_of_newest
+from casemate.registry.releases import Draft, commit_version, record_deletion, remove_version
 from casemate.registry.stores import Pen, Stores
-from casemate.registry.verification import verify_report
+from casemate.registry.verification import Released, newest_of, verified_pusher, verify_report
 from casemate.registry.versions import (
     FileEntry,
     Manifest,
@@ -44,6 +47,7 @@ class VerifiedDataset:
 
     def __init__(self, version: Version, files: dict[str, SealedFile]) -> None:
         self.about = version.about
+        self.use = use_in(version.read_manifest())
         self.parquet, self._schema_file = files[PARQUET], files[SCHEMA_FILE]
         self.schema: dict[str, Any] = msgspec.json.decode(self._schema_file.read())
 
@@ -65,17 +69,32 @@ class Datasets:
         self._stores, self._pen = stores, pen
 
     def push(
-        self, name: str, dataset: ConvertedDataset, *, actor: Principal, intent: str, data_class: str = "internal"
+        self,
+        name: str,
+        dataset: ConvertedDataset,
+        *,
+        actor: Principal,
+        intent: str,
+        data_class: str = "",
+        purposes: Sequence[str] = (),
+        widening: bool = False,
     ) -> dict[str, Any]:
         """A new version of `name`, or the live one that has the same content.
 
-        Args: dataset: as converted in the sandbox; stays the caller's to close. data_class: a name, free of choice.
+        Args: dataset: as converted in the sandbox; stays the caller's to close. data_class, purposes: as `stated_use`
+            takes them. widening: it may have a lower class, or more purposes, than the version before it.
         Returns: name, version, digest, created, verdict, findings.
-        Raises: InputError; TooLargeError; StorageError. Nothing is left then.
+        Raises: InputError; TooLargeError; StorageError; ConflictError `wider-use`. Nothing is left then.
         """
         stores = self._stores
         checked_name(name)
-        checked_name(data_class, what="data class")
+        before = use_of_newest(stores, AssetKind.DATASET, name)
+        use = stated_use(before, data_class, purposes)
+        if before is not None and use.is_wider_than(before) and not widening:
+            raise ConflictError(
+                f"The newest version of {name} is of the class {before.data_class}, or for fewer purposes: push it again.",
+                code="wider-use",
+            )
         with stores.blobs.push(stores.project, f"{AssetKind.DATASET}/{name}") as push:
             rows = push.add(PARQUET, _chunks(dataset.parquet))
             schema = push.add(SCHEMA_FILE, [canonical(dataset.schema)])
@@ -88,7 +107,8 @@ class Datasets:
                     PARQUET: FileEntry(digest=rows.digest, size=rows.size),
                     SCHEMA_FILE: FileEntry(digest=schema.digest, size=schema.size),
                 },
-                data_class=data_class,
+                data_class=use.data_class.value,
+                purposes=use.purposes,
                 facts={"rows": dataset.schema["rows"], "columns": len(dataset.schema["columns"])},
             )
             version, created = commit_version(
@@ -107,9 +127,21 @@ class Datasets:
         """Raises: NotFoundError."""
         return find_version(self._stores, AssetKind.DATASET, ref)
 
+    def use_of(self, ref: Ref) -> DataUse:
+        """The class and purposes of a version, as signed. Raises: NotFoundError; VerificationError."""
+        return signed_use(self._stores, self.find(ref))
+
+    def use_of_newest(self, name: str) -> DataUse | None:
+        """Of the newest version; None where there is none."""
+        return use_of_newest(self._stores, AssetKind.DATASET, name)
+
     def newest(self) -> list[dict[str, Any]]:
-        """The newest version of each dataset."""
-        return latest_versions(self._stores, AssetKind.DATASET)
+        """The newest version of each dataset, and whether a trusted signer released it (`verified`)."""
+        return newest_of(self._stores, AssetKind.DATASET)
+
+    def count(self) -> int:
+        """How many there are."""
+        return len(latest_versions(self._stores, AssetKind.DATASET))
 
     def show(self, ref: Ref) -> dict[str, Any]:
         """One version: its row, counts, columns (names, types and roles: never a value), and who depends on it."""
@@ -122,6 +154,7 @@ class Datasets:
         return {
             **version.summary(),
             **manifest.facts,
+            "purposes": list(manifest.purposes),
             "columns": columns,
             "size": sum(entry.size for entry in manifest.files.values()),
             "used_by": self._dependents(version),
@@ -148,22 +181,27 @@ class Datasets:
         return dataset.parquet.size, _handing_on(dataset)
 
     def read_schema(self, version: Version) -> dict[str, Any]:
-        """Content of schema.json, checked against the manifest's digest. Raises: VerificationError."""
+        """Content of schema.json as it was released: trusted signers name the manifest that names these very bytes.
+
+        Raises: VerificationError: `manifest-changed`, `file-changed`, and as `verified_pusher`.
+        """
         return _read_schema(self._stores, version)
 
-    def verify(self, ref: Ref | None = None) -> dict[str, Any]:
-        """Read every stored byte of a version, or of all: `{"ok", "checked", "problems"}`."""
-        return verify_report(self._stores, AssetKind.DATASET, self.find(ref) if ref else None)
+    def verify(self, ref: Ref | None = None, *, recorded: Released = frozenset()) -> dict[str, Any]:
+        """Read every stored byte of a version, or of all: `{"ok", "checked", "problems"}`. `recorded` must be there."""
+        return verify_report(self._stores, AssetKind.DATASET, self.find(ref) if ref else None, recorded)
 
     def delete(self, ref: Ref, *, intent: str) -> dict[str, Any]:
         """Destroy a version's keys and rows; says which model versions were made from it and now cannot be made again.
 
         Raises: NotFoundError.
         """
-        version = self.find(ref)
+        version = find_version(self._stores, AssetKind.DATASET, ref, deleted=True)
         dependents = self._dependents(version)
-        delete_version(self._stores, version, intent=intent)
-        return {"name": version.about.name, "version": version.number, "state": "deleted", "used_by": dependents}
+        record_deletion(self._stores, writable(self._pen), version, intent=intent)
+        left = remove_version(self._stores, version, intent=intent)
+        about = version.about
+        return {"name": about.name, "version": about.number, "state": "deleted", "used_by": dependents, **left}
 
     def _dependents(self, version: Version) -> list[str]:
         found = []
@@ -182,13 +220,26 @@ def writable(pen: Pen | None) -> Pen:
 
 
 def _read_schema(stores: Stores, version: Version) -> dict[str, Any]:
+    verified_pusher(stores, version)
+    if digest_of(version.manifest) != version.digest:
+        raise VerificationError(
+            f"The manifest of {version.about} is not the one that was signed.", code="manifest-changed"
+        )
     entry = version.read_manifest().files.get(SCHEMA_FILE)
     record = blobs_of(stores, version).get(SCHEMA_FILE)
-    if entry is None or record is None or record.digest != entry.digest or record.size > _MAX_SCHEMA:
-        raise VerificationError(f"The schema of {version.about} is not what was signed.", code="file-changed")
+    if entry is None or record is None or (record.digest, record.size) != (entry.digest, entry.size):
+        raise _other_schema(version)
+    if record.size > _MAX_SCHEMA:
+        raise _other_schema(version)
     with stores.blobs.seal(record) as file:
-        schema: dict[str, Any] = msgspec.json.decode(file.read())
-    return schema
+        try:
+            return msgspec.json.decode(file.read(), type=dict[str, Any])
+        except msgspec.DecodeError as error:
+            raise _other_schema(version) from error
+
+
+def _other_schema(version: Version) -> VerificationError:
+    return VerificationError(f"The schema of {version.about} is not what was signed.", code="file-changed")
 
 
 def _chunks(file: SealedFile) -> Iterator[bytes]:

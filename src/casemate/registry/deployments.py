@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -12,6 +13,7 @@ from casemate.core import (
     AssetKind,
     CasemateError,
     ConflictError,
+    Digest,
     Environment,
     InputError,
     NotFoundError,
@@ -19,12 +21,14 @@ from casemate.core import (
     Principal,
     Profile,
     Ref,
+    StorageError,
     VerificationError,
     checked_name,
 )
-from casemate.registry.approvals import check_approved, check_not_revoked, revocation
+from casemate.registry.approvals import check_approved, check_not_revoked, revocation, revoked_digests
 from casemate.registry.datasets import writable
 from casemate.registry.deployments_state import KIND, Change, Deployment, DeploymentRecord, deployments_of
+from casemate.registry.human_approval import human_approval
 from casemate.registry.models import Models
 from casemate.registry.stores import Pen, Stores
 from casemate.registry.versions import find_version
@@ -32,13 +36,18 @@ from casemate.signing import VerifiedModel, VersionIdentity
 
 
 class Rollout(Protocol):
-    """Brings the gateways to a deployment's recorded state: returns when what is recorded serves.
+    """Brings the gateways to what is recorded.
 
-    Args: name: of the deployment. number: of the ledger entry to reach.
-    Raises: CasemateError: it could not; what served before still serves.
+    `converge`: returns when what is recorded of `name` at entry `number` serves. `heed`: returns when nothing answers any
+    more that the ledger pauses or revokes, and waits for no model.
+    Raises: CasemateError: it could not, or nobody knows; what served before may still serve.
     """
 
     def converge(self, name: str, number: int) -> None: ...
+    def heed(self) -> None: ...
+
+
+Decided = tuple[Environment, Profile]  # for which a change was allowed; what is not so any more is not changed
 
 
 class Deployments:
@@ -47,7 +56,7 @@ class Deployments:
     def __init__(self, stores: Stores, pen: Pen | None = None, *, rollout: Rollout | None = None) -> None:
         self._stores, self._pen, self._rollout = stores, pen, rollout
         self._models = Models(stores)
-        self._lock = threading.Lock()
+        self._switches: dict[str, threading.Lock] = {}  # by name: one change at a time; a pause waits for none
 
     def all(self) -> dict[str, Deployment]:
         """name -> deployment. Raises: VerificationError: the signed state was altered."""
@@ -60,6 +69,10 @@ class Deployments:
             raise NotFoundError(f"There is no deployment {name[:80]!r}: see casemate deployment list.")
         return found
 
+    def revoked(self) -> frozenset[Digest]:
+        """What must answer nobody, whatever is recorded of a deployment. Raises: VerificationError."""
+        return revoked_digests(self._stores)
+
     def newest(self) -> list[dict[str, Any]]:
         """A row for each deployment, by name."""
         return [deployment.summary() for _, deployment in sorted(self.all().items())]
@@ -68,6 +81,12 @@ class Deployments:
         """One deployment with its history. Raises: NotFoundError."""
         found = self.find(name)
         return {**found.summary(), "history": list(found.history)}
+
+    def human_approval(
+        self, ref: Ref, environment: Environment, is_person: Callable[[str], bool]
+    ) -> tuple[Digest | None, bool]:
+        """As `registry.human_approval`: the digest that `ref` means, and whether a person approved it there."""
+        return human_approval(self._stores, ref, environment, is_person)
 
     def load(self, name: str) -> tuple[Deployment, VerifiedModel]:
         """What a gateway serves under `name`: verified, approved, not revoked, now. The caller closes the model.
@@ -86,16 +105,19 @@ class Deployments:
         intent: str,
         profile: Profile | None = None,
         environment: Environment | None = None,
+        decided: Decided | None = None,
         reason: str = "",
     ) -> dict[str, Any]:
         """Serve a model version under `name`. What is not stated stays as it was; at first `standard` in `dev`.
 
         Returns: name, version, previous (its version, or None), number.
-        Raises: PolicyError `not-approved`, `open-outside-dev`; ConflictError `environment-fixed`; NotFoundError;
-            VerificationError: altered or `revoked`; what the rollout raised, and then what served before serves on.
+        Raises: PolicyError `not-approved`, `open-outside-dev`; ConflictError `environment-fixed`; `changed-meanwhile`:
+            what was not stated is not what was decided on; NotFoundError; VerificationError: altered or `revoked`; what
+            the rollout raised, and then what served before serves on; StorageError `outcome-unknown`: it could neither
+            be carried out nor undone.
         """
         checked_name(name, what="deployment")
-        with self._lock:
+        with self._switch(name):
             last = self.all().get(name)
             environment = environment or (last.environment if last else Environment.DEV)
             profile = profile or (last.profile if last else Profile.STANDARD)
@@ -104,6 +126,7 @@ class Deployments:
                     f"{name} is in {last.environment}: deploy to {environment} under another name.",
                     code="environment-fixed",
                 )
+            _check_decided(name, decided, (environment, profile))
             about = find_version(self._stores, AssetKind.MODEL, ref).about
             self._verified(about, environment, profile).close()
             record = DeploymentRecord(
@@ -119,31 +142,58 @@ class Deployments:
             )
             return self._carry_out(record, last, intent)
 
-    def rollback(self, name: str, *, actor: Principal, intent: str, reason: str = "") -> dict[str, Any]:
+    def rollback(
+        self,
+        name: str,
+        *,
+        actor: Principal,
+        intent: str,
+        decided: Decided | None = None,
+        reason: str = "",
+        only: Digest | None = None,
+    ) -> dict[str, Any]:
         """Serve the previous distinct version again, verified again before anything switches.
 
-        Raises: ConflictError `nothing-earlier`; as `deploy`.
+        Args: only: the digest that it was decided on; None takes whatever is the previous one.
+        Raises: ConflictError `nothing-earlier`, `changed-meanwhile`; as `deploy`.
         """
-        with self._lock:
+        with self._switch(name):
             last = self.find(name)
+            _check_decided(name, decided, (last.environment, last.profile))
             if not last.earlier:
                 raise ConflictError(f"{name} has no earlier version to return to.", code="nothing-earlier")
             target = last.earlier[0]
+            if only is not None and target.digest != only:
+                raise _changed_meanwhile(name)
             self._verified(target, last.environment, last.profile).close()
             record = _changed(last, Change.ROLLED_BACK, actor, reason, model=target)
             return self._carry_out(record, last, intent)
 
-    def pause(self, name: str, *, actor: Principal, intent: str, reason: str = "") -> dict[str, Any]:
-        """Stop answering under `name` until it is resumed. Raises: NotFoundError; what the rollout raised."""
-        with self._lock:
-            last = self.find(name)
-            record = _changed(last, Change.PAUSED, actor, reason, paused=True)
-            return {**self._carry_out(record, last, intent), "state": "paused"}
+    def pause(
+        self, name: str, *, actor: Principal, intent: str, decided: Decided | None = None, reason: str = ""
+    ) -> dict[str, Any]:
+        """Stop answering under `name` until it is resumed. It waits for no other change, and is never undone.
 
-    def resume(self, name: str, *, actor: Principal, intent: str, reason: str = "") -> dict[str, Any]:
-        """Answer again, once the model has been verified again. Raises: as `deploy`."""
-        with self._lock:
+        Whoever may pause may do so under any profile, so `decided` binds the environment alone.
+
+        Returns: as `deploy`, and confirmed: False: a gateway has not said yet that it stopped; it follows by itself.
+        Raises: NotFoundError; ConflictError `changed-meanwhile`.
+        """
+        pen, _ = self._writing()
+        with pen.deciding:
             last = self.find(name)
+            _check_decided(name, decided and (decided[0], last.profile), (last.environment, last.profile))
+            record = _changed(last, Change.PAUSED, actor, reason, paused=True)
+            number = pen.commit([(KIND, msgspec.to_builtins(record))], intent)
+        return {**_answer(record, last, number), "state": "paused", "confirmed": self._heeded()}
+
+    def resume(
+        self, name: str, *, actor: Principal, intent: str, decided: Decided | None = None, reason: str = ""
+    ) -> dict[str, Any]:
+        """Answer again, once the model has been verified again. Raises: as `deploy`."""
+        with self._switch(name):
+            last = self.find(name)
+            _check_decided(name, decided, (last.environment, last.profile))
             self._verified(last.model, last.environment, last.profile).close()
             record = _changed(last, Change.RESUMED, actor, reason)
             return {**self._carry_out(record, last, intent), "state": "serving"}
@@ -151,27 +201,26 @@ class Deployments:
     def revoke(self, ref: Ref, *, actor: Principal, intent: str, reason: str) -> dict[str, Any]:
         """End a model version for good: it is never deployed or loaded again, and what serves it is paused with it.
 
+        Returns: as `pause`, and paused: the names of deployments.
         Raises: NotFoundError; InputError `no-reason`.
         """
         if not reason:
             raise InputError("Say why, since it cannot be undone: --reason TEXT.", code="no-reason")
-        with self._lock:
+        pen, _ = self._writing()
+        with pen.deciding:
             version = find_version(self._stores, AssetKind.MODEL, ref)
             serving = [last for last in self.all().values() if last.digest == version.digest and not last.paused]
             pauses = [_changed(last, Change.PAUSED, actor, reason, paused=True) for last in serving]
             entries = [(KIND, msgspec.to_builtins(record)) for record in pauses]
             entry = revocation(self._stores, version, actor=actor, reason=reason)
-            pen, rollout = self._writing()
-            number = pen.commit([entry, *entries], intent)
-            for record in pauses:
-                with suppress(CasemateError):  # it stands, and a gateway follows the ledger by itself
-                    rollout.converge(record.name, number)
+            pen.commit([entry, *entries], intent)
         return {
             "name": version.about.name,
             "version": version.number,
             "digest": version.digest,
             "state": "revoked",
             "paused": [record.name for record in pauses],
+            "confirmed": self._heeded(),
         }
 
     def _verified(self, about: VersionIdentity, environment: Environment, profile: Profile) -> VerifiedModel:
@@ -187,23 +236,46 @@ class Deployments:
             )
         check_not_revoked(self._stores, version)
         check_approved(self._stores, version, environment)
-        return self._models.load(Ref(about.name, about.number, about.project))
+        return self._models.load_version(version)
 
     def _carry_out(self, record: DeploymentRecord, last: Deployment | None, intent: str) -> dict[str, Any]:
         pen, rollout = self._writing()
-        number = pen.commit([(KIND, msgspec.to_builtins(record))], intent)
+        with pen.deciding:
+            self._check_still(record, last)
+            number = pen.commit([(KIND, msgspec.to_builtins(record))], intent)
+            if last:
+                pen.switching[record.name] = frozenset({last.digest, *(about.digest for about in last.earlier)})
         try:
             rollout.converge(record.name, number)
-        except BaseException:
-            _restore(pen, rollout, record, number, intent)
+        except BaseException as error:
+            try:
+                _restore(pen, rollout, record, number, intent)
+            except CasemateError as failed:
+                raise _outcome_unknown(record.name, error, failed) from error
             raise
-        return {
-            "name": record.name,
-            "version": record.model.number,
-            "previous": last.model.number if last else None,
-            "digest": record.model.digest,
-            "number": number,
-        }
+        finally:
+            with pen.deciding:
+                pen.switching.pop(record.name, None)
+        return _answer(record, last, number)
+
+    def _check_still(self, record: DeploymentRecord, last: Deployment | None) -> None:
+        """What `record` was decided on still holds: a pause that came since stays, and the version was not deleted."""
+        now = self.all().get(record.name)
+        if (now.number if now else 0) != (last.number if last else 0):
+            raise _changed_meanwhile(record.name)
+        find_version(self._stores, AssetKind.MODEL, Ref(record.model.name, record.model.number, record.model.project))
+
+    def _heeded(self) -> bool:
+        """Whether the gateways say that nothing answers any more that is paused or revoked."""
+        _, rollout = self._writing()
+        try:
+            rollout.heed()
+        except CasemateError:
+            return False
+        return True
+
+    def _switch(self, name: str) -> threading.Lock:
+        return self._switches.setdefault(name, threading.Lock())
 
     def _writing(self) -> tuple[Pen, Rollout]:
         """What a change needs, asked for before anything is written."""
@@ -212,12 +284,45 @@ class Deployments:
         return writable(self._pen), self._rollout
 
 
+def _check_decided(name: str, decided: Decided | None, now: Decided) -> None:
+    if decided is not None and decided != now:
+        raise _changed_meanwhile(name)
+
+
+def _changed_meanwhile(name: str) -> ConflictError:
+    return ConflictError(
+        f"{name} was changed meanwhile: look with casemate deployment show {name}, then try again.",
+        code="changed-meanwhile",
+    )
+
+
 def _restore(pen: Pen, rollout: Rollout, record: DeploymentRecord, number: int, intent: str) -> None:
     """Undo the entry `number`: the ledger then says again what served before."""
     undone = msgspec.structs.replace(record, change=Change.RESTORED, undoes=number, reason="the rollout failed")
-    restored = pen.commit([(KIND, msgspec.to_builtins(undone))], intent)
+    with pen.deciding:
+        restored = pen.commit([(KIND, msgspec.to_builtins(undone))], intent)
     with suppress(CasemateError):  # the gateways still serve what the ledger now says; they also read it at start
         rollout.converge(record.name, restored)
+
+
+def _outcome_unknown(name: str, error: BaseException, failed: CasemateError) -> StorageError:
+    told = error.message if isinstance(error, CasemateError) else f"It failed ({type(error).__name__})."
+    return StorageError(
+        f"The change of {name} is on record, and whether it is served is not known. {told} It could not be undone, "
+        f"either: {failed.message} Look with casemate deployment show {name}; deploy again or roll back.",
+        code="outcome-unknown",
+        details={"code": error.code} if isinstance(error, CasemateError) else {},
+    )
+
+
+def _answer(record: DeploymentRecord, last: Deployment | None, number: int) -> dict[str, Any]:
+    return {
+        "name": record.name,
+        "version": record.model.number,
+        "previous": last.model.number if last else None,
+        "digest": record.model.digest,
+        "number": number,
+    }
 
 
 def _changed(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
@@ -10,6 +11,7 @@ import msgspec
 from casemate.core import AssetKind, Digest, Environment, Profile
 from casemate.registry.stores import Stores, unreadable
 from casemate.signing import VersionIdentity
+from casemate.storage import LedgerEntry
 
 KIND = "deployment"
 
@@ -19,7 +21,7 @@ class Change(StrEnum):
     ROLLED_BACK = "rolled-back"
     PAUSED = "paused"
     RESUMED = "resumed"
-    RESTORED = "restored"  # undoes the entry `undoes`, which could not be carried out
+    RESTORED = "restored"  # undoes the entry `undoes`, which could not be carried out; a pause since then stays
 
 
 class DeploymentRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -43,7 +45,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         earlier: what `rollback` returns to, the last one first: each differs from the one after it.
-        history: every change, oldest first.
+        history: every change, oldest first, with the version that it led to; one that undoes another names its entry.
     """
 
     name: str
@@ -78,23 +80,36 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
 
 def deployments_of(stores: Stores) -> dict[str, Deployment]:
     """name -> deployment, by the newest signed state. Raises: VerificationError."""
+    return dict(stores.folded(KIND, _Folded(), partial(_fold, stores.project)).found)
+
+
+class _Folded(msgspec.Struct, frozen=True):
     found: dict[str, Deployment] = {}
-    before: dict[int, Deployment | None] = {}
-    for entry in stores.entries(KIND):
+    before: dict[int, Deployment | None] = {}  # by entry: what its deployment was, without the history
+
+
+def _fold(project: str, last: _Folded, entries: list[LedgerEntry]) -> _Folded:
+    found, before = dict(last.found), dict(last.before)
+    for entry in entries:
         try:
             record = msgspec.convert(entry.body, DeploymentRecord)
         except msgspec.ValidationError as error:
             raise unreadable(KIND, entry.number) from error
-        if record.project != stores.project or record.model.kind is not AssetKind.MODEL:
+        if record.project != project or record.model.kind is not AssetKind.MODEL:
             continue
-        last = found.get(record.name)
-        before[entry.number] = last
-        state = _after(last, record, before, number=entry.number, at=entry.at)
+        was = found.get(record.name)
+        before[entry.number] = was and msgspec.structs.replace(was, history=())
+        state = _after(was, record, before, number=entry.number, at=entry.at)
         if state is None:
             found.pop(record.name, None)
         else:
             found[record.name] = state
-    return found
+    return _Folded(found, before)
+
+
+def is_undoing(entry: LedgerEntry) -> bool:
+    """Whether it takes back a change that could not be carried out."""
+    return entry.kind == KIND and bool(entry.body["change"] == Change.RESTORED)
 
 
 def _after(
@@ -105,20 +120,27 @@ def _after(
     number: int,
     at: str,
 ) -> Deployment | None:
+    restored = before.get(record.undoes) if record.change is Change.RESTORED else None
+    model = restored.model if restored else record.model
     line = {
         "number": number,
         "at": at,
         "change": record.change,
-        "model": record.model.name,
-        "version": record.model.number,
-        "digest": record.model.digest,
+        "model": model.name,
+        "version": model.number,
+        "digest": model.digest,
         "by": record.by,
         "reason": record.reason,
     }
+    if record.change is Change.RESTORED:
+        line |= {"undoes": record.undoes}
     history = (*(last.history if last else ()), line)
     if record.change is Change.RESTORED:
-        restored = before.get(record.undoes)
-        return msgspec.structs.replace(restored, number=number, history=history) if restored else None
+        if restored is None:
+            return None
+        paused_since = last is not None and last.number != record.undoes and last.paused
+        paused = restored.paused or paused_since
+        return msgspec.structs.replace(restored, number=number, history=history, paused=paused)
     return Deployment(
         name=record.name,
         project=record.project,

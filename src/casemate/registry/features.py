@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from casemate.core import Signature
+from casemate.core import Signature, TensorSpec
 
 _FLOATS = frozenset({"FP16", "FP32", "FP64"})
 
@@ -41,3 +41,13 @@ def _bounds(columns: list[dict[str, Any]], which: str) -> tuple[float, ...]:
     if not all(isinstance(value, int | float) and math.isfinite(value) for value in values):
         return ()
     return tuple(float(value) for value in values if value is not None)
+
+
+def without_ranges(signature: Signature) -> Signature:
+    """The same tensors and feature names; the ends of a training range are values of rows, so they stay inside."""
+
+    def bare(spec: TensorSpec) -> TensorSpec:
+        return msgspec.structs.replace(spec, low=(), high=())
+
+    inputs, outputs = tuple(map(bare, signature.inputs)), tuple(map(bare, signature.outputs))
+    return msgspec.structs.replace(signature, inputs=inputs, outputs=outputs)

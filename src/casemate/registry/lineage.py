@@ -18,7 +18,8 @@ def lineage_tree(stores: Stores, ref: Ref) -> dict[str, Any]:
     if lineage and lineage.dataset:
         parents.append(_dataset(stores, lineage.dataset))
     if lineage and lineage.script:
-        parents.append({"kind": "script", "digest": lineage.script, "parameters": lineage.parameters})
+        purpose = {"purpose": lineage.purpose} if lineage.purpose else {}
+        parents.append({"kind": "script", "digest": lineage.script, "parameters": lineage.parameters, **purpose})
     if lineage and lineage.environment:
         parents.append({"kind": "environment", "digest": lineage.environment})
     return {

@@ -12,12 +12,14 @@ from casemate.core import (
     SCHEMA,
     AssetKind,
     ConflictError,
+    DataClass,
     Environment,
     Finding,
     InputError,
     Principal,
     Ref,
     SealedFile,
+    ServedFile,
     Severity,
     Signature,
     TooLargeError,
@@ -25,16 +27,18 @@ from casemate.core import (
     VerificationError,
     checked_name,
     checked_path,
+    highest_class,
     rfc3339,
 )
 from casemate.registry.approvals import APPROVAL, approvals_of, check_not_revoked, is_revoked, signed_approval
+from casemate.registry.data_use import signed_use, use_of_newest
 from casemate.registry.datasets import Datasets, writable
 from casemate.registry.deployments_state import deployments_of
-from casemate.registry.features import with_ranges
+from casemate.registry.features import with_ranges, without_ranges
 from casemate.registry.lineage import lineage_tree
-from casemate.registry.releases import Draft, commit_version, delete_version
+from casemate.registry.releases import Draft, commit_version, record_deletion, remove_version
 from casemate.registry.stores import Pen, Stores
-from casemate.registry.verification import verify_report
+from casemate.registry.verification import Released, newest_of, verified_pusher, verify_report
 from casemate.registry.versions import (
     FileEntry,
     Lineage,
@@ -60,12 +64,12 @@ class Scan(Protocol):
 
 
 class Describe(Protocol):
-    """Learns what a model takes and gives by loading it behind the walls; None for what nobody can load.
+    """Learns what a model takes and gives by loading `served` behind the walls; None for what nobody can load.
 
     Raises: VerificationError: the model is at fault. SandboxError: the walls are missing or it crashed.
     """
 
-    def __call__(self, files: Mapping[str, SealedFile]) -> Signature | None: ...
+    def __call__(self, files: Mapping[str, SealedFile], served: ServedFile | None) -> Signature | None: ...
 
 
 class Pushed(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,18 +100,18 @@ class Models:
         actor: Principal,
         intent: str,
         lineage: Lineage | None = None,
-        data_class: str = "internal",
     ) -> Pushed:
         """Stream files into encrypted blobs, scan and describe the sealed bytes, and commit them if they are clean.
 
-        Args: files: (path, chunks), read once, in order. lineage: its dataset must exist; it gives feature ranges.
+        Args: files: (path, chunks), read once, in order. lineage: its dataset must exist; it gives feature ranges, and
+            the data class. Where nobody says what a version was made from, its class is at least that of the one before.
         Returns: the version, or REFUSED with findings; the live version when it has this very content.
         Raises: InputError, TooLargeError, StorageError, SandboxError, VerificationError (the dataset's schema).
         """
         stores = self._stores
         checked_name(name)
-        checked_name(data_class, what="data class")
         schema = self._schema_of(lineage)
+        data_class = self._class_of(name, lineage)
         with stores.blobs.push(stores.project, f"{AssetKind.MODEL}/{name}") as push, ExitStack() as closing:
             _receive(push, files)
             sealed = {
@@ -125,10 +129,10 @@ class Models:
                 kind=AssetKind.MODEL,
                 name=name,
                 files={path: FileEntry(digest=file.digest, size=file.size) for path, file in sealed.items()},
-                data_class=data_class,
+                data_class=data_class.value,
                 signature=signature,
                 lineage=lineage,
-                facts={"format": report.format},
+                facts={"format": report.format, "served": msgspec.to_builtins(report.served)},
             )
             draft = Draft(manifest=manifest, scan=_scan_facts(report, at=rfc3339(stores.clock.now())))
             version, created = commit_version(stores, writable(self._pen), draft, push, actor=actor, intent=intent)
@@ -145,18 +149,30 @@ class Models:
         """Raises: NotFoundError."""
         return find_version(self._stores, AssetKind.MODEL, ref)
 
+    def data_class_of(self, ref: Ref) -> DataClass:
+        """The class of what it was made from, as signed. Raises: NotFoundError; VerificationError."""
+        return signed_use(self._stores, self.find(ref)).data_class
+
+    def pusher(self, ref: Ref) -> str:
+        """Who pushed it, as signed. Raises: NotFoundError; VerificationError."""
+        return verified_pusher(self._stores, self.find(ref))
+
     def newest(self) -> list[dict[str, Any]]:
-        """The newest version of each model."""
-        return latest_versions(self._stores, AssetKind.MODEL)
+        """The newest version of each model, and whether a trusted signer released it (`verified`)."""
+        return newest_of(self._stores, AssetKind.MODEL)
+
+    def count(self) -> int:
+        """How many there are."""
+        return len(latest_versions(self._stores, AssetKind.MODEL))
 
     def show(self, ref: Ref) -> dict[str, Any]:
-        """One version: its row, format, signature, files, approvals."""
+        """One version: its row, format, signature (never a value of the training data), files, approvals."""
         version = self.find(ref)
         manifest = version.read_manifest()
         return {
             **version.summary(),
             **manifest.facts,
-            "signature": msgspec.to_builtins(manifest.signature),
+            "signature": msgspec.to_builtins(without_ranges(manifest.signature) if manifest.signature else None),
             "files": msgspec.to_builtins(manifest.files),
             "approvals": [approval.summary() for approval in approvals_of(self._stores, version)],
             "revoked": is_revoked(self._stores, version),
@@ -182,7 +198,10 @@ class Models:
 
         Raises: NotFoundError; VerificationError: `revoked`, or with the codes of `signing.verify_model`.
         """
-        version = self.find(ref)
+        return self.load_version(self.find(ref))
+
+    def load_version(self, version: Version) -> VerifiedModel:
+        """As `load`, of a version that was found before. Raises: VerificationError."""
         check_not_revoked(self._stores, version)
         return verify_model(self.open_stored(version), self._stores.trust(), at=self._stores.clock.now())
 
@@ -194,9 +213,9 @@ class Models:
         """What it was made from, as a tree. Raises: NotFoundError."""
         return lineage_tree(self._stores, ref)
 
-    def verify(self, ref: Ref | None = None) -> dict[str, Any]:
-        """Read every stored byte of a version, or of all: `{"ok", "checked", "problems"}`."""
-        return verify_report(self._stores, AssetKind.MODEL, self.find(ref) if ref else None)
+    def verify(self, ref: Ref | None = None, *, recorded: Released = frozenset()) -> dict[str, Any]:
+        """Read every stored byte of a version, or of all: `{"ok", "checked", "problems"}`. `recorded` must be there."""
+        return verify_report(self._stores, AssetKind.MODEL, self.find(ref) if ref else None, recorded)
 
     def approve(
         self,
@@ -214,7 +233,7 @@ class Models:
         Raises: NotFoundError; as `signed_approval`.
         """
         pen, version = writable(self._pen), self.find(ref)
-        alone = self_approved or version.created_by == actor.id
+        alone = self_approved or verified_pusher(self._stores, version) == actor.id
         approval = signed_approval(
             self._stores, pen, version, environment, approver=actor.id, alone=alone, reason=reason
         )
@@ -222,16 +241,30 @@ class Models:
         return approval.summary()
 
     def delete(self, ref: Ref, *, intent: str) -> dict[str, Any]:
-        """Destroy a version's keys and files. Raises: ConflictError `in-use`, naming deployments that serve it."""
-        version = self.find(ref)
-        serving = [d.name for d in deployments_of(self._stores).values() if d.digest == version.digest]
-        if serving:
-            raise ConflictError(
-                f"{version.about.name}@{version.number} is what {', '.join(serving)} serves: deploy another first.",
-                code="in-use",
-            )
-        delete_version(self._stores, version, intent=intent)
-        return {"name": version.about.name, "version": version.number, "state": "deleted"}
+        """Destroy a version's keys and files.
+
+        Raises: ConflictError: `in-use`, naming deployments that serve it; `switching`: one that would return to it if
+            the switch under way failed. StorageError `deletion-unfinished`.
+        """
+        pen = writable(self._pen)
+        with pen.deciding:  # so that nothing deploys it meanwhile; once its end is on record, nothing can
+            version = find_version(self._stores, AssetKind.MODEL, ref, deleted=True)
+            serving = [d.name for d in deployments_of(self._stores).values() if d.digest == version.digest]
+            if serving:
+                raise ConflictError(
+                    f"{version.about.name}@{version.number} is what {', '.join(serving)} serves: deploy another first.",
+                    code="in-use",
+                )
+            leaving = sorted(name for name, held in pen.switching.items() if version.digest in held)
+            if leaving:
+                raise ConflictError(
+                    f"{', '.join(leaving)} is being switched and may yet return to "
+                    f"{version.about.name}@{version.number}: delete it once that is done.",
+                    code="switching",
+                )
+            record_deletion(self._stores, pen, version, intent=intent)
+        left = remove_version(self._stores, version, intent=intent)
+        return {"name": version.about.name, "version": version.number, "state": "deleted", **left}
 
     def _schema_of(self, lineage: Lineage | None) -> dict[str, Any] | None:
         if lineage is None or lineage.dataset is None:
@@ -242,6 +275,13 @@ class Models:
             raise InputError(f"The dataset {about} is not the one that is stored.", code="lineage-mismatch")
         return self._datasets.read_schema(version)
 
+    def _class_of(self, name: str, lineage: Lineage | None) -> DataClass:
+        if lineage is not None and lineage.dataset is not None:
+            about = lineage.dataset
+            return self._datasets.use_of(Ref(about.name, about.number, about.project)).data_class
+        before = use_of_newest(self._stores, AssetKind.MODEL, name)
+        return highest_class([DataClass.INTERNAL, *([before.data_class] if before else [])])
+
     def _examine(self, sealed: Mapping[str, SealedFile]) -> tuple[ScanReport, Signature | None]:
         if self._scan is None or self._describe is None:
             raise TypeError("built without scan and describe: it takes no push")
@@ -249,7 +289,7 @@ class Models:
         if report.verdict is not Verdict.CLEAN:
             return report, None
         try:
-            return report, self._describe(sealed)
+            return report, self._describe(sealed, report.served)
         except VerificationError as error:
             finding = Finding(
                 id=error.code,
@@ -276,6 +316,7 @@ def _scan_facts(report: ScanReport, *, at: str) -> dict[str, Any]:
     return {
         "verdict": report.verdict.value,
         "format": report.format,
+        "served": msgspec.to_builtins(report.served),
         "findings": [{"id": f.id, "severity": f.severity.value, "location": f.location} for f in report.findings],
         "scanned_at": at,
     }

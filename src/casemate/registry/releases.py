@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, delete, func, insert, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from casemate.core import (
     ConflictError,
@@ -17,17 +19,21 @@ from casemate.core import (
     NotFoundError,
     Principal,
     Ref,
+    StorageError,
     canonical,
     digest_of,
     new_id,
     rfc3339,
 )
+from casemate.registry.deletions import DELETION, deleted_of, deletion, read_deletion
+from casemate.registry.deployments_state import is_undoing
 from casemate.registry.stores import Pen, Stores
 from casemate.registry.versions import Manifest, Version, blobs_of, find_version, manifest_context
 from casemate.signing import Predicate, VersionIdentity, sign_files, sign_statement
 from casemate.storage import BlobRecord, Push, reading, shred
 from casemate.storage.database import assets, attestations, blobs, version_blobs, versions
 
+_SHRED_ATTEMPTS, _SHRED_PAUSE = 5, 0.05  # seconds; a commit or a look of a process of ours lasts some ms
 _ATTEMPTS = 50  # other pushes of the same name that may come between; each attempt loses to at most one of them
 
 
@@ -64,7 +70,7 @@ def commit_version(
                 project=manifest.project, kind=manifest.kind, name=manifest.name, number=number, digest=digest
             )
             now = stores.clock.now()
-            signed = _sign(pen, draft, about, bundle, now)
+            signed = _sign(pen, draft, about, bundle, actor=actor, at=now)
             if not kept:
                 push.keep()
                 kept = True
@@ -82,14 +88,50 @@ def commit_version(
     raise ConflictError(f"Too many pushes of {manifest.name} at once: push again.", code="busy")
 
 
-def delete_version(stores: Stores, version: Version, *, intent: str) -> None:
+def record_deletion(stores: Stores, pen: Pen, version: Version, *, intent: str) -> None:
+    """Say in the ledger, signed, that a version is gone, and the keys of the blobs that no other version holds.
+
+    From here on nothing finds it, whatever rows there are; `remove_version` comes next. Raises: VerificationError.
+    """
+    held = {record.id for record in blobs_of(stores, version).values()}
+    with reading(stores.engine) as connection:
+        elsewhere = select(version_blobs.c.blob_id).where(version_blobs.c.version_id != version.id)
+        kept = set(connection.execute(elsewhere.where(version_blobs.c.blob_id.in_(held))).scalars())
+    pen.commit([deletion(stores, version.about, held - kept)], intent)
+
+
+def remove_version(stores: Stores, version: Version, *, intent: str) -> dict[str, str]:
     """Destroy a version's files: the keys of blobs that no other version holds go first, then the blobs.
 
     The row stays as deleted, with its manifest: the number is never given again, and lineage still tells its name.
-    Raises: NotFoundError: it was deleted meanwhile.
+    Returns: empty, or a `warning` for the answer: traces are left where nothing reads them, until later.
+    Raises: NotFoundError: it was removed meanwhile. StorageError `deletion-unfinished`: call it again.
     """
+    try:
+        _remove(stores, version, intent)
+        return _shredded(stores)
+    except (SQLAlchemyError, OSError) as error:
+        raise StorageError(
+            f"{version.about.name}@{version.number} counts as deleted, and what is stored of it could not be removed: "
+            "delete it again.",
+            code="deletion-unfinished",
+        ) from error
+
+
+def finish_deletions(stores: Stores, intents: Collection[str]) -> None:
+    """Remove what a crash left of versions whose deletion was recorded under one of these intents, which are open."""
+    for entry in stores.state.entries():
+        if entry.kind == DELETION and entry.intent in intents:
+            about = read_deletion(entry).about
+            with suppress(NotFoundError):
+                ref = Ref(about.name, about.number, about.project)
+                remove_version(stores, find_version(stores, about.kind, ref, deleted=True), intent=entry.intent)
+
+
+def _remove(stores: Stores, version: Version, intent: str) -> None:
     held = {record.id for record in blobs_of(stores, version).values()}
     with stores.engine.begin() as connection:
+        pushed = connection.execute(select(versions.c.intent).where(versions.c.id == version.id)).scalar()
         gone = connection.execute(
             update(versions)
             .where(versions.c.id == version.id, versions.c.state == "live")
@@ -98,7 +140,8 @@ def delete_version(stores: Stores, version: Version, *, intent: str) -> None:
         if not gone.rowcount:
             raise NotFoundError(f"{version.about} was deleted meanwhile.", code="not-found")
         connection.execute(delete(version_blobs).where(version_blobs.c.version_id == version.id))
-        connection.execute(delete(attestations).where(attestations.c.version_digest == version.digest))
+        said = delete(attestations).where(attestations.c.version_digest == version.digest)
+        connection.execute(said.where(attestations.c.intent == pushed))  # not of the same content, pushed anew since
         shared = set(
             connection.execute(select(version_blobs.c.blob_id).where(version_blobs.c.blob_id.in_(held))).scalars()
         )
@@ -106,14 +149,27 @@ def delete_version(stores: Stores, version: Version, *, intent: str) -> None:
         connection.execute(delete(blobs).where(blobs.c.id.in_(lost)))
     for blob_id in lost:  # the keys are gone: a crash from here on leaves files that nobody can read, cleaned at start
         stores.blobs.delete(blob_id)
-    shred(stores.engine)
+
+
+def _shredded(stores: Stores) -> dict[str, str]:
+    """Empty the write-ahead log without making anybody wait; what cannot be now is said, since the version is gone."""
+    for attempt in range(_SHRED_ATTEMPTS):
+        time.sleep(_SHRED_PAUSE if attempt else 0.0)
+        try:
+            shred(stores.engine, wait=False)
+        except StorageError as error:
+            found = error.message
+        else:
+            return {}
+    return {"warning": found}
 
 
 def took_effect(stores: Stores, intent: str) -> bool:
-    """Whether what was done under this intent is wholly there: its rows or its ledger entry were committed."""
+    """Whether what was done under this intent is wholly there: its rows or its ledger entry were committed, not undone."""
     with reading(stores.engine) as connection:
         row = connection.execute(select(versions.c.id).where(versions.c.intent == intent).limit(1)).first()
-    return row is not None or any(entry.intent == intent for entry in stores.state.entries())
+    entries = [entry for entry in stores.state.entries() if entry.intent == intent]
+    return row is not None or (bool(entries) and not any(is_undoing(entry) for entry in entries))
 
 
 class _Rows(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,8 +179,11 @@ class _Rows(msgspec.Struct, frozen=True, kw_only=True):
     signed: dict[Predicate, bytes]
 
 
-def _sign(pen: Pen, draft: Draft, about: VersionIdentity, bundle: bytes, at: datetime) -> dict[Predicate, bytes]:
-    facts: dict[Predicate, Mapping[str, Any]] = {Predicate.RELEASE: {"bundle": digest_of(bundle)}}
+def _sign(
+    pen: Pen, draft: Draft, about: VersionIdentity, bundle: bytes, *, actor: Principal, at: datetime
+) -> dict[Predicate, bytes]:
+    release = {"bundle": digest_of(bundle), "pushed_by": actor.id}
+    facts: dict[Predicate, Mapping[str, Any]] = {Predicate.RELEASE: release}
     if draft.scan is not None:
         facts[Predicate.SCAN] = draft.scan
     if draft.manifest.lineage is not None:
@@ -160,6 +219,7 @@ def _insert(
             )
         )
         connection.execute(insert(blobs), [{**msgspec.structs.asdict(r), "created_at": at} for r in records.values()])
+        stores.blobs.check_keys(records.values())
         connection.execute(
             insert(version_blobs),
             [{"version_id": version_id, "path": path, "blob_id": record.id} for path, record in records.items()],
@@ -194,8 +254,9 @@ def _next_number(stores: Stores, manifest: Manifest) -> int:
         versions.c.kind == manifest.kind.value,
         versions.c.name == manifest.name,
     )
+    gone = deleted_of(stores).last_number(manifest.project, manifest.kind, manifest.name)
     with reading(stores.engine) as connection:
-        return (connection.execute(query).scalar() or 0) + 1
+        return max(connection.execute(query).scalar() or 0, gone) + 1
 
 
 def _find_live(stores: Stores, manifest: Manifest, digest: Digest) -> Version | None:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from casemate.core import AssetKind, CasemateError, Digest, Finding, Severity, VerificationError
+from casemate.core import AssetKind, CasemateError, Digest, Event, Finding, Severity, VerificationError, digest_of
+from casemate.registry.deletions import deleted_of
 from casemate.registry.stores import Stores
-from casemate.registry.versions import Version, blobs_of, list_versions, signed_version
-from casemate.signing import verify_version
+from casemate.registry.versions import Version, blobs_of, is_deleted, latest_versions, signed_version, stored_versions
+from casemate.signing import Predicate, Statement, verify_statement, verify_version
 from casemate.storage import BlobRecord
+
+Released = frozenset[tuple[AssetKind, str, int]]  # kind, name and number of versions
+
+RELEASING = ("dataset:push", "dataset:delete", "model:push", "model:train", "model:delete")  # what ends in or ends one
 
 _CHUNK = 1 << 20  # bytes read at a time
 
@@ -21,13 +26,63 @@ def verify_stored(stores: Stores, version: Version) -> None:
     Raises: VerificationError with the codes of `signing.verify_version`, and `file-unreadable`, naming the file.
     """
     found = {path: _digest(stores, path, record) for path, record in blobs_of(stores, version).items()}
-    verify_version(signed_version(stores, version), found, stores.trust(), at=stores.clock.now())
+    said = verify_version(signed_version(stores, version), found, stores.trust(), at=stores.clock.now())
+    _check_row(version, said[Predicate.RELEASE])
+
+
+def verified_pusher(stores: Stores, version: Version) -> str:
+    """Id of the principal who pushed `version`, as its release statement says, signed.
+
+    Raises: VerificationError with the codes of `signing.verify_statement`, `signature-missing`, `record-altered`.
+    """
+    envelope = signed_version(stores, version).attestations.get(Predicate.RELEASE)
+    if envelope is None:
+        raise VerificationError(f"{version.about} has no signed release: push it again.", code="signature-missing")
+    release = verify_statement(envelope, Predicate.RELEASE, version.about, trust=stores.trust(), at=stores.clock.now())
+    _check_row(version, release)
+    return version.created_by
+
+
+def newest_of(stores: Stores, kind: AssetKind) -> list[dict[str, Any]]:
+    """The rows of a list. `verified`: a trusted signer released this very version, by whom and when the row says.
+
+    What the files hold is not read: `verify_report` does that.
+    """
+    return [
+        {**version.summary(), "versions": count, "verified": _is_released(stores, version)}
+        for version, count in latest_versions(stores, kind)
+    ]
+
+
+def _is_released(stores: Stores, version: Version) -> bool:
+    try:
+        verified_pusher(stores, version)
+    except CasemateError:
+        return False
+    return digest_of(version.manifest) == version.digest
+
+
+def _check_row(version: Version, release: Statement) -> None:
+    """What a list shows of a version is what was signed of it. Raises: VerificationError `record-altered`."""
+    shown = {"created_by": version.created_by, "created_at": version.created_at, "data_class": version.data_class}
+    signed = {
+        "created_by": release.facts.get("pushed_by"),
+        "created_at": release.at,
+        "data_class": version.read_manifest().data_class,
+    }
+    for name, value in shown.items():
+        if value != signed[name]:
+            raise VerificationError(
+                f"The record of {version.about} says {name} {value!r}, and {signed[name]!r} was signed.",
+                code="record-altered",
+            )
 
 
 def verify_all(stores: Stores, kind: AssetKind, name: str | None = None) -> Iterator[tuple[Version, Finding | None]]:
-    """Yield each live version with what is wrong with it, or None. One bad version does not hide the next."""
-    for version in list_versions(stores, kind, name):
-        yield version, problem_of(stores, version)
+    """Yield each version that is there with what is wrong with it, or None. One bad one does not hide the next."""
+    gone = deleted_of(stores)
+    for version in stored_versions(stores, kind, name):
+        yield version, _returned(version) if is_deleted(gone, version) else problem_of(stores, version)
 
 
 def problem_of(stores: Stores, version: Version) -> Finding | None:
@@ -47,11 +102,55 @@ def problem_of(stores: Stores, version: Version) -> Finding | None:
     return None
 
 
-def verify_report(stores: Stores, kind: AssetKind, version: Version | None = None) -> dict[str, Any]:
-    """`{"ok", "checked", "problems"}` over one version, or over all of a kind."""
+def verify_report(
+    stores: Stores, kind: AssetKind, version: Version | None = None, recorded: Released = frozenset()
+) -> dict[str, Any]:
+    """`{"ok", "checked", "problems"}` over one version, or over all of a kind. Args: recorded: what must be there."""
     checked = [(version, problem_of(stores, version))] if version else list(verify_all(stores, kind))
-    problems = [problem for _, problem in checked if problem]
+    found = {(one.about.kind, one.about.name, one.number) for one, _ in checked}
+    deleted = {key[1:] for key in deleted_of(stores).versions if key[0] == stores.project}
+    missing = sorted(one for one in recorded - found - deleted if one[0] is kind)
+    problems = [problem for _, problem in checked if problem] + [_missing(*one) for one in missing]
     return {"ok": not problems, "checked": len(checked), "problems": problems}
+
+
+def released_on_record(outcomes: Iterable[Event]) -> Released:
+    """The versions that the audit log saw pushed or trained, and not deleted since. Args: outcomes: oldest first."""
+    released: set[tuple[AssetKind, str, int]] = set()
+    for event in outcomes:
+        kind, _, verb = event.action.partition(":")
+        answer = event.facts.get("answer")
+        if event.outcome != "done" or not isinstance(answer, dict) or not answer.get("version"):
+            continue
+        change = released.discard if verb == "delete" else released.add
+        change((AssetKind(kind), str(answer["name"]), int(answer["version"])))
+    return frozenset(released)
+
+
+def _returned(version: Version) -> Finding:
+    about = version.about
+    name = f"{about.name}@{about.number}"
+    return Finding(
+        id="deleted-version-back",
+        title=f"{name} was deleted, and is stored again",
+        severity=Severity.CRITICAL,
+        evidence="The signed state has its deletion; the database has it as live. Nothing loads, serves or hands it on.",
+        remediation=f"Remove it: casemate {about.kind} delete {name}. Find out who wrote to the home.",
+        location=f"{about.kind}:{name}",
+        references=("ATLAS:AML.T0018", "OWASP-ML:ML10"),
+    )
+
+
+def _missing(kind: AssetKind, name: str, number: int) -> Finding:
+    return Finding(
+        id="version-missing",
+        title=f"{name}@{number} is gone, and nobody deleted it",
+        severity=Severity.CRITICAL,
+        evidence="The audit log has it pushed and not deleted; the database does not have it.",
+        remediation="Restore the database from a backup; find out who wrote to the home.",
+        location=f"{kind}:{name}@{number}",
+        references=("ATLAS:AML.T0018", "OWASP-ML:ML10"),
+    )
 
 
 def _digest(stores: Stores, path: str, record: BlobRecord) -> Digest:

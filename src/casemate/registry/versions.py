@@ -18,6 +18,7 @@ from casemate.core import (
     VerificationError,
     canonical,
 )
+from casemate.registry.deletions import Deleted, deleted_of
 from casemate.registry.stores import Stores
 from casemate.signing import SignedVersion, VersionIdentity
 from casemate.storage import BlobRecord, reading
@@ -41,6 +42,7 @@ class Lineage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     script: Digest | None = None
     parameters: dict[str, Any] = {}
     environment: Digest | None = None
+    purpose: str = ""  # that the training was for, as stated
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -55,6 +57,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     signature: Signature | None = None
     lineage: Lineage | None = None
     facts: dict[str, Any] = {}
+    purposes: tuple[str, ...] = ()  # that a dataset may be trained on for; empty: any
 
 
 class Version(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,25 +101,40 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
         }
 
 
-def find_version(stores: Stores, kind: AssetKind, ref: Ref) -> Version:
+def find_version(stores: Stores, kind: AssetKind, ref: Ref, *, deleted: bool = False) -> Version:
     """The live version that `ref` names; the latest when it names none.
 
-    Raises: NotFoundError `not-found`: no such asset or version, or it was deleted.
+    Args: deleted: also one whose row is there although its deletion is on record: to delete it, and for nothing else.
+    Raises: NotFoundError `not-found`: no such asset or version, or it was deleted; VerificationError.
     """
+    gone = Deleted() if deleted else deleted_of(stores)
     query = _live(stores, kind).where(versions.c.name == ref.name)
     if isinstance(ref.version, int):
         query = query.where(versions.c.number == ref.version)
     elif ref.version is not None and ref.version != "latest":
         query = query.where(versions.c.digest == ref.version)
     with reading(stores.engine) as connection:
-        row = connection.execute(query.order_by(versions.c.number.desc()).limit(1)).first()
+        rows = connection.execute(query.order_by(versions.c.number.desc()))
+        row = next((row for row in rows if not gone.holds(row.project, kind, row.name, row.number)), None)
     if row is None or ref.project != stores.project:
         raise NotFoundError(f"There is no {kind} {ref}: see casemate {kind} list.", code="not-found")
     return _version(stores, row)
 
 
 def list_versions(stores: Stores, kind: AssetKind, name: str | None = None) -> list[Version]:
-    """All live versions, by name, oldest first."""
+    """All live versions, by name, oldest first. Raises: VerificationError: the signed state was altered."""
+    gone = deleted_of(stores)
+    return [one for one in stored_versions(stores, kind, name) if not is_deleted(gone, one)]
+
+
+def is_deleted(gone: Deleted, version: Version) -> bool:
+    """Whether its deletion is on record; then its rows are what a crash left, or what somebody put back."""
+    about = version.about
+    return gone.holds(about.project, about.kind, about.name, about.number)
+
+
+def stored_versions(stores: Stores, kind: AssetKind, name: str | None = None) -> list[Version]:
+    """All that the rows call live, by name, oldest first: also what was deleted, and is there again."""
     query = _live(stores, kind).order_by(versions.c.name, versions.c.number)
     if name is not None:
         query = query.where(versions.c.name == name)
@@ -124,12 +142,12 @@ def list_versions(stores: Stores, kind: AssetKind, name: str | None = None) -> l
         return [_version(stores, row) for row in connection.execute(query)]
 
 
-def latest_versions(stores: Stores, kind: AssetKind) -> list[dict[str, Any]]:
-    """The newest live version of each asset, with how many there are."""
-    newest: dict[str, dict[str, Any]] = {}
+def latest_versions(stores: Stores, kind: AssetKind) -> list[tuple[Version, int]]:
+    """The newest live version of each asset, with how many there are, as the rows say."""
+    newest: dict[str, tuple[Version, int]] = {}
     for version in list_versions(stores, kind):
-        count = newest.get(version.about.name, {}).get("versions", 0) + 1
-        newest[version.about.name] = {**version.summary(), "versions": count}
+        _, count = newest.get(version.about.name, (version, 0))
+        newest[version.about.name] = version, count + 1
     return list(newest.values())
 
 

@@ -88,7 +88,7 @@ def sign_files(name: str, files: Mapping[str, Digest], *, signer: ReleaseSigner)
     )
     payload = Payload(manifest.Manifest(name, items, serialization))
     envelope = signer.sign(canonical(_plain(payload.statement.pb)))
-    material = _Material(public_key=_PublicKey(hint=signer.keyid))
+    material = _Material(public_key=_PublicKey(hint=envelope.signatures[0].keyid))
     return canonical(_Bundle(media_type=_MEDIA_TYPE, verification_material=material, dsse_envelope=envelope))
 
 

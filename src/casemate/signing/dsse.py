@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
@@ -44,22 +45,46 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid
 class ReleaseSigner:
     """Signs with the keeper's release key; knows only its public half.
 
-    Args: keys: where the private key is used. public_pem: its public half, as published at `init`.
+    Args: keys: where the private key is used. public_pem: its public half, or what tells it anew: it may move.
     Raises: InputError: the PEM is not an ECDSA P-256 public key.
     """
 
-    def __init__(self, keys: SigningKeys, public_pem: bytes) -> None:
+    def __init__(self, keys: SigningKeys, public_pem: bytes | Callable[[], bytes]) -> None:
         self._keys = keys
-        self.public_pem = public_pem
-        self.keyid = keyid_of(load_public_key(public_pem))
+        self._told = public_pem if callable(public_pem) else lambda: public_pem
+        self._public = load_public_key(self._told())
+
+    @property
+    def keyid(self) -> str:
+        """Of the key that signed last."""
+        return keyid_of(self._public)
 
     def sign(self, payload: bytes) -> Envelope:
-        """An envelope over `payload`."""
-        signature = self._keys.sign(Purpose.RELEASE, pae(payload))
+        """An envelope over `payload`, which names the key that signed it.
+
+        Raises: VerificationError `signing-key-changed`: it was not the one that is published; StorageError.
+        """
+        encoded = pae(payload)
+        signature = self._keys.sign(Purpose.RELEASE, encoded)
+        keyid = self._signed_by(signature, encoded)
         return Envelope(
             payload=base64.b64encode(payload).decode(),
             payload_type=PAYLOAD_TYPE,
-            signatures=(EnvelopeSignature(sig=base64.b64encode(signature).decode(), keyid=self.keyid),),
+            signatures=(EnvelopeSignature(sig=base64.b64encode(signature).decode(), keyid=keyid),),
+        )
+
+    def _signed_by(self, signature: bytes, encoded: bytes) -> str:
+        for public in (self._public, None):
+            key = public or load_public_key(self._told())  # it was moved meanwhile
+            try:
+                key.verify(signature, encoded, ec.ECDSA(hashes.SHA256()))
+            except InvalidSignature:
+                continue
+            self._public = key
+            return keyid_of(key)
+        raise VerificationError(
+            "What was signed was not signed by this home's release key, so it is not kept: see casemate keys show.",
+            code="signing-key-changed",
         )
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import base64
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
 import msgspec
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from casemate.core import DEFAULT_PROJECT, SCHEMA, InputError, VerificationError, parse_rfc3339
+from casemate.core import DEFAULT_PROJECT, SCHEMA, InputError, VerificationError, canonical, parse_rfc3339
 from casemate.signing.dsse import keyid_of, load_public_key
 
 
@@ -33,6 +36,7 @@ class TrustedSigner(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         may_sign: Predicate types.
         not_before, not_after: RFC 3339, or empty for no bound of our own.
         removed: The signer is trusted for nothing from here on.
+        succeeds, endorsement: id of the key whose place it takes, and that key's signature over both; empty for a first.
     """
 
     pem: str
@@ -41,6 +45,8 @@ class TrustedSigner(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     not_before: str = ""
     not_after: str = ""
     removed: bool = False
+    succeeds: str = ""
+    endorsement: str = ""
     schema: int = SCHEMA
 
 
@@ -59,9 +65,22 @@ class TrustPolicy:
         self._keys: dict[str, _Key] = {}
         for signer in signers:
             keyid, key = _loaded(signer)
+            if signer.succeeds:
+                self._check_endorsed(signer)
             self._keys.pop(keyid, None)
             if not signer.removed:
                 self._keys[keyid] = key
+
+    def _check_endorsed(self, signer: TrustedSigner) -> None:
+        """Raises: InputError: the key that it succeeds is not trusted, or did not sign it."""
+        before = self._keys.get(signer.succeeds)
+        try:
+            if before is None:
+                raise InvalidSignature
+            signature = base64.b64decode(signer.endorsement, validate=True)
+            before.public.verify(signature, succession(signer.succeeds, signer.pem), ec.ECDSA(hashes.SHA256()))
+        except (InvalidSignature, ValueError) as error:
+            raise InputError("A signing key was not endorsed by the one before it.", code="bad-public-key") from error
 
     @classmethod
     def fold(cls, bodies: Iterable[Any], *, project: str = DEFAULT_PROJECT) -> TrustPolicy:
@@ -118,6 +137,21 @@ def initial_trust(release_pem: bytes) -> Mapping[str, Any]:
     """The ledger body with which a new home trusts its own release key for everything in project `default`."""
     load_public_key(release_pem)
     signer = TrustedSigner(pem=release_pem.decode(), may_sign=tuple(Predicate))
+    body: dict[str, Any] = msgspec.to_builtins(signer)
+    return body
+
+
+def succession(before: str, pem: str) -> bytes:
+    """What the key `before`, by its id, signs when the key `pem` takes its place."""
+    return canonical(["casemate signing key succession 1", before, pem])
+
+
+def successor_trust(before_pem: bytes, pem: bytes, sign: Callable[[bytes], bytes]) -> dict[str, Any]:
+    """The ledger body with which a home trusts a new release key, endorsed by the one before. Args: sign: with that one."""
+    before = keyid_of(load_public_key(before_pem))
+    load_public_key(pem)
+    endorsement = base64.b64encode(sign(succession(before, pem.decode()))).decode()
+    signer = TrustedSigner(pem=pem.decode(), may_sign=tuple(Predicate), succeeds=before, endorsement=endorsement)
     body: dict[str, Any] = msgspec.to_builtins(signer)
     return body
 

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, Self
 
 import msgspec
 
-from casemate.core import AssetKind, Digest, SealedFile, Signature, Verdict, VerificationError, digest_of
+from casemate.core import AssetKind, Digest, SealedFile, ServedFile, Signature, Verdict, VerificationError, digest_of
 from casemate.signing.bundle import compare_files, verify_files
 from casemate.signing.statements import Statement, VersionIdentity, verify_statement
 from casemate.signing.trust import Predicate, TrustPolicy
@@ -53,10 +53,12 @@ _EARNED: Final = object()
 class VerifiedModel:
     """Sealed files whose every byte a trusted signer vouches for. Only `verify_model` makes one.
 
+    `served` is the file that the signed scan found to be the model, with its runtime; None when no runtime loads it.
+
     It owns the sealed files: load them through `files[path].fd` or `.path`, never by another name. Closes at exit.
     """
 
-    __slots__ = ("about", "files", "manifest", "signature", "statements")
+    __slots__ = ("about", "files", "manifest", "served", "signature", "statements")
 
     def __init__(
         self,
@@ -65,13 +67,14 @@ class VerifiedModel:
         about: VersionIdentity,
         manifest: Mapping[str, Any],
         signature: Signature | None,
+        served: ServedFile | None,
         files: Mapping[str, SealedFile],
         statements: Mapping[Predicate, Statement],
     ) -> None:
         if earned is not _EARNED:
             raise TypeError("A VerifiedModel comes from verify_model only.")
         self.about, self.manifest, self.signature = about, manifest, signature
-        self.files, self.statements = files, statements
+        self.files, self.served, self.statements = files, served, statements
 
     def close(self) -> None:
         for file in self.files.values():
@@ -101,6 +104,13 @@ class _Manifest(msgspec.Struct, frozen=True, kw_only=True):
     lineage: dict[str, Any] | None = None
 
 
+class _Scan(msgspec.Struct, frozen=True, kw_only=True):
+    """The part of a scan's facts that verification reads."""
+
+    verdict: str
+    served: ServedFile | None
+
+
 def verify_model(stored: StoredModel, trust: TrustPolicy, *, at: datetime) -> VerifiedModel:
     """Check the very bytes that will be loaded, and return them; on failure they are closed.
 
@@ -117,6 +127,7 @@ def verify_model(stored: StoredModel, trust: TrustPolicy, *, at: datetime) -> Ve
             about=version.about,
             manifest=msgspec.json.decode(version.manifest, type=dict[str, Any]),
             signature=_read_manifest(version).signature,
+            served=_read_scan(version, statements[Predicate.SCAN]).served,
             files=dict(stored.files),
             statements=statements,
         )
@@ -131,11 +142,11 @@ def verify_version(
     """Return what trusted signers said of this version, whose files have the digests `found`.
 
     Checked: the manifest has the digest asked for; project, kind and name are in it; the release statement binds
-    them, the number and the bundle; the bundle names every file found and nothing else; a model's scan was clean;
-    a model with lineage carries the statement of its training; each signer is trusted for what it said at `at`.
+    them, the number and the bundle; the bundle names every file found and nothing else; a model's scan was clean
+    and says which file is the model;    a model with lineage carries the statement of its training; each signer is trusted for what it said at `at`.
 
     Raises: VerificationError with the codes of `verify_files` and `verify_statement`, and `manifest-changed`,
-        `manifest-malformed`, `signature-missing`, `bundle-mismatch`, `scan-not-clean`, `lineage-mismatch`.
+        `manifest-malformed`, `signature-missing`, `bundle-mismatch`, `scan-not-clean`, `scan-incomplete`, `lineage-mismatch`.
     """
     manifest = _read_manifest(version)
     statements = {
@@ -163,15 +174,32 @@ def _predicates(manifest: _Manifest) -> list[Predicate]:
 
 
 def _check_facts(version: SignedVersion, manifest: _Manifest, statements: Mapping[Predicate, Statement]) -> None:
-    scan = statements.get(Predicate.SCAN)
-    if scan and scan.facts.get("verdict") != Verdict.CLEAN:
-        raise VerificationError(f"The scan of {version.about} was not clean.", code="scan-not-clean")
+    if Predicate.SCAN in statements:
+        scan = _read_scan(version, statements[Predicate.SCAN])
+        if scan.verdict != Verdict.CLEAN:
+            raise VerificationError(f"The scan of {version.about} was not clean.", code="scan-not-clean")
+        if scan.served is not None and scan.served.path not in manifest.files:
+            raise _incomplete(version)
     training = statements.get(Predicate.TRAINING)
     if training and training.facts != manifest.lineage:
         raise VerificationError(
             f"The training statement of {version.about} tells another origin than its manifest.",
             code="lineage-mismatch",
         )
+
+
+def _read_scan(version: SignedVersion, scan: Statement) -> _Scan:
+    try:
+        return msgspec.convert(scan.facts, _Scan)
+    except msgspec.ValidationError:
+        raise _incomplete(version) from None
+
+
+def _incomplete(version: SignedVersion) -> VerificationError:
+    return VerificationError(
+        f"The scan of {version.about} does not say which of its files is the model: push it again.",
+        code="scan-incomplete",
+    )
 
 
 def _read_manifest(version: SignedVersion) -> _Manifest:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,16 +12,20 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from onnx import TensorProto, helper, numpy_helper
+from real_postgres import fresh_database
+from sqlalchemy import URL, make_url
 
 from casemate.core import (
     Principal,
     PrincipalKind,
     SandboxError,
     Signature,
+    StorageError,
     TensorSpec,
     rfc3339,
     seal_bytes,
@@ -51,11 +57,17 @@ class Gateway:
 
     told: list[tuple[str, int]] = field(default_factory=list)
     broken: bool = False
+    heeded: int = 0
 
     def converge(self, name: str, number: int) -> None:
         self.told.append((name, number))
         if self.broken:
             raise SandboxError("The worker did not start.", code="worker-start")
+
+    def heed(self) -> None:
+        if self.broken:
+            raise StorageError("Nobody answers.", code="not-running")
+        self.heeded += 1
 
 
 @dataclass
@@ -75,9 +87,9 @@ class House:
         return sorted(path for path in (self.folder / "blobs").rglob("*") if path.is_file())
 
 
-def describe(files):
+def describe(files, served):
     """The signature that these test models have; the runtime's own describe is tested with the runtime."""
-    graph = onnx.load_from_string(files["model.onnx"].read()).graph
+    graph = onnx.load_from_string(files[served.path].read()).graph
     width = graph.input[0].type.tensor_type.shape.dim[1].dim_value
     return Signature(
         inputs=(TensorSpec(name="X", datatype="FP32", shape=(-1, width)),),
@@ -105,7 +117,7 @@ def a_house(folder: Path) -> Iterator[House]:
     pem = keeper.public_pem(Purpose.RELEASE)
     if not ledger.entries():
         commit([("trust", initial_trust(pem))], "init")
-    blobs = BlobStore(home.blobs, home.tmp, keeper)
+    blobs = BlobStore(home.blobs, home.tmp, home.lost, keeper)
     stores = Stores(engine=engine, blobs=blobs, state=ledger, clock=clock, cipher=RowCipher(key))
     pen, gateway = Pen(signer=ReleaseSigner(keeper, pem), commit=commit), Gateway()
     try:
@@ -164,3 +176,33 @@ def flip(path: Path, where: int | None = None) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2 if where is None else where] ^= 1
     path.write_bytes(data)
+
+
+def keep_house(folder: Path) -> None:
+    """Let the rows of a house outlive the test that made it, where they lie on a server."""
+    if url := _database(folder):
+        kept = f"kept_{url.database}"
+        _ask(url, f"ALTER DATABASE {url.database} RENAME TO {kept}")
+        _point(folder, url.set(database=kept))
+
+
+def copy_house(folder: Path, to: Path) -> None:
+    """The same house once more, with rows of its own."""
+    shutil.copytree(folder, to)
+    if url := _database(folder):
+        _point(to, make_url(fresh_database(str(url.query["host"]), str(url.database))))
+
+
+def _database(folder: Path) -> URL | None:
+    about = json.loads((folder / "home" / "home.json").read_text())
+    return make_url(about["database"]) if about.get("database") else None
+
+
+def _ask(url: URL, statement: str) -> None:
+    with psycopg.connect(host=str(url.query["host"]), user="postgres", dbname="postgres", autocommit=True) as server:
+        server.execute(statement)
+
+
+def _point(folder: Path, url: URL) -> None:
+    path = folder / "home" / "home.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"database": url.render_as_string(hide_password=False)}))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
-from registry_house import ANA, BEN, a_house, flip, push_model
-from sqlalchemy import select, update
+from registry_house import ANA, BEN, a_house, copy_house, flip, keep_house, push_model
+from sqlalchemy import delete, select, update
 
 from casemate.core import (
     ConflictError,
@@ -16,30 +17,36 @@ from casemate.core import (
     PolicyError,
     Profile,
     SandboxError,
+    StorageError,
     VerificationError,
     parse_ref,
 )
-from casemate.registry import Deployments, took_effect
+from casemate.registry import Deployments, models, took_effect
 from casemate.registry.approvals import approvals_of
-from casemate.storage.database import version_blobs, versions
+from casemate.storage.database import ledger, version_blobs, versions
 
 
 @pytest.fixture(scope="module")
-def three(tmp_path_factory):
-    """Versions 1 to 3 of one model, approved for dev; scanned once, and copied for each test."""
-    folder = tmp_path_factory.mktemp("three")
-    with a_house(folder) as house:
-        for number in (1, 2, 3):
-            push_model(house, float(number), intent=f"evt_push{number}")
-            ref = parse_ref(f"diagnosis@{number}")
-            house.models.approve(ref, Environment.DEV, actor=ANA, intent=f"evt_ok{number}")
-    return folder
+def made():
+    """Houses by where their rows lie; scanned once, and copied for each test."""
+    return {}
 
 
 @pytest.fixture
-def ready(three, tmp_path):
-    shutil.copytree(three, tmp_path / "copy")
+def ready(made, home_database, tmp_path_factory, tmp_path):
+    """Versions 1 to 3 of one model, approved for dev."""
+    if home_database not in made:
+        folder = tmp_path_factory.mktemp("three")
+        with a_house(folder) as house:
+            for number in (1, 2, 3):
+                push_model(house, float(number), intent=f"evt_push{number}")
+                ref = parse_ref(f"diagnosis@{number}")
+                house.models.approve(ref, Environment.DEV, actor=ANA, intent=f"evt_ok{number}")
+        keep_house(folder)
+        made[home_database] = folder
+    copy_house(made[home_database], tmp_path / "copy")
     with a_house(tmp_path / "copy") as house:
+        assert house.stores.engine.dialect.name == home_database
         yield house
 
 
@@ -55,6 +62,7 @@ def refused(code, kind, call, *args, **kwargs):
     with pytest.raises(kind) as caught:
         call(*args, **kwargs)
     assert caught.value.code == code
+    return caught.value
 
 
 def blob_of(house, number):
@@ -113,7 +121,7 @@ def test_an_approval_is_for_one_environment(ready):
 
 def test_an_approval_of_another_version_does_not_count(ready):
     push_model(ready, 9.0, intent="evt_p")
-    entry = next(e for e in ready.stores.entries("approval"))
+    entry = next(e for e in ready.stores.state.entries() if e.kind == "approval")
     forged = {**entry.body, "about": {**entry.body["about"]}}
     target = ready.models.find(parse_ref("diagnosis@4")).about
     forged["about"] |= {"number": 4, "digest": target.digest}
@@ -124,7 +132,7 @@ def test_an_approval_of_another_version_does_not_count(ready):
 def test_an_approval_whose_record_says_more_does_not_count(house):
     push_model(house)
     house.models.approve(parse_ref("diagnosis@1"), Environment.DEV, actor=ANA, intent="evt_ok")
-    (entry,) = house.stores.entries("approval")
+    (entry,) = (e for e in house.stores.state.entries() if e.kind == "approval")
     house.commit([("approval", {**entry.body, "environment": "production"})], "evt_forged")
     refused("approval-mismatch", VerificationError, deploy, house, 1, environment=Environment.PRODUCTION)
 
@@ -151,7 +159,7 @@ def test_revoking_pauses_what_serves_it_and_says_why(ready):
     live, other = ready.deployments.find("live"), ready.deployments.find("other")
     assert (live.paused, other.paused) == (True, False)
     assert (live.history[-1]["change"], live.history[-1]["reason"]) == ("paused", "backdoor")
-    assert ready.gateway.told[-1] == ("live", live.number)
+    assert not said["confirmed"]
     refused("revoked", VerificationError, ready.deployments.resume, "live", actor=ANA, intent="evt_x")
     assert rollback(ready)["version"] == 1
     assert not ready.deployments.find("live").paused
@@ -206,10 +214,14 @@ def test_a_failed_rollout_is_undone(ready):
     deploy(ready, 1)
     before = ready.deployments.find("live")
     ready.gateway.broken = True
-    refused("worker-start", SandboxError, deploy, ready, 2)
+    undone = partial(ready.deployments.deploy, "live", parse_ref("diagnosis@2"), actor=ANA, intent="evt_undone")
+    refused("worker-start", SandboxError, undone)
+    assert not took_effect(ready.stores, "evt_undone")
     after = ready.deployments.find("live")
     assert (after.model, after.profile, after.earlier) == (before.model, before.profile, before.earlier)
     assert [line["change"] for line in after.history] == ["deployed", "deployed", "restored"]
+    assert [line["version"] for line in after.history] == [1, 2, 1]
+    assert after.history[-1]["undoes"] == after.history[-2]["number"]
     assert ready.gateway.told[-1] == ("live", after.number)
     ready.gateway.broken = False
     assert deploy(ready, 2)["previous"] == 1
@@ -224,11 +236,104 @@ def test_a_failed_first_rollout_leaves_no_deployment(ready):
 
 def test_pause_and_resume(ready):
     deploy(ready, 1)
-    assert ready.deployments.pause("live", actor=ANA, intent="e")["state"] == "paused"
+    said = ready.deployments.pause("live", actor=ANA, intent="e")
+    assert (said["state"], said["confirmed"], ready.gateway.heeded) == ("paused", True, 1)
     assert ready.deployments.find("live").paused
     assert ready.deployments.resume("live", actor=ANA, intent="e")["version"] == 1
     assert not ready.deployments.find("live").paused
     refused("nothing-earlier", ConflictError, rollback, ready)
+
+
+def test_a_pause_stands_though_no_gateway_confirms_it(ready):
+    deploy(ready, 1)
+    ready.gateway.broken = True
+    said = ready.deployments.pause("live", actor=ANA, intent="evt_p")
+    assert (said["state"], said["confirmed"]) == ("paused", False)
+    assert ready.deployments.find("live").paused
+    assert took_effect(ready.stores, "evt_p")
+
+
+class Between:
+    """A gateway that loads until something else has happened, and then fails or not."""
+
+    def __init__(self, act, error=None):
+        self.act, self.error, self.said = act, error, None
+
+    def converge(self, name, number):
+        del name, number
+        act, self.act = self.act, None
+        if act is None:
+            return
+        with ThreadPoolExecutor(1) as other:  # as another request would
+            self.said = other.submit(act).result(30)
+        if self.error:
+            raise self.error
+
+    def heed(self):
+        pass
+
+
+def pause_live(house):
+    return house.deployments.pause("live", actor=BEN, intent="evt_p", reason="an emergency")
+
+
+def test_a_pause_waits_for_no_rollout_and_outlives_one_that_is_undone(ready):
+    deploy(ready, 1)
+    gateway = Between(lambda: pause_live(ready), SandboxError("It does not start.", code="worker-start"))
+    ready.deployments = Deployments(ready.stores, ready.pen, rollout=gateway)
+    refused("worker-start", SandboxError, deploy, ready, 2)
+    assert gateway.said["state"] == "paused"
+    found = ready.deployments.find("live")
+    assert (found.model.number, found.paused) == (1, True)
+    assert [line["change"] for line in found.history] == ["deployed", "deployed", "paused", "restored"]
+
+
+def test_a_revocation_waits_for_no_rollout(ready):
+    def revoke():
+        return ready.deployments.revoke(parse_ref("diagnosis@1"), actor=BEN, intent="evt_v", reason="backdoor")
+
+    gateway = Between(revoke)
+    ready.deployments = Deployments(ready.stores, ready.pen, rollout=gateway)
+    deploy(ready, 2)
+    assert gateway.said["state"] == "revoked"
+    assert ready.deployments.revoked() == {ready.models.find(parse_ref("diagnosis@1")).digest}
+
+
+def between_check_and_commit(monkeypatch, act):
+    """A deploy has verified its version; then `act` happens; then it goes on."""
+    verified = Deployments._verified
+
+    def verified_then(*args):
+        model = verified(*args)
+        monkeypatch.undo()
+        act()
+        return model
+
+    monkeypatch.setattr(Deployments, "_verified", verified_then)
+
+
+def test_a_deploy_that_a_pause_overtook_does_not_end_it(ready, monkeypatch):
+    deploy(ready, 1)
+    between_check_and_commit(monkeypatch, lambda: pause_live(ready))
+    refused("changed-meanwhile", ConflictError, deploy, ready, 2)
+    assert ready.deployments.find("live").paused
+
+
+def test_a_version_that_was_deleted_meanwhile_is_not_deployed(ready, monkeypatch):
+    deploy(ready, 1)
+    between_check_and_commit(monkeypatch, lambda: ready.models.delete(parse_ref("diagnosis@2"), intent="e"))
+    refused("not-found", NotFoundError, deploy, ready, 2)
+    assert [line["change"] for line in ready.deployments.find("live").history] == ["deployed"]
+
+
+def test_nothing_is_deployed_between_a_deletions_check_and_its_end(ready, monkeypatch):
+    held = []
+    look = models.deployments_of
+    monkeypatch.setattr(
+        models, "deployments_of", lambda stores: held.append(ready.pen.deciding.locked()) or look(stores)
+    )
+    ready.models.delete(parse_ref("diagnosis@1"), intent="e")
+    assert held == [True]
 
 
 def test_what_is_served_is_not_deleted(ready):
@@ -237,6 +342,39 @@ def test_what_is_served_is_not_deleted(ready):
     deploy(ready, 2)
     ready.models.delete(parse_ref("diagnosis@1"), intent="e")
     refused("not-found", NotFoundError, rollback, ready)
+
+
+def while_it_switches(ready, monkeypatch, act, *, fails):
+    """Let `act` happen after the switch is on record and before it is done."""
+
+    def converge(name, number):
+        monkeypatch.undo()
+        act()
+        if fails:
+            raise SandboxError("The worker did not start.", code="worker-start")
+
+    monkeypatch.setattr(ready.gateway, "converge", converge)
+
+
+@pytest.mark.parametrize("fails", [True, False])
+@pytest.mark.parametrize("replaced", ["diagnosis@2", "diagnosis@1"], ids=["serving", "earlier"])
+def test_what_a_switch_may_return_to_is_not_deleted_while_it_runs(ready, monkeypatch, fails, replaced):
+    deploy(ready, 1)
+    deploy(ready, 2)
+
+    def deletes():
+        refused("switching", ConflictError, ready.models.delete, parse_ref(replaced), intent="e")
+
+    while_it_switches(ready, monkeypatch, deletes, fails=fails)
+    if fails:
+        refused("worker-start", SandboxError, deploy, ready, 3)
+        found, model = ready.deployments.load("live")  # its keys are there
+        model.close()
+        assert found.model.number == 2
+        assert rollback(ready)["version"] == 1
+    else:
+        deploy(ready, 3)
+        ready.models.delete(parse_ref(replaced), intent="e")
 
 
 @pytest.mark.parametrize("name", ["", "Live", "a/b", "-" * 64])
@@ -248,5 +386,48 @@ def test_deployment_names_are_checked(ready, name):
 def test_state_that_cannot_be_read_stops_everything(ready, kind):
     deploy(ready, 1)
     ready.commit([(kind, {"nobody": "understands"})], "e")
-    with pytest.raises(VerificationError):
-        ready.deployments.load("live")
+    for _ in range(2):  # what could not be folded is not passed over next time
+        with pytest.raises(VerificationError):
+            ready.deployments.load("live")
+
+
+def test_what_was_folded_is_kept_and_what_came_since_is_always_seen(ready, monkeypatch):
+    deploy(ready, 1)
+    asked = []
+    entries = type(ready.stores.state).entries
+    monkeypatch.setattr(
+        type(ready.stores.state), "entries", lambda self, after=0: asked.append(after) or entries(self, after)
+    )
+    first = ready.deployments.find("live")
+    assert ready.deployments.find("live") is first
+    assert asked[-1] == first.number
+    pause_live(ready)
+    assert ready.deployments.find("live").paused
+    ready.deployments.all().clear()  # the caller's own copy
+    assert ready.deployments.find("live").paused
+
+
+def test_a_signed_state_that_was_altered_is_not_answered_from_what_was_folded(ready):
+    deploy(ready, 1)
+    assert ready.deployments.find("live")
+    with ready.stores.engine.begin() as connection:
+        connection.execute(delete(ledger).where(ledger.c.kind == "deployment"))
+    refused("state-rolled-back", VerificationError, ready.deployments.all)
+    refused("state-rolled-back", VerificationError, ready.deployments.revoked)
+
+
+def test_a_change_that_can_neither_be_carried_out_nor_undone_is_said_to_be_unknown(ready):
+    deploy(ready, 1)
+    ready.gateway.broken = True
+    commit, gone = ready.pen.commit, StorageError("Nobody listens at keeper.sock.", code="not-running")
+
+    def killed_at_the_second(entries, intent):
+        if any(body.get("change") == "restored" for _, body in entries):
+            raise gone
+        return commit(entries, intent)
+
+    object.__setattr__(ready.pen, "commit", killed_at_the_second)
+    error = refused("outcome-unknown", StorageError, deploy, ready, 2)
+    for part in ("not known", "The worker did not start", "Nobody listens", "casemate deployment show live"):
+        assert part in error.message
+    assert ready.deployments.find("live").model.number == 2  # on record, as it was said

@@ -7,22 +7,26 @@ from dataclasses import replace
 
 import msgspec
 import pytest
-from registry_house import ANA, flip, model_bytes, push_model, table
+from evil_models import all_models
+from registry_house import ANA, BEN, flip, model_bytes, push_model, table
 from sqlalchemy import delete, insert, select, update
 
 from casemate.core import (
     AssetKind,
     CasemateError,
     Environment,
+    Event,
     InputError,
     NotFoundError,
+    ServedFile,
+    TensorSpec,
     TooLargeError,
     Verdict,
     VerificationError,
     parse_ref,
 )
 from casemate.keys import Keeper, init_keys
-from casemate.registry import Lineage, Models, known_blobs, took_effect
+from casemate.registry import Lineage, Models, known_blobs, released_on_record, took_effect
 from casemate.registry.versions import manifest_context
 from casemate.scanning import scan
 from casemate.signing import Predicate
@@ -64,6 +68,8 @@ def test_a_model_comes_back_as_it_was_pushed(house):
         assert model.files["model.onnx"].read() == model_bytes()
         assert model.signature.inputs[0].shape == (-1, 2)
         assert model.about.digest == pushed.digest
+        assert model.served == ServedFile(path="model.onnx", runtime="onnx")
+        assert model.statements[Predicate.SCAN].facts["served"] == {"path": "model.onnx", "runtime": "onnx"}
     with house.models.load(parse_ref(f"diagnosis@{pushed.digest}")) as model:
         assert model.about.number == 1
     exported = {path: (size, b"".join(chunks)) for path, size, chunks in house.models.export(parse_ref("diagnosis"))}
@@ -94,8 +100,30 @@ def test_a_hostile_file_is_refused_and_nothing_stays(house):
         house.models.find(parse_ref("m"))
 
 
+@pytest.mark.parametrize("name", ["onnx-weights-graph-before-skops", "onnx-weights-pickle"])
+def test_what_hides_as_weights_is_refused_and_nothing_stays(house, name):
+    files, finding = all_models()[name]
+    pushed = house.models.push("m", [(path, [data]) for path, data in files.items()], actor=ANA, intent="evt_1")
+    assert pushed.verdict is Verdict.REFUSED
+    assert finding in {found.id for found in pushed.findings}
+    assert house.blob_files() == []
+
+
+def test_pushing_again_what_an_older_scan_said_too_little_of_makes_a_version(house):
+    """Else the same content would come back as the version whose signed scan is refused."""
+    older = Models(
+        house.stores,
+        house.pen,
+        scan=lambda files: msgspec.structs.replace(scan(files), served=None),
+        describe=lambda files, served: None,
+    )
+    first = older.push("diagnosis", [("model.onnx", [model_bytes()])], actor=ANA, intent="evt_1")
+    again = push_model(house, intent="evt_2")
+    assert (first.version, again.version, again.created) == (1, 2, True)
+
+
 def test_what_does_not_load_is_refused_with_the_reason(house):
-    def describe(files):
+    def describe(files, served):
         raise VerificationError("It has no graph.", code="model-unloadable")
 
     models = Models(house.stores, house.pen, scan=scan, describe=describe)
@@ -157,7 +185,7 @@ def test_a_push_that_cannot_be_committed_leaves_nothing(house, monkeypatch):
 def test_blobs_that_no_row_names_are_cleaned_at_start(house):
     push_model(house)
     (keep,) = house.blob_files()
-    (keep.parent / "blob_stray").write_bytes(b"x")
+    (keep.parent / f"blob_{'0' * 32}").write_bytes(b"x")
     assert house.stores.blobs.clean(known_blobs(house.stores)) == 1
     assert house.blob_files() == [keep]
 
@@ -177,6 +205,57 @@ def test_a_flipped_byte_is_found_and_named_and_not_loaded(house):
         assert problem.location == "model:diagnosis@1"
         flip(path, where)
     assert house.models.verify()["ok"]
+
+
+@pytest.mark.parametrize("column", ["created_by", "created_at", "data_class"])
+def test_a_row_that_says_something_else_than_was_signed_is_found(house, column):
+    push_model(house)
+    with house.stores.engine.begin() as connection:
+        connection.execute(update(versions).values({column: "somebody"}))
+    (problem,) = house.models.verify()["problems"]
+    assert (problem.id, column in problem.evidence) == ("record-altered", True)
+
+
+def test_who_pushed_is_what_was_signed_and_not_what_the_row_says(house):
+    push_model(house, actor=ANA)
+    ref = parse_ref("diagnosis@1")
+    assert house.models.pusher(ref) == ANA.id
+    with house.stores.engine.begin() as connection:
+        connection.execute(update(versions).values(created_by=BEN.id))
+    for act in (
+        lambda: house.models.pusher(ref),
+        lambda: house.models.approve(ref, Environment.PRODUCTION, actor=ANA, intent="evt_2"),
+    ):
+        with pytest.raises(VerificationError) as refused:
+            act()
+        assert refused.value.code == "record-altered"
+
+
+def test_a_version_that_is_on_record_and_gone_is_found(house):
+    push_model(house)
+    push_model(house, 2.0, name="other")
+    recorded = released_on_record(
+        Event(id=f"out_{number}", at="", kind="outcome", action=action, outcome="done", facts={"answer": answer})
+        for number, (action, answer) in enumerate(
+            [
+                ("model:push", {"verdict": "clean", "name": "diagnosis", "version": 1}),
+                ("model:train", {"verdict": "clean", "name": "diagnosis", "version": 2}),
+                ("model:train", {"verdict": "clean", "name": "other", "version": 2}),
+                ("model:delete", {"name": "other", "version": 2, "state": "deleted"}),
+                ("model:push", {"verdict": "refused", "name": "other", "version": None}),
+                ("dataset:push", {"verdict": "clean", "name": "rows", "version": 1}),
+            ]
+        )
+    )
+    assert house.models.verify(recorded=recorded)["problems"][0].location == "model:diagnosis@2"
+    with house.stores.engine.begin() as connection:
+        connection.execute(update(versions).where(versions.c.name == "diagnosis").values(state="deleted"))
+    report = house.models.verify(recorded=recorded)
+    assert [(p.id, p.location) for p in report["problems"]] == [
+        ("version-missing", "model:diagnosis@1"),
+        ("version-missing", "model:diagnosis@2"),
+    ]
+    assert not report["ok"]
 
 
 def test_a_missing_or_exchanged_blob_is_found(house):
@@ -249,7 +328,7 @@ def test_an_altered_manifest_is_refused(house):
 
 def test_a_signer_no_longer_trusted_ends_its_versions(house):
     push_model(house)
-    pem = house.pen.signer.public_pem.decode()
+    pem = house.stores.state.entries()[0].body["pem"]
     house.commit([("trust", {"pem": pem, "may_sign": [], "removed": True})], "evt_2")
     refused("signer-not-trusted", house.models.load, parse_ref("diagnosis"))
 
@@ -352,6 +431,14 @@ def test_lineage_names_ranges_and_dependents(house):
         spec = model.signature.inputs[0]
         assert (spec.features, spec.low, spec.high) == (("radius", "area"), (0.0, 0.0), (4.5, 3.0))
         assert model.statements[Predicate.TRAINING].facts["parameters"] == {"C": 0.05}
+    shown = house.models.show(parse_ref("diagnosis"))
+    assert shown["served"] == {"path": "model.onnx", "runtime": "onnx"}
+    assert shown["signature"]["inputs"][0] == {  # names of features, and no value of a row
+        "name": "X",
+        "datatype": "FP32",
+        "shape": (-1, 2),
+        "features": ("radius", "area"),
+    }
     tree = house.models.lineage(parse_ref("diagnosis"))
     assert [(p["kind"], p.get("version")) for p in tree["from"]] == [
         ("dataset", 1),
@@ -373,11 +460,8 @@ def test_a_model_of_another_width_gets_no_ranges(house):
     lineage = Lineage(dataset=house.datasets.find(parse_ref("patients")).about)
     wide = [("model.onnx", [model_bytes(width=3)])]
     house.models.push("wide", wide, actor=ANA, intent="evt_2", lineage=lineage)
-    assert house.models.show(parse_ref("wide"))["signature"]["inputs"][0] == {
-        "name": "X",
-        "datatype": "FP32",
-        "shape": (-1, 3),
-    }
+    with house.models.load(parse_ref("wide")) as model:
+        assert model.signature.inputs[0] == TensorSpec(name="X", datatype="FP32", shape=(-1, 3))
 
 
 def test_nothing_of_the_content_lies_open_in_the_home(house):
@@ -396,7 +480,9 @@ def test_the_stores_own_key_is_needed(house, tmp_path):
     """A blob store with other keys gives nothing."""
     push_model(house)
     init_keys(tmp_path / "others")
-    foreign = BlobStore(house.folder / "blobs", house.folder / "tmp", Keeper(tmp_path / "others"))
+    foreign = BlobStore(
+        house.folder / "blobs", house.folder / "tmp", house.folder / "lost", Keeper(tmp_path / "others")
+    )
     with pytest.raises(VerificationError):
         Models(replace(house.stores, blobs=foreign)).load(parse_ref("diagnosis"))
 
@@ -410,3 +496,36 @@ def _blob_ids(house, name):
                 .where(versions.c.name == name)
             ).scalars()
         )
+
+
+def test_a_schema_is_read_only_as_it_was_released(house):
+    with table(4) as data:
+        house.datasets.push("rows", data, actor=ANA, intent="evt_rows")
+    version = house.datasets.find(parse_ref("rows@1"))
+    assert [column["name"] for column in house.datasets.read_schema(version)["columns"]] == ["radius", "area", "label"]
+
+    # Whoever holds the state's key but not the release key writes another manifest over the signed one.
+    other = msgspec.structs.replace(version, manifest=version.manifest.replace(b'"rows":4', b'"rows":9'))
+    assert other.manifest != version.manifest
+    refused("manifest-changed", house.datasets.read_schema, other)
+
+    with house.stores.engine.begin() as connection:
+        released = attestations.c.predicate_type == Predicate.RELEASE.value
+        connection.execute(delete(attestations).where(released, attestations.c.version_digest == version.digest))
+    refused("signature-missing", house.datasets.read_schema, version)
+    refused("signature-missing", push_model, house, 7.0, lineage=Lineage(dataset=version.about))
+
+
+def test_a_list_says_which_rows_are_not_what_was_signed(house):
+    push_model(house)
+    push_model(house, 2.0, intent="evt_2")
+    with table() as data:
+        house.datasets.push("patients", data, actor=ANA, intent="evt_3")
+    assert [row["verified"] for row in (*house.models.newest(), *house.datasets.newest())] == [True, True]
+    with house.stores.engine.begin() as c:
+        c.execute(update(versions).where(versions.c.kind == "model", versions.c.number == 1).values(number=99))
+        c.execute(update(versions).where(versions.c.kind == "dataset").values(created_by="usr_mallory"))
+    (model,), (dataset,) = house.models.newest(), house.datasets.newest()
+    assert (model["version"], model["verified"]) == (99, False)
+    assert dataset["verified"] is False
+    assert (house.models.count(), house.datasets.count()) == (1, 1)

@@ -49,7 +49,9 @@ class Release:
     name: str = "diagnosis"
     number: int = 1
     contents: dict[str, bytes] = field(default_factory=lambda: {"model.onnx": b"weights", "a/empty": b""})
-    scan: str = "clean"
+    scan: dict = field(
+        default_factory=lambda: {"verdict": "clean", "served": {"path": "model.onnx", "runtime": "onnx"}}
+    )
     lineage: dict | None = None
     signed_contents: dict[str, bytes] | None = None
 
@@ -69,7 +71,7 @@ class Release:
             project="default", kind=AssetKind.MODEL, name=self.name, number=self.number, digest=digest_of(data)
         )
         bundle = sign_files(self.name, {p: digest_of(b) for p, b in signed.items()}, signer=self.signer)
-        facts = {Predicate.RELEASE: {"bundle": digest_of(bundle)}, Predicate.SCAN: {"verdict": self.scan}}
+        facts = {Predicate.RELEASE: {"bundle": digest_of(bundle)}, Predicate.SCAN: self.scan}
         if self.lineage is not None:
             facts[Predicate.TRAINING] = self.lineage
         statements = {p: sign_statement(p, about, f, signer=self.signer, at=NOW) for p, f in facts.items()}

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 from release_parts import NOW, KeyHolder, Release, sealed, signer_of
 
-from casemate.core import AssetKind, VerificationError
+from casemate.core import AssetKind, ServedFile, VerificationError
 from casemate.signing import (
     Predicate,
     TrustedSigner,
@@ -34,12 +34,12 @@ def test_the_bytes_that_were_checked_are_the_ones_handed_on(release, trust):
         with pytest.raises(OSError, match="not permitted"):
             os.pwrite(model.files["model.onnx"].fd, b"x", 0)
         assert model.about.number == 1
-        assert model.statements[Predicate.SCAN].facts == {"verdict": "clean"}
+        assert model.statements[Predicate.SCAN].facts["verdict"] == "clean"
 
 
 def test_nobody_else_makes_one(release):
     with pytest.raises(TypeError):
-        VerifiedModel(object(), about=None, manifest={}, signature=None, files={}, statements={})
+        VerifiedModel(object(), about=None, manifest={}, signature=None, served=None, files={}, statements={})
 
 
 @pytest.mark.parametrize(
@@ -103,8 +103,31 @@ def test_a_statement_of_one_kind_does_not_serve_as_another(release, trust):
 
 
 def test_a_scan_that_was_not_clean_is_refused(release, trust):
-    release.scan = "refused"
+    release.scan["verdict"] = "refused"
     refused("scan-not-clean", release.stored(), trust)
+
+
+@pytest.mark.parametrize(
+    "served",
+    [
+        ...,
+        {"path": "model.onnx"},
+        {"path": "model.onnx", "runtime": "pickle"},
+        {"path": "other.onnx", "runtime": "onnx"},
+        "model.onnx",
+    ],
+)
+def test_a_scan_that_does_not_say_which_file_is_the_model_is_refused(release, trust, served):
+    release.scan = {"verdict": "clean"} if served is ... else {"verdict": "clean", "served": served}
+    refused("scan-incomplete", release.stored(), trust)
+
+
+def test_a_verified_model_tells_what_the_signed_scan_found(release, trust):
+    with verify_model(release.stored(), trust, at=NOW) as model:
+        assert model.served == ServedFile(path="model.onnx", runtime="onnx")
+    release.scan["served"] = None
+    with verify_model(release.stored(), trust, at=NOW) as model:
+        assert model.served is None
 
 
 def test_lineage_needs_its_statement(release, trust):
