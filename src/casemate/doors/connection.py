@@ -19,7 +19,7 @@ from typing import Any
 import httptools
 import msgspec
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from casemate.core import CasemateError, InputError, LimitError
@@ -32,13 +32,20 @@ class WireLimits(msgspec.Struct, frozen=True, kw_only=True):
     head_bytes: int = 16 << 10  # bytes of request line and headers; a token of 8 KiB fits with room
     head_fields: int = 64  # header fields; browsers send about 20
     head_seconds: float = 10.0  # from the first byte, or from connecting, to the end of the headers
+    chunk_bytes: int = 64 << 10  # bytes of a chunked body that are no body, beyond as many as the body has
     body_seconds: float = 30.0  # from the end of the headers to the end of the body: 4 MiB at 1.2 Mbit/s
+    body_rate: float = 0.0  # least bytes/s of a body while we read it, over a window; 0: only body_seconds bounds it
+    body_window: float = 10.0  # of which the rate is the mean: a stall of the network's, or of the sender's disk, fits
+    write_seconds: float = 30.0  # that an answer may wait for its reader: the 1 MiB that waits at 280 kbit/s
     idle_seconds: float = 30.0  # between two requests on one connection
     linger_seconds: float = 2.0  # reading and forgetting, so that a client that still sends can read the answer
     pipelined: int = 16  # requests sent ahead on one connection
     connections: int = 1024  # at once; a descriptor and some 100 KB with TLS each
     connections_per_address: int = 256  # so that one client cannot take all places
     handshake_seconds: float = 5.0  # TLS: two round trips
+
+
+CERTIFICATE = "casemate.certificate"  # in the ASGI scope: the client's, DER, where TLS verified one
 
 
 class Phase(IntEnum):
@@ -49,44 +56,22 @@ class Phase(IntEnum):
     CLOSING = 4  # nothing more is taken
 
 
-class Exchange(RequestResponseCycle):
-    """One request and its answer, which leaves in a single write: one TLS record instead of two.
+class Seat:
+    """One connection's place, from accept to close. Args: crowded: past the bound, so it is told to come back."""
 
-    Takes what `DataPlane` sends: a start with its Content-Length, then one body. The headers are our own.
-    """
+    def __init__(self, *, crowded: bool, leave: Callable[[], None]) -> None:
+        self.crowded = crowded
+        self._leave: Callable[[], None] | None = leave
 
-    def __init__(self, **parts: Any) -> None:
-        super().__init__(**parts)
-        self._head: list[bytes] = []
-
-    async def send(self, message: Any) -> None:
-        if self.flow.write_paused and not self.disconnected:
-            await self.flow.drain()
-        if self.disconnected:
-            return
-        if message["type"] == "http.response.start":
-            self.response_started = True
-            self.waiting_for_100_continue = False
-            self._head = [STATUS_LINE[message["status"]]]
-            for header in (self.default_headers, message["headers"]):
-                for name, value in header:
-                    self._head += (name, b": ", value, b"\r\n")
-            return
-        if self.response_complete or not self._head:
-            raise RuntimeError("An answer is a start and one body.")
-        self._head.append(b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n")
-        if self.scope["method"] != "HEAD":
-            self._head.append(message["body"])
-        self.transport.write(b"".join(self._head))
-        self.response_complete = True
-        self.message_event.set()
-        if not self.keep_alive:
-            self.transport.close()
-        self.on_response()
+    def leave(self) -> None:
+        """Give the place back, once."""
+        if self._leave is not None:
+            self._leave()
+        self._leave = None
 
 
 class Connection(HttpToolsProtocol):
-    """Args: limits: as above. open_per_address: shared count. on_refused: told of each refusal made here.
+    """Args: limits: as above. seat: its place. on_refused: told of each refusal made here.
     exchange: how an answer is written; `Exchange` where every answer is whole."""
 
     def __init__(
@@ -95,38 +80,36 @@ class Connection(HttpToolsProtocol):
         config: Config,
         server_state: ServerState,
         limits: WireLimits,
-        open_per_address: dict[str, int],
+        seat: Seat,
         on_refused: Callable[[CasemateError, str], None],
         exchange: type[RequestResponseCycle] = RequestResponseCycle,
     ) -> None:
         super().__init__(config=config, server_state=server_state, app_state={})
         self._limits = limits
-        self._open_per_address = open_per_address
+        self._seat = seat
         self._on_refused = on_refused
         self._exchange = exchange
         self._address = ""
+        self._certificate = b""
         self._head_bytes = 0
+        self._body_bytes, self._wire_bytes = 0, 0  # of the newest request: as handed on, and as they came
+        self._window_ends, self._window_bytes = math.inf, 0  # of the body's rate; the wire's count at its start
         self._refusal: CasemateError | None = None
+        self._write_deadline = math.inf  # set while more is to be written than the client reads
         self.phase = Phase.HEAD
         self.deadline = math.inf
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._address = self.client[0] if self.client else ""
-        count = self._open_per_address.get(self._address, 0) + 1
-        self._open_per_address[self._address] = count
+        secured = transport.get_extra_info("ssl_object")
+        self._certificate = (secured.getpeercert(binary_form=True) or b"") if secured is not None else b""
         self.deadline = self.loop.time() + self._limits.head_seconds
-        if len(self.connections) > self._limits.connections or count > self._limits.connections_per_address:
-            self._refuse(
-                LimitError("Too many connections: come back in a second.", retry_after=1.0, code="too-many-connections")
-            )
+        if self._seat.crowded:
+            self._refuse(too_many_connections())
 
     def connection_lost(self, exc: Exception | None) -> None:
-        left = self._open_per_address.get(self._address, 0) - 1
-        if left > 0:
-            self._open_per_address[self._address] = left
-        else:
-            self._open_per_address.pop(self._address, None)
+        self._seat.leave()
         self.phase, self.deadline = Phase.CLOSING, math.inf
         super().connection_lost(exc)
 
@@ -135,6 +118,8 @@ class Connection(HttpToolsProtocol):
             return
         if self.phase <= Phase.HEAD:
             self._head_bytes += len(data)
+        elif self.phase is Phase.BODY:
+            self._wire_bytes += len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -144,6 +129,16 @@ class Connection(HttpToolsProtocol):
         else:
             if self.phase <= Phase.HEAD and self._head_bytes > self._limits.head_bytes:
                 self._refuse(_head_too_large(self._limits))
+            elif self.phase is Phase.BODY and self._wire_bytes > 2 * self._body_bytes + self._limits.chunk_bytes:
+                self._refuse(InputError("The body is nearly all framing: send larger chunks.", code="bad-framing"))
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._write_deadline = self.loop.time() + self._limits.write_seconds
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._write_deadline = math.inf
 
     # What the parser reports, in the order in which it does.
 
@@ -156,8 +151,9 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._check_head()
-        self._head_bytes = 0
+        self._head_bytes = self._body_bytes = self._wire_bytes = 0
         self.phase, self.deadline = Phase.BODY, self.loop.time() + self._limits.body_seconds
+        self._open_window(self.loop.time())
         version = self.parser.get_http_version()
         target = httptools.parse_url(self.url)
         self.scope["method"] = self.parser.get_method().decode("ascii")
@@ -165,6 +161,8 @@ class Connection(HttpToolsProtocol):
         self.scope["raw_path"] = target.path
         self.scope["path"] = target.path.decode("ascii")  # never unquoted: no route has a percent sign
         self.scope["query_string"] = target.query or b""
+        if self._certificate:
+            self.scope[CERTIFICATE] = self._certificate  # type: ignore[literal-required]
         newest = self.cycle
         self.cycle = self._exchange(
             scope=self.scope,
@@ -204,9 +202,7 @@ class Connection(HttpToolsProtocol):
             raise self._refused("This connection cannot change its protocol.", "upgrade-refused")
 
     def _head_size(self) -> int:
-        """Bytes of the head: counted only when all that was received with it could be too much."""
-        if self._head_bytes <= self._limits.head_bytes:
-            return self._head_bytes
+        """Bytes of the head as it was read: what came in with it may belong to others, before or after."""
         return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
 
     def _check_coding(self, version: str) -> None:
@@ -217,6 +213,10 @@ class Connection(HttpToolsProtocol):
     def _refused(self, message: str, code: str) -> CasemateError:
         self._refusal = InputError(message, code=code)
         return self._refusal
+
+    def on_body(self, body: bytes) -> None:
+        self._body_bytes += len(body)
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
@@ -242,6 +242,11 @@ class Connection(HttpToolsProtocol):
 
     def sweep(self, now: float) -> None:
         """Cut off what has passed its deadline. Called by the server, a few times a second."""
+        if now >= self._write_deadline:
+            self.transport.abort()
+            return
+        if self.phase is Phase.BODY and self._is_too_slow(now):
+            self.deadline = now
         if now < self.deadline:
             return
         if self.phase is Phase.CLOSING:
@@ -253,6 +258,20 @@ class Connection(HttpToolsProtocol):
             self._wait_for_close()
         else:
             self._refuse(InputError("The request did not come in time: send it at once.", code="request-timeout"))
+
+    def _is_too_slow(self, now: float) -> bool:
+        """Whether a whole window brought less than the least rate, and we read all the while."""
+        waits_for_us = self.flow.read_paused or self.pipeline or self.cycle.waiting_for_100_continue
+        if waits_for_us or self.cycle.response_complete:
+            self._open_window(now)
+        elif now >= self._window_ends:
+            if self._wire_bytes - self._window_bytes < self._limits.body_rate * self._limits.body_window:
+                return True
+            self._open_window(now)
+        return False
+
+    def _open_window(self, now: float) -> None:
+        self._window_ends, self._window_bytes = now + self._limits.body_window, self._wire_bytes
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(InputError(msg, code="bad-http"))
@@ -275,6 +294,10 @@ class Connection(HttpToolsProtocol):
     def _wait_for_close(self) -> None:
         self.phase = Phase.CLOSING
         self.deadline = self.loop.time() + self._limits.linger_seconds
+
+
+def too_many_connections() -> LimitError:
+    return LimitError("Too many connections: come back in a second.", retry_after=1.0, code="too-many-connections")
 
 
 def _head_too_large(limits: WireLimits) -> InputError:

@@ -1,7 +1,7 @@
 """Errors as callers see them: RFC 9457 problem documents that also carry `error`, which tritonclient reads.
 
-The only place on the data plane that maps families of errors to HTTP statuses. What is not ours, or says that our
-own side failed, is shown without detail.
+The only place that maps families of errors to HTTP statuses, for both planes. On the data plane, what is not ours or
+says that our own side failed is shown without detail; the control plane words its own documents (`console.problems`).
 """
 
 from __future__ import annotations
@@ -24,10 +24,12 @@ from casemate.core import (
     StorageError,
     TooLargeError,
     UpstreamError,
+    without_secrets,
 )
 
 TYPE_PREFIX = "https://casemate.dev/problems/"
-RATE_CODES = frozenset({"rate-limited", "address-limited"})  # the caller's own doing: 429; any other limit is ours: 503
+# What is the caller's own doing: 429. Any other limit is ours: 503.
+RATE_CODES = frozenset({"rate-limited", "address-limited", "too-many-requests", "sign-in-delayed", "sign-in-busy"})
 
 _STATUS: tuple[tuple[type[CasemateError], int], ...] = (  # the first that fits
     (TooLargeError, 413),
@@ -80,7 +82,7 @@ def problem_of(error: BaseException, *, receipt: str = "") -> Problem:
     status = status_of(error)
     code = error.code if isinstance(error, CasemateError) else "internal"
     told = isinstance(error, CasemateError) and (status < 500 or isinstance(error, LimitError))
-    shown = error.message if isinstance(error, CasemateError) and told else _OURS
+    shown = without_secrets(error.message) if isinstance(error, CasemateError) and told else _OURS
     headers: Headers = [(b"content-type", b"application/problem+json")]
     if status == 401:
         headers.append((b"www-authenticate", b'Bearer realm="casemate", error="invalid_token"'))

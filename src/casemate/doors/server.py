@@ -18,7 +18,8 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
 from casemate.core import CasemateError, StorageError
-from casemate.doors.connection import Connection, WireLimits
+from casemate.doors.accepting import Acceptor
+from casemate.doors.connection import Connection, Seat, WireLimits
 
 _LOG = logging.getLogger("casemate.doors")
 
@@ -40,9 +41,6 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     sweep_seconds: float = 0.25  # between two looks at the deadlines: how late a cut-off may come
     drain_seconds: float = 20.0  # for requests in flight to finish when the server stops
 
-    def place(self) -> dict[str, Any]:
-        return {"host": self.host, "port": self.port}
-
 
 def tls_context(files: TlsFiles) -> ssl.SSLContext:
     """A server context that speaks TLS 1.3 and nothing older. Raises: StorageError: no usable certificate."""
@@ -61,6 +59,35 @@ def reload_certificates(context: ssl.SSLContext, files: TlsFiles) -> None:
     """
     _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), files)
     _load(context, files)
+
+
+def trust_clients(context: ssl.SSLContext, anchors: frozenset[str]) -> None:
+    """Ask clients of new connections for a certificate that one of these vouches for, and require none; {}: ask nobody.
+
+    Args: anchors: PEM of authorities, or of single certificates. One that is taken away still lets a connection come
+        about, until the next start: whether its certificate proves anybody is asked of the ledger at each use.
+    Raises: StorageError `bad-certificate`.
+    """
+    if not anchors:
+        context.verify_mode = ssl.CERT_NONE
+        return
+    try:
+        context.load_verify_locations(cadata="\n".join(sorted(anchors)))
+    except ssl.SSLError as error:
+        raise StorageError("A client's certificate on record cannot be read.", code="bad-certificate") from error
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # a single certificate is an anchor, too
+    context.verify_mode = ssl.CERT_OPTIONAL
+
+
+async def keep_certificates(asked: asyncio.Event, context: ssl.SSLContext, files: TlsFiles) -> None:
+    """Reload each time that `asked` is set; an unusable pair is logged, and the old one stays in service."""
+    while True:
+        await asked.wait()
+        asked.clear()
+        try:
+            reload_certificates(context, files)
+        except CasemateError as error:
+            _LOG.error("not reloaded: %s (%s)", error.message, error.code)
 
 
 def _load(context: ssl.SSLContext, files: TlsFiles) -> None:
@@ -103,7 +130,6 @@ class FrontServer:
         self._on_refused, self._on_stop = on_refused, on_stop
         self._protocol, self._exchange = connection, exchange
         self._state = ServerState()
-        self._per_address: dict[str, int] = {}
         self._wire = Config(
             app, loop="none", http=Connection, ws="none", lifespan="off", interface="asgi3", log_config=None,
             access_log=False, proxy_headers=False, server_header=False,
@@ -113,35 +139,38 @@ class FrontServer:
     @property
     def port(self) -> int:
         """The port that it listens on."""
-        port: int = self._server.sockets[0].getsockname()[1]
+        port: int = self._listener.getsockname()[1]
         return port
 
     async def __aenter__(self) -> Self:
-        loop = asyncio.get_running_loop()
-        place: dict[str, Any] = {"sock": self._sock} if self._sock else self.config.place()
-        try:
-            self._server = await loop.create_server(
-                self._connection,
-                **place,
-                backlog=self.config.backlog,
-                ssl=self._tls,
-                ssl_handshake_timeout=self.config.limits.handshake_seconds if self._tls else None,
-                ssl_shutdown_timeout=self.config.limits.linger_seconds if self._tls else None,
-            )
-        except OSError as error:
-            raise StorageError(
-                f"Cannot listen on {self.config.host} port {self.config.port}: {error.strerror or error}.",
-                code="cannot-listen",
-            ) from error
+        self._listener = self._sock or self._listen()
+        self._listener.listen(self.config.backlog)
+        self._acceptor = Acceptor(
+            self._listener,
+            tls=self._tls,
+            limits=self.config.limits,
+            protocol=self._connection,
+            on_refused=self._on_refused,
+        )
         self._sweeper = asyncio.create_task(self._sweep())
         return self
 
-    def _connection(self) -> Connection:
+    def _listen(self) -> socket.socket:
+        host, port = self.config.host, self.config.port
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        try:
+            return socket.create_server((host, port), family=family, backlog=self.config.backlog)
+        except OSError as error:
+            raise StorageError(
+                f"Cannot listen on {host} port {port}: {error.strerror or error}.", code="cannot-listen"
+            ) from error
+
+    def _connection(self, seat: Seat) -> Connection:
         return self._protocol(
             config=self._wire,
             server_state=self._state,
             limits=self.config.limits,
-            open_per_address=self._per_address,
+            seat=seat,
             on_refused=self._on_refused,
             exchange=self._exchange,
         )
@@ -164,7 +193,7 @@ class FrontServer:
 
     async def __aexit__(self, *_: object) -> None:
         self._on_stop()
-        self._server.close()
+        await self._acceptor.close()
         for connection in list(self._state.connections):
             connection.shutdown()
         try:

@@ -1,5 +1,7 @@
 """The data plane: the public door through which predictions leave. See `pipeline.py` for the order of its guards."""
 
+from casemate.doors import Rate, Recorder, RecorderConfig
+from casemate.gateway.deployed import deployment_resource
 from casemate.gateway.http import ROUTES, Access, DataPlane, Route, build_app
 from casemate.gateway.interface import (
     Authenticate,
@@ -7,14 +9,12 @@ from casemate.gateway.interface import (
     Decision,
     Deployments,
     Infer,
-    Rate,
     RateOf,
     ServedModel,
 )
 from casemate.gateway.limits import LimitsConfig
+from casemate.gateway.oauth import Client, Issued, TokenService
 from casemate.gateway.profiles import RULES, ProfileRules, rules_of
-from casemate.gateway.recorder import Recorder
-from casemate.gateway.refusals import RecorderConfig
 from casemate.gateway.serving import front_server, serve
 
 __all__ = [
@@ -23,10 +23,12 @@ __all__ = [
     "Access",
     "Authenticate",
     "Authorize",
+    "Client",
     "DataPlane",
     "Decision",
     "Deployments",
     "Infer",
+    "Issued",
     "LimitsConfig",
     "ProfileRules",
     "Rate",
@@ -35,7 +37,9 @@ __all__ = [
     "RecorderConfig",
     "Route",
     "ServedModel",
+    "TokenService",
     "build_app",
+    "deployment_resource",
     "front_server",
     "rules_of",
     "serve",

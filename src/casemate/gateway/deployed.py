@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from casemate.core import Resource
+from casemate.core import Environment, Profile, Resource
 from casemate.gateway.interface import Deployments, ServedModel
 from casemate.gateway.limits import Slots
 from casemate.gateway.profiles import ProfileRules, rules_of
@@ -13,7 +13,7 @@ from casemate.guardrails import InputReader, OutputHardener, RangeScreen
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployed:
-    """Fitted guards of one served version."""
+    """What is served, and the guards fitted to that version."""
 
     served: ServedModel
     rules: ProfileRules
@@ -32,7 +32,11 @@ class DeployedModels:
         self._source = deployments
         self._prepared: dict[str, Deployed] = {}
 
-    def current(self, name: str) -> tuple[ServedModel, Deployed] | None:
+    def recorded(self, name: str) -> Resource | None:
+        """What is on record under `name`, served or not."""
+        return self._source.recorded(name)
+
+    def current(self, name: str) -> Deployed | None:
         """What deployment `name` serves now; None when there is none.
 
         Raises: StorageError, VerificationError: its record is not one that may be served.
@@ -42,13 +46,21 @@ class DeployedModels:
             self._prepared.pop(name, None)
             return None
         prepared = self._prepared.get(name)
-        if prepared is None or (prepared.served is not served and not _same(prepared.served, served)):
+        if prepared is None or not _same(prepared.served, served):
             prepared = self._prepared[name] = _prepared(served)
-        return served, prepared
+        elif prepared.served is not served:  # paused or resumed, say: the guards stay, and what they count
+            prepared = self._prepared[name] = replace(prepared, served=served)
+        return prepared
+
+
+def deployment_resource(name: str, project: str, environment: Environment, profile: Profile) -> Resource:
+    """A deployment as policies see it."""
+    return Resource("deployment", name, project, environment, {"profile": profile.value})
 
 
 def _same(one: ServedModel, other: ServedModel) -> bool:
-    return (
+    """Whether the guards of one fit the other."""
+    return one is other or (
         one.digest == other.digest
         and one.version == other.version
         and one.profile is other.profile
@@ -60,9 +72,7 @@ def _same(one: ServedModel, other: ServedModel) -> bool:
 
 def _prepared(served: ServedModel) -> Deployed:
     rules = rules_of(served.profile, served.environment)
-    resource = Resource(
-        "deployment", served.name, served.project, served.environment, {"profile": served.profile.value}
-    )
+    resource = deployment_resource(served.name, served.project, served.environment, served.profile)
     return Deployed(
         served=served,
         rules=rules,

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from casemate.core import Event, Principal
-from casemate.gateway.interface import Array, ServedModel
+from casemate.core import Event, Principal, prefix_of
+from casemate.gateway.interface import Array, Decision, ServedModel
 
 SMALL = 256  # numbers up to which plain Python is faster than numpy's calls
 MIN_SUMMARY = 8  # numbers; a mean over fewer says too much about each
@@ -31,10 +31,12 @@ def prediction_event(
     served: ServedModel,
     resource: str,
     address: str,
+    client: str,
     arrays: dict[str, Array],
     outside: tuple[str, ...],
     answer: bytes,
     verdicts: dict[str, str] | str,
+    decision: Decision,
 ) -> Event:
     """The event of an answered prediction; its id is the receipt's."""
     facts: dict[str, Any] = {
@@ -42,10 +44,17 @@ def prediction_event(
         "model": served.digest,
         "profile": served.profile,
         "address": address,
+        "network": prefix_of(address),
+        "client": client,
         "inputs": {name: _summary(array) for name, array in arrays.items()},
         "answer": "sha256:" + hashlib.sha256(answer).hexdigest(),
         "guards": verdicts,
+        "environment": served.environment,
+        "roles": decision.roles,
+        "policy": decision.policy,
     }
+    if decision.ci:
+        facts["ci"] = True
     if outside:
         facts["outside"] = list(outside)
     return Event(

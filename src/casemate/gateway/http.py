@@ -15,13 +15,14 @@ from typing import Any
 import msgspec
 import orjson
 
-from casemate.core import Action, Clock, InputError, NotFoundError, TensorSpec
+from casemate.core import CLIENT_LENGTH, Action, Clock, InputError, NotFoundError, TensorSpec, client_of
+from casemate.doors import CERTIFICATE, Recorder
 from casemate.doors.problems import Headers, problem_of
 from casemate.gateway.interface import Authenticate, Authorize, Deployments, RateOf, ServedModel
 from casemate.gateway.limits import Limits, LimitsConfig
+from casemate.gateway.oauth import TokenEndpoint, TokenService
 from casemate.gateway.pipeline import Answer, Pipeline
 from casemate.gateway.receipts import Receipt
-from casemate.gateway.recorder import Recorder
 from casemate.gateway.requests import RawRequest
 
 Scope = MutableMapping[str, Any]
@@ -34,6 +35,7 @@ class Access(StrEnum):
 
     PUBLIC = "public"  # no key
     KEY = "key"  # any valid key
+    CLIENT = "client"  # a key or binding that gets a token
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -50,6 +52,9 @@ _VERSION = "/v2/models/{name}/versions/{version}"
 ROUTES = (
     Route("GET", "/v2/health/live", Access.PUBLIC, "live"),
     Route("GET", "/v2/health/ready", Access.PUBLIC, "ready"),
+    Route("GET", "/.well-known/oauth-authorization-server", Access.PUBLIC, "oauth-metadata"),
+    Route("GET", "/oauth/jwks.json", Access.PUBLIC, "oauth-keys"),
+    Route("POST", "/oauth/token", Access.CLIENT, "oauth-token"),
     Route("GET", "/v2", Access.KEY, "server"),
     *(
         Route(method, path + suffix, Action.DEPLOYMENT_PREDICT, name)  # who may predict may know what to send
@@ -67,6 +72,7 @@ _JSON: Headers = [(b"content-type", b"application/json")]
 
 
 def _pattern(path: str) -> re.Pattern[bytes]:
+    path = path.replace(".", r"\.")
     for part, expression in _PARTS.items():
         path = path.replace(part, expression)
     return re.compile(path.encode())
@@ -105,8 +111,11 @@ def match_path(path: bytes) -> Match | None:
 class DataPlane:
     """The app. `ready` says whether the server serves at all; draining turns it off."""
 
-    def __init__(self, pipeline: Pipeline, *, is_ready: Callable[[], bool]) -> None:
+    def __init__(
+        self, pipeline: Pipeline, *, is_ready: Callable[[], bool], tokens: TokenEndpoint | None = None
+    ) -> None:
         self._pipeline = pipeline
+        self._tokens = tokens
         self._is_ready = is_ready
         self.draining = False
 
@@ -133,14 +142,31 @@ class DataPlane:
             if route is None:
                 wrong = _problem(InputError(f"This path takes {found.allow.decode()} only.", code="method-not-allowed"))
                 return msgspec.structs.replace(wrong, headers=[*wrong.headers, (b"allow", found.allow)])
-            if route.access is Access.PUBLIC:
-                return self._health(route)
-            raw = _raw_request(scope, receive, found, route)
-            if route.name == "infer":
-                return await self._pipeline.predict(raw)
-            return self._describe(route, raw)
+            return await self._route(scope, receive, found, route)
         except Exception as error:  # noqa: BLE001 the last wall: a fault of ours is a problem document too
             return _problem(error)
+
+    async def _route(self, scope: Scope, receive: Receive, found: Match, route: Route) -> Answer:
+        if route.name.startswith("oauth-"):
+            return await self._oauth(scope, receive, found, route)
+        if route.access is Access.PUBLIC:
+            return self._health(route)
+        raw = _raw_request(scope, receive, found, route)
+        if route.name == "infer":
+            return await self._pipeline.predict(raw)
+        return self._describe(route, raw)
+
+    async def _oauth(self, scope: Scope, receive: Receive, found: Match, route: Route) -> Answer:
+        tokens = self._tokens
+        if tokens is None:
+            return _problem(NotFoundError("Nothing is served at this path.", code="no-such-route"))
+        if route.name == "oauth-keys":
+            return Answer(200, tokens.keys(), [(b"content-type", b"application/jwk-set+json")])
+        if route.name == "oauth-metadata":
+            return Answer(200, tokens.metadata(), _JSON)
+        kinds = [value for name, value in scope["headers"] if name == b"content-type"]
+        raw = _raw_request(scope, receive, found, route)
+        return Answer(*await tokens.answer(raw, kinds[0] if len(kinds) == 1 else b""))
 
     def _health(self, route: Route) -> Answer:
         if route.name == "live":
@@ -152,7 +178,7 @@ class DataPlane:
         receipt = Receipt()
         try:
             if route.name == "server":
-                self._pipeline.authenticate(raw)
+                self._pipeline.admit_unserved(raw)
                 return Answer(200, b'{"name":"casemate","version":"2","extensions":[]}', _JSON)
             admitted = self._pipeline.admit(raw, receipt)
         except Exception as error:  # noqa: BLE001 a guard that errors refuses
@@ -166,12 +192,14 @@ class DataPlane:
 
 
 def _raw_request(scope: Scope, receive: Receive, found: Match, route: Route) -> RawRequest:
-    authorization, length = b"", None
+    authorization, length, user_agent = b"", None, b""
     for name, value in scope["headers"]:
         if name == b"authorization":
             if authorization:
                 raise InputError("Two Authorization headers came: send one.", code="bad-framing")
             authorization = value
+        elif name == b"user-agent":
+            user_agent = value
         elif name == b"content-length":
             length = value
         elif name == b"content-encoding" and value.lower() != b"identity":
@@ -189,8 +217,15 @@ def _raw_request(scope: Scope, receive: Receive, found: Match, route: Route) -> 
         authorization=authorization.decode("latin-1"),
         address=client[0] if client else "",
         content_length=length,
+        client=_client(user_agent),
         receive=receive,
+        certificate=scope.get(CERTIFICATE, b""),
     )
+
+
+@lru_cache(maxsize=1024)
+def _client(user_agent: bytes) -> str:
+    return client_of(user_agent[:CLIENT_LENGTH].decode("latin-1"))
 
 
 def _problem(error: Exception) -> Answer:
@@ -225,15 +260,23 @@ def build_app(
     monotonic: Callable[[], float],
     limits: LimitsConfig | None = None,
     is_ready: Callable[[], bool] = lambda: True,
+    tokens: TokenService | None = None,
 ) -> DataPlane:
-    """The data plane's app over the given parts. Takes nothing from globals; starts nothing."""
+    """The data plane's app over the given parts. Takes nothing from globals; starts nothing.
+
+    Args: tokens: None where no access tokens are given out.
+    """
+    bounds = Limits(limits or LimitsConfig(), monotonic=monotonic)
     pipeline = Pipeline(
         authenticate=authenticate,
         authorize=authorize,
         rate_of=rate_of,
         deployments=deployments,
-        limits=Limits(limits or LimitsConfig(), monotonic=monotonic),
+        limits=bounds,
         recorder=recorder,
         clock=clock,
     )
-    return DataPlane(pipeline, is_ready=is_ready)
+    endpoint = None
+    if tokens is not None:
+        endpoint = TokenEndpoint(tokens, limits=bounds, recorder=recorder, rate_of=rate_of, clock=clock)
+    return DataPlane(pipeline, is_ready=is_ready, tokens=endpoint)

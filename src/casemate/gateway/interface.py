@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from casemate.core import DEFAULT_PROJECT, Action, Digest, Environment, Principal, Profile, Resource, Signature
+from casemate.doors import Rate
 
 Array = np.ndarray[Any, Any]
 
@@ -42,6 +43,8 @@ class Deployments(Protocol):
     """Must not block: it is asked on the event loop, per request."""
 
     def current(self, name: str) -> ServedModel | None: ...
+    def recorded(self, name: str) -> Resource | None:
+        """What is on record under `name`, served or not, as policies see it."""
 
 
 class Decision(Protocol):
@@ -53,16 +56,30 @@ class Decision(Protocol):
     def reason(self) -> str: ...
     @property
     def next_step(self) -> str: ...
+    @property
+    def roles(self) -> tuple[str, ...]: ...
+    @property
+    def policy(self) -> str:
+        """The digest of the policies that decided."""
+
+    @property
+    def ci(self) -> bool:
+        """A CI job's token stood behind it."""
 
 
-class Rate(msgspec.Struct, frozen=True):
-    """A token bucket's measure. Args: per_second: tokens that come back, > 0. burst: most that it holds, >= 1."""
+class Authenticate(Protocol):
+    """The bearer's credential, and the client's certificate where it showed one -> who it is. Must not block.
 
-    per_second: float
-    burst: float
+    Raises: AuthError.
+    """
+
+    def __call__(self, bearer: str, certificate: bytes = b"", /) -> Principal: ...
 
 
-Authenticate = Callable[[str], Principal]  # the bearer's credential -> who it is; raises AuthError. Must not block.
-# Only a Decision whose `allowed` is True lets anybody in; whatever else comes back refuses. Must not block.
-Authorize = Callable[[Principal, Action, Resource], Decision]
+class Authorize(Protocol):
+    """Only a Decision whose `allowed` is True lets anybody in; whatever else comes back refuses. Must not block."""
+
+    def __call__(self, principal: Principal, action: Action, resource: Resource, /, *, address: str) -> Decision: ...
+
+
 RateOf = Callable[[Principal], Rate | None]  # the key's own limit, None for the profile's

@@ -5,16 +5,13 @@ Each gateway counts for itself: with N gateways a caller has N times the rate.
 
 from __future__ import annotations
 
-import ipaddress
-from collections import OrderedDict
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Self
 
 import msgspec
 
 from casemate.core import LimitError
-from casemate.gateway.interface import Rate
+from casemate.doors import BUCKETS, REFUSAL_RATE, Buckets, Rate, RefusalLimit, network_of
 
 
 class LimitsConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,10 +19,10 @@ class LimitsConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     # Requests per client address (IPv6: per /64, what one customer is given). Five keys' worth: offices share one.
     address_rate: Rate = Rate(per_second=1000, burst=2000)
-    # Refused credentials per client address. A misconfigured client makes a handful; guessing makes thousands.
-    refusal_rate: Rate = Rate(per_second=5, burst=20)
-    # Buckets kept of each kind; some 200 bytes each, so 13 MB at most. The one unused for longest goes first.
-    buckets: int = 65536
+    refusal_rate: Rate = REFUSAL_RATE
+    # Requests of one valid key for what it may not do, or what no deployment serves. A key's own `--rate` replaces it.
+    unserved_rate: Rate = Rate(per_second=5, burst=20)
+    buckets: int = BUCKETS
     # Requests being served at once in this gateway, over all deployments.
     max_in_flight: int = 512
     # Bytes of all bodies in memory, those still arriving included: 64 of the largest that `standard` takes.
@@ -48,45 +45,6 @@ class Allowance(msgspec.Struct, frozen=True):
         ]
 
 
-class Buckets:
-    """Token buckets by key, at most `capacity` of them.
-
-    A bucket that was forgotten is full when it comes back: who holds more than `capacity` addresses gets past the
-    limit per address, and meets the limits per key, in flight and on connections.
-
-    Args: monotonic: seconds that never run backwards.
-    """
-
-    def __init__(self, *, capacity: int, monotonic: Callable[[], float]) -> None:
-        self._buckets: OrderedDict[str, list[float]] = OrderedDict()  # key -> [tokens, when counted]
-        self._capacity = capacity
-        self._monotonic = monotonic
-
-    def __len__(self) -> int:
-        return len(self._buckets)
-
-    def take(self, key: str, rate: Rate) -> float:
-        """Take one token. Returns: tokens left, >= 0; or, when there was none, minus the seconds until there is."""
-        now = self._monotonic()
-        bucket = self._bucket(key, rate, now)
-        if bucket[0] >= 1.0 - 1e-9:  # who waited as long as was advised is not refused by a rounding error
-            bucket[0] = max(0.0, bucket[0] - 1.0)
-            return bucket[0]
-        return -(1.0 - bucket[0]) / rate.per_second
-
-    def _bucket(self, key: str, rate: Rate, now: float) -> list[float]:
-        bucket = self._buckets.get(key)
-        if bucket is None:
-            bucket = self._buckets[key] = [rate.burst, now]
-            if len(self._buckets) > self._capacity:
-                self._buckets.popitem(last=False)
-            return bucket
-        self._buckets.move_to_end(key)
-        bucket[0] = min(rate.burst, bucket[0] + (now - bucket[1]) * rate.per_second)
-        bucket[1] = now
-        return bucket
-
-
 class Limits:
     """The `limit` guard: buckets per key and per address, and how many requests are served at once."""
 
@@ -94,22 +52,16 @@ class Limits:
         self._config = config
         self._keys = Buckets(capacity=config.buckets, monotonic=monotonic)
         self._addresses = Buckets(capacity=config.buckets, monotonic=monotonic)
-        self._refusals = Buckets(capacity=config.buckets, monotonic=monotonic)
+        self._refusals = RefusalLimit(config.refusal_rate, capacity=config.buckets, monotonic=monotonic)
         self._total = Slots(config.max_in_flight, "The server")
         self.body_bytes = 0  # held in memory now
 
     def count_refusal(self, address: str) -> None:
         """Charge a refused credential to its address. Raises: LimitError `address-limited`: too many already."""
-        left = self._refusals.take(network_of(address), self._config.refusal_rate)
-        if left < 0:
-            raise LimitError(
-                "Too many refused credentials from your address: wait, and check the key.",
-                retry_after=-left,
-                code="address-limited",
-            )
+        self._refusals.count(address)
 
-    def take(self, *, key: str, address: str, rate: Rate) -> Allowance:
-        """Take one request from both buckets. Raises: LimitError `rate-limited` or `address-limited`."""
+    def take_address(self, address: str) -> None:
+        """Take one request from its address's bucket. Raises: LimitError `address-limited`."""
         left = self._addresses.take(network_of(address), self._config.address_rate)
         if left < 0:
             raise LimitError(
@@ -117,6 +69,13 @@ class Limits:
                 retry_after=-left,
                 code="address-limited",
             )
+
+    def take_unserved(self, key: str, rate: Rate | None) -> Allowance:
+        """Charge a key for what no profile gives a rate for. Args: rate: its own. Raises: LimitError `rate-limited`."""
+        return self.take_key(f"{key}@", self._config.unserved_rate) if rate is None else self.take_key(key, rate)
+
+    def take_key(self, key: str, rate: Rate) -> Allowance:
+        """Take one request from a key's bucket. Raises: LimitError `rate-limited`."""
         left = self._keys.take(key, rate)
         if left < 0:
             raise LimitError(
@@ -211,17 +170,3 @@ class Entered:
     def __exit__(self, *_: object) -> None:
         self._second.leave()
         self._first.leave()
-
-
-@lru_cache(maxsize=4096)
-def network_of(address: str) -> str:
-    """What counts as one address: an IPv4 address, the /64 of an IPv6 one, and the text of anything else."""
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv4Address):
-        return str(parsed)
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return str(ipaddress.IPv6Network((parsed, 64), strict=False))

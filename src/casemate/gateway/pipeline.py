@@ -27,14 +27,13 @@ from casemate.core import (
     Principal,
     Resource,
 )
+from casemate.doors import Recorder, Refusal, network_of
 from casemate.doors.problems import Headers, Problem, problem_of, status_of
 from casemate.gateway.deployed import Deployed, DeployedModels
 from casemate.gateway.evidence import prediction_event
-from casemate.gateway.interface import Array, Authenticate, Authorize, Deployments, RateOf, ServedModel
-from casemate.gateway.limits import Allowance, Limits, network_of
+from casemate.gateway.interface import Array, Authenticate, Authorize, Decision, Deployments, RateOf, ServedModel
+from casemate.gateway.limits import Allowance, Limits
 from casemate.gateway.receipts import Receipt
-from casemate.gateway.recorder import Recorder
-from casemate.gateway.refusals import Refusal
 from casemate.gateway.requests import RawRequest
 from casemate.guardrails import InferRequest, decode_request
 
@@ -49,9 +48,14 @@ class AdmittedRequest(msgspec.Struct, frozen=True):
 
     raw: RawRequest
     principal: Principal
-    served: ServedModel
     deployed: Deployed
     allowance: Allowance
+    decision: Decision
+
+    @property
+    def served(self) -> ServedModel:
+        """The version that it began with, whatever is served meanwhile."""
+        return self.deployed.served
 
 
 class ValidatedInputs(msgspec.Struct, frozen=True):
@@ -125,49 +129,68 @@ class Pipeline:
         receipt.at = "authenticate"
         principal = self.authenticate(raw)
         receipt.at = "authorise"
-        served, deployed = self._authorise(raw, principal)
+        try:
+            deployed, decision = self._authorise(raw, principal)
+        except (PolicyError, NotFoundError, LimitError):
+            self._take_unserved(raw, principal)
+            raise
         receipt.at = "limit"
-        return AdmittedRequest(raw, principal, served, deployed, self._limit(raw, principal, deployed))
+        return AdmittedRequest(raw, principal, deployed, self._limit(raw, principal, deployed), decision)
+
+    def admit_unserved(self, raw: RawRequest) -> None:
+        """Authenticate and limit who asks for no deployment. Raises: AuthError; LimitError."""
+        self._take_unserved(raw, self.authenticate(raw))
+
+    def _take_unserved(self, raw: RawRequest, principal: Principal) -> None:
+        raw.allowance = self._limits.take_unserved(principal.credential or principal.id, self._rate_of(principal))
 
     def authenticate(self, raw: RawRequest) -> Principal:
-        """Who calls. Raises: AuthError; LimitError: this address was refused too often."""
+        """Who calls. Raises: AuthError; LimitError: this address was refused too often, or asks too often."""
         scheme, _, credential = raw.authorization.partition(" ")
         try:
             if scheme.lower() != "bearer" or not credential:
                 raise AuthError(
                     "No key came with the request: send it as 'Authorization: Bearer cm_...'.", code="no-credential"
                 )
-            principal = self._identify(credential)
+            principal = self._identify(credential, raw.certificate)
         except AuthError:
             self._limits.count_refusal(raw.address)
             raise
         raw.principal = principal
+        self._limits.take_address(raw.address)
         return principal
 
-    def _authorise(self, raw: RawRequest, principal: Principal) -> tuple[ServedModel, Deployed]:
+    def _authorise(self, raw: RawRequest, principal: Principal) -> tuple[Deployed, Decision]:
         """May this caller do this to this deployment? Only who may learns whether it exists."""
         found = self._deployments.current(raw.deployment)
-        resource = found[1].resource if found else Resource("deployment", raw.deployment, principal.project)
-        decision = self._decide(principal, raw.action, resource)
+        recorded = None if found else self._deployments.recorded(raw.deployment)
+        resource = found.resource if found else recorded or Resource("deployment", raw.deployment, principal.project)
+        decision = self._decide(principal, raw.action, resource, address=raw.address)
         if decision.allowed is not True:
             raise PolicyError(f"Refused: {decision.reason}." + (f" {decision.next_step}" if decision.next_step else ""))
+        if found is None and recorded is not None:
+            raise LimitError(
+                f"Deployment {raw.deployment!r} is on record, and its model is not loaded: come back later, or ask its "
+                "operator, whom casemate deployment list tells why.",
+                retry_after=5.0,
+                code="deployment-not-loaded",
+            )
         if found is None:
             raise NotFoundError(f"No deployment is called {raw.deployment!r}.", code="deployment-not-found")
-        served = found[0]
-        if raw.version and raw.version != str(served.version):
+        if raw.version and raw.version != str(found.served.version):
             raise NotFoundError(
-                f"Deployment {raw.deployment!r} serves version {served.version}, not {raw.version}.",
+                f"Deployment {raw.deployment!r} serves version {found.served.version}, not {raw.version}.",
                 code="version-not-served",
             )
-        return found
+        return found, decision
 
     def _limit(self, raw: RawRequest, principal: Principal, deployed: Deployed) -> Allowance:
-        """Rates per address and per key."""
+        """The rate per key; its address was asked before it was decided what the key may."""
         key = principal.credential or principal.id
         rate = self._rate_of(principal)
         if rate is None:  # the profile's, which is each deployment's own
             rate, key = deployed.rules.key_rate, f"{key}@{deployed.resource_text}"
-        raw.allowance = allowance = self._limits.take(key=key, address=raw.address, rate=rate)
+        raw.allowance = allowance = self._limits.take_key(key, rate)
         return allowance
 
     # From here on the request is a prediction.
@@ -251,10 +274,12 @@ class Pipeline:
             served=admitted.served,
             resource=admitted.deployed.resource_text,
             address=network_of(admitted.raw.address),
+            client=admitted.raw.client,
             arrays=inputs.arrays,
             outside=inputs.outside,
             answer=answer,
             verdicts=receipt.summary(),
+            decision=admitted.decision,
         )
         if admitted.deployed.rules.commit_before_answer:
             await self._recorder.commit(event)
@@ -277,7 +302,7 @@ class Pipeline:
             credential=principal.credential if principal else _credential_of(error),
             address=network_of(raw.address),
         )
-        receipt.id = self._recorder.count_refusal(refusal)
+        receipt.id = self._recorder.count_refusal(refusal, raw.client)
         problem: Problem = problem_of(error, receipt=receipt.id)
         headers = problem.headers + (raw.allowance.headers() if raw.allowance else [])
         return Answer(problem.status, problem.body, headers, receipt.id)

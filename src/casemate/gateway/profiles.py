@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from casemate.core import Environment, Profile, StorageError
-from casemate.gateway.interface import Rate
+from casemate.doors import Rate
 from casemate.guardrails import Precision
 
 

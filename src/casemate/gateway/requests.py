@@ -20,6 +20,8 @@ class RawRequest:
         "address",
         "allowance",
         "authorization",
+        "certificate",
+        "client",
         "deployment",
         "principal",
         "version",
@@ -34,13 +36,17 @@ class RawRequest:
         authorization: str,
         address: str,
         content_length: bytes | None,
+        client: str = "",
         receive: Any,
+        certificate: bytes = b"",
     ) -> None:
         self.action = action
         self.deployment = deployment
         self.version = version
         self.authorization = authorization
         self.address = address
+        self.client = client
+        self.certificate = certificate  # the client's, DER, as TLS verified it; empty where it showed none
         self.principal: Principal | None = None
         self.allowance: Allowance | None = None
         self._content_length = content_length

@@ -6,23 +6,17 @@ import asyncio
 import gc
 import ssl
 
-from casemate.core import CasemateError
-from casemate.doors import Exchange, FrontServer, ServerConfig, status_of
+from casemate.doors import Exchange, FrontServer, Recorder, ServerConfig
 from casemate.gateway.http import DataPlane
-from casemate.gateway.limits import network_of
-from casemate.gateway.recorder import Recorder
-from casemate.gateway.refusals import Refusal
 
 
 def front_server(
     app: DataPlane, *, recorder: Recorder, tls: ssl.SSLContext | None, config: ServerConfig | None = None
 ) -> FrontServer:
     """The data plane's own server: refusals before the app are counted, and it says that it is not ready in time."""
-
-    def count(error: CasemateError, address: str) -> None:
-        recorder.count_refusal(Refusal(error.code, status_of(error), address=network_of(address)))
-
-    return FrontServer(app, tls=tls, config=config, on_refused=count, on_stop=app.drain, exchange=Exchange)
+    return FrontServer(
+        app, tls=tls, config=config, on_refused=recorder.count_early, on_stop=app.drain, exchange=Exchange
+    )
 
 
 async def serve(

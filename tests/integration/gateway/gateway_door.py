@@ -91,6 +91,9 @@ class Decided(msgspec.Struct):
     allowed: bool
     reason: str = ""
     next_step: str = ""
+    roles: tuple[str, ...] = ("caller",)
+    policy: str = ""
+    ci: bool = False
 
 
 @dataclass
@@ -100,9 +103,10 @@ class World:
     models: dict[str, ServedModel]
     sink: MemorySink = field(default_factory=MemorySink)
     rate: Rate | None = None
+    waiting: dict[str, Resource] = field(default_factory=dict)  # on record, and not served
     broken: str = ""  # name of a port that raises
 
-    def authenticate(self, bearer: str) -> Principal:
+    def authenticate(self, bearer: str, certificate: bytes = b"") -> Principal:
         if self.broken == "authenticate":
             raise RuntimeError("secret detail")
         if bearer == "cm_expired":
@@ -111,7 +115,7 @@ class World:
             raise AuthError("This key is unknown.", code="unknown-key")
         return Principal(f"prn_{bearer[7:]}", PrincipalKind.SERVICE, "test", credential=f"key_{bearer[7:]}")
 
-    def authorize(self, principal: Principal, action: Action, resource: Resource) -> Decided | None:
+    def authorize(self, principal: Principal, action: Action, resource: Resource, *, address: str) -> Decided | None:
         if self.broken == "authorize":
             raise RuntimeError("secret detail")
         if self.broken == "authorize answers nothing":
@@ -127,6 +131,9 @@ class World:
         if self.broken == "deployments":
             raise RuntimeError("secret detail")
         return self.models.get(name)
+
+    def recorded(self, name: str) -> Resource | None:
+        return self.waiting.get(name)
 
 
 def served(name: str = "diagnosis", profile: Profile = Profile.STANDARD, **changes) -> ServedModel:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from gateway_door import KEY, answer, close, head, open_door, request, served, world
 
-from casemate.core import Environment, LimitError, Profile, SandboxError, StorageError
+from casemate.core import Environment, LimitError, Profile, Resource, SandboxError, StorageError
 from casemate.gateway import LimitsConfig, Rate, RecorderConfig
 from casemate.guardrails import encode_request
 
@@ -177,6 +177,48 @@ def test_guessing_keys_turns_into_429(tmp_path):
     guesses, honest = asyncio.run(scenario())
     assert [guess[0] for guess in guesses] == [401, 401, 401, 429, 429]
     assert honest[0] == 200
+
+
+def test_asking_for_what_one_may_not_turns_into_429(tmp_path):
+    async def scenario(given, limits=None):
+        async with open_door(tmp_path, given, limits=limits) as door:
+            paths = ["/v2/models/forbidden/infer", "/v2/models/unknown/infer", "/v2/models/forbidden/infer"]
+            return [
+                parsed(await door.raw(request(BODY, path=path)))[0] for path in (*paths, "/v2/models/diagnosis/infer")
+            ]
+
+    limited = world()
+    limited.rate = Rate(0.01, 2)  # of the key itself, which then may ask for nothing else either
+    assert asyncio.run(scenario(limited)) == [403, 404, 429, 429]
+    denied = LimitsConfig(unserved_rate=Rate(0.01, 2))
+    assert asyncio.run(scenario(world(), denied)) == [403, 404, 429, 200]
+    crowded = LimitsConfig(address_rate=Rate(0.01, 2))
+    assert asyncio.run(scenario(world(), crowded)) == [403, 404, 429, 429]
+
+
+def test_what_is_on_record_and_not_loaded_is_503_to_who_may_ask(tmp_path):
+    given = world()
+    given.waiting = {name: Resource("deployment", name, environment=Environment.DEV) for name in ("late", "forbidden")}
+
+    async def scenario():
+        async with open_door(tmp_path, given) as door:
+            return [parsed(await door.raw(request(BODY, path=f"/v2/models/{name}/infer"))) for name in given.waiting]
+
+    late, forbidden = asyncio.run(scenario())
+    assert (late[0], late[1]["retry-after"], late[2]["code"]) == (503, "5", "deployment-not-loaded")
+    assert "casemate deployment list" in late[2]["detail"]
+    assert forbidden[0] == 403
+
+
+def test_a_key_that_asks_for_nothing_much_is_limited_too(tmp_path):
+    given = world()
+    given.rate = Rate(0.01, 1)
+
+    async def scenario():
+        async with open_door(tmp_path, given) as door:
+            return [parsed(await door.raw(head("GET", "/v2", Connection="close")))[0] for _ in range(2)]
+
+    assert asyncio.run(scenario()) == [200, 429]
 
 
 @pytest.mark.parametrize("broken", ["authenticate", "authorize", "authorize answers nothing", "deployments"])

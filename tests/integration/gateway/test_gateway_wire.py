@@ -69,6 +69,14 @@ FRAMING = {
 }
 
 
+@pytest.mark.parametrize("first", [LIVE + b"\r\n", head(Content_Length=LENGTH) + BODY], ids=["a head", "a body"])
+@pytest.mark.parametrize("name", ["many fields", "long field", "long target"])
+def test_a_head_sent_ahead_is_bounded_too(tmp_path, first, name):
+    reply = exchange(tmp_path, first + FRAMING[name][0])
+    assert reply.count(b"HTTP/1.1 ") == 1  # the first is answered, then the connection ends
+    assert reply.startswith(b"HTTP/1.1 200 ")
+
+
 @pytest.mark.parametrize(("raw", "status"), FRAMING.values(), ids=FRAMING.keys())
 def test_one_reading_or_none(tmp_path, raw, status):
     reply = exchange(tmp_path, raw)
@@ -88,6 +96,15 @@ def test_an_oversized_chunked_body_is_413(tmp_path):
     reply = exchange(tmp_path, head(Transfer_Encoding="chunked") + piece * 80, wire=WireLimits(linger_seconds=0.05))
     status, _, document = parsed(reply)
     assert (status, document["code"]) == (413, "body-too-large")
+
+
+@pytest.mark.parametrize(
+    "endless", [b"1;" + b"a" * 300_000, b"0\r\n" + b"x: y\r\n" * 50_000], ids=["extension", "trailer"]
+)
+def test_a_chunked_body_that_is_nearly_all_framing_is_refused(tmp_path, endless):
+    reply = exchange(tmp_path, head(Transfer_Encoding="chunked") + endless, wire=WireLimits(linger_seconds=0.05))
+    status, _, document = parsed(reply)
+    assert (status, document["code"]) == (400, "bad-framing")
 
 
 def test_after_an_early_refusal_the_rest_is_read_so_that_the_answer_arrives(tmp_path):

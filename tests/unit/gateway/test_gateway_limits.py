@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from casemate.core import LimitError
-from casemate.gateway.interface import Rate
-from casemate.gateway.limits import Buckets, Limits, LimitsConfig, Slots, network_of
+from casemate.doors import Buckets, Rate, network_of
+from casemate.gateway.limits import Limits, LimitsConfig, Slots
 
 
 class Time:
@@ -65,19 +65,20 @@ def test_networks(address, network):
 
 
 def test_keys_and_addresses_are_limited_apart():
-    limits = Limits(LimitsConfig(address_rate=Rate(1, 3)), monotonic=Time())
-    allowance = limits.take(key="a", address="192.0.2.1", rate=Rate(1, 2))
+    limits = Limits(LimitsConfig(address_rate=Rate(1, 1)), monotonic=Time())
+    allowance = limits.take_key("a", Rate(1, 2))
     assert (allowance.quota, allowance.remaining, allowance.window) == (2, 1, 2)
     assert allowance.headers() == [
         (b"ratelimit-policy", b'"key";q=2;w=2'),
         (b"ratelimit", b'"key";r=1;t=2'),
     ]
-    limits.take(key="a", address="192.0.2.1", rate=Rate(1, 2))
+    limits.take_key("a", Rate(1, 2))
     with pytest.raises(LimitError) as caught:
-        limits.take(key="a", address="192.0.2.1", rate=Rate(1, 2))
+        limits.take_key("a", Rate(1, 2))
     assert (caught.value.code, caught.value.retry_after) == ("rate-limited", 1.0)
+    limits.take_address("192.0.2.1")
     with pytest.raises(LimitError) as caught:
-        limits.take(key="b", address="192.0.2.1", rate=Rate(1, 2))
+        limits.take_address("192.0.2.1")
     assert caught.value.code == "address-limited"
 
 

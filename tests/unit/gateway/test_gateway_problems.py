@@ -36,6 +36,7 @@ CASES = [
     (AuthError("told"), 401, True),
     (PolicyError("told"), 403, True),
     (LimitError("told", retry_after=1, code="rate-limited"), 429, True),
+    (LimitError("told", retry_after=1, code="too-many-requests"), 429, True),
     (LimitError("told", retry_after=1, code="worker-restarting"), 503, True),
     (StorageError("hidden"), 503, False),
     (SandboxError("hidden"), 503, False),
@@ -67,19 +68,11 @@ def test_retry_after_is_whole_seconds(seconds, shown):
     assert dict(problem_of(LimitError("x", retry_after=seconds)).headers)[b"retry-after"] == shown
 
 
-def test_a_receipt_names_every_guard():
+def test_a_receipt_names_every_guard_once_one_had_a_doubt():
     receipt = Receipt()
+    assert receipt.summary() == "passed"
     receipt.flag("screen", "area")
-    assert list(receipt.verdicts()) == list(GUARDS)
-    assert receipt.verdicts()["screen"] == "flagged: area"
-    receipt.at = "decode"
-    refused = Receipt()
-    refused.at = "decode"
-    verdicts = refused.verdicts(refused="malformed-json")
-    assert list(verdicts) == list(GUARDS)
-    assert verdicts["limit"] == "passed"
-    assert verdicts["decode"] == "refused: malformed-json"
-    assert verdicts["infer"] == "skipped: refused before"
+    assert receipt.summary() == dict.fromkeys(GUARDS, "passed") | {"screen": "flagged: area"}
 
 
 def test_strict_is_nowhere_looser_than_standard():

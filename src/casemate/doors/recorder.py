@@ -16,7 +16,9 @@ from collections.abc import Callable
 from typing import Self
 
 from casemate.core import CasemateError, Clock, ConflictError, Event, EventSink, LimitError, StorageError
-from casemate.gateway.refusals import RecorderConfig, Refusal, RefusalCounter
+from casemate.doors.limits import network_of
+from casemate.doors.problems import status_of
+from casemate.doors.refusals import RecorderConfig, Refusal, RefusalCounter
 
 _LOG = logging.getLogger("casemate.gateway")
 
@@ -107,16 +109,20 @@ class Recorder:
                 code="record-full",
             ) from None
 
-    def count_refusal(self, refusal: Refusal) -> str:
+    def count_refusal(self, refusal: Refusal, client: str = "") -> str:
         """Count one refusal; never fails, so that a refusal is always answered.
 
         Returns: id of the event in which this refusal is, or will be, counted.
         """
-        event_id, first = self._refusals.count(refusal)
+        event_id, first = self._refusals.count(refusal, client)
         if first is not None:
             self._queue.append((first, None))  # bounded by `kinds` per window, so it needs no room
         self._notify()
         return event_id
+
+    def count_early(self, error: CasemateError, address: str) -> None:
+        """Count a refusal that a server made before its app."""
+        self.count_refusal(Refusal(error.code, status_of(error), address=network_of(address)))
 
     def _notify(self) -> None:
         if len(self._queue) >= self._config.batch:
@@ -149,13 +155,16 @@ class Recorder:
             self._wake.clear()
             self._hurry.clear()
             self._queue.extend((event, None) for event in self._refusals.due(everything=self._closing))
-            while self._queue:
-                if not self._write_batch():
-                    if self._closing and self._monotonic() >= self._give_up:
-                        return
-                    self._hurry.clear()
-                    self._hurry.wait(self._config.retry)
-            if self._closing:
+            due = len(self._queue)  # what comes in while these are written waits for company again
+            while due > 0:
+                if self._write_batch():
+                    due -= self._config.batch
+                    continue
+                if self._closing and self._monotonic() >= self._give_up:
+                    return
+                self._hurry.clear()
+                self._hurry.wait(self._config.retry)
+            if self._closing and not self._queue:
                 return
 
     def _write_batch(self) -> bool:
@@ -163,10 +172,14 @@ class Recorder:
         self._taken = len(batch)
         try:
             self._hand_in([event for event, _ in batch])
-        except Exception:  # noqa: BLE001 whatever the sink's trouble is, the events are kept
+        except Exception as error:  # noqa: BLE001 whatever the sink's trouble is, the events are kept
             if not self._failed:  # once per outage
-                _LOG.exception(
-                    "The audit log did not take %d events; predictions are refused until it does.", len(batch)
+                told = error if not isinstance(error, CasemateError) else None  # ours is a sentence, not a traceback
+                _LOG.error(
+                    "The audit log did not take %d events (%s); predictions are refused until it does.",
+                    len(batch),
+                    getattr(error, "code", type(error).__name__),
+                    exc_info=told,
                 )
             self._failed = True
             self._settle(batch, StorageError("The audit log did not take the event.", code="record-failed"))

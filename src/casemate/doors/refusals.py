@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from casemate.core import DEFAULT_PROJECT, Clock, Event, new_id, rfc3339
+from casemate.core import DEFAULT_PROJECT, Clock, Event, new_id, prefix_of, rfc3339
 
 
 class RecorderConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,11 +50,13 @@ class RefusalCounter:
         self._clock = clock
         self._monotonic = monotonic
         self._lock = threading.Lock()
-        self._kinds: dict[Refusal, list[str | int]] = {}  # -> [event id, count since the first]
+        self._kinds: dict[Refusal, list[str | int]] = {}  # -> [event id, count since the first, the last client]
         self._ends = 0.0
 
-    def count(self, refusal: Refusal) -> tuple[str, Event | None]:
-        """Returns: the event's id, and the event itself when it is the first of its kind in this window."""
+    def count(self, refusal: Refusal, client: str = "") -> tuple[str, Event | None]:
+        """Args: client: what the caller calls itself; it tells no kinds apart, since anybody may claim anything.
+
+        Returns: the event's id, and the event itself when it is the first of its kind in this window."""
         with self._lock:
             if not self._kinds:
                 self._ends = self._monotonic() + self._config.window
@@ -62,11 +64,11 @@ class RefusalCounter:
                 refusal = Refusal(refusal.code, refusal.status)
             counted = self._kinds.get(refusal)
             if counted is None:
-                self._kinds[refusal] = ["", 0]
-                event = self._event(refusal, new_id("evt"), 1)
+                self._kinds[refusal] = ["", 0, ""]
+                event = self._event(refusal, new_id("evt"), 1, client)
                 return event.id, event
             counted[0] = counted[0] or new_id("evt")
-            counted[1] = int(counted[1]) + 1
+            counted[1], counted[2] = int(counted[1]) + 1, client
             return str(counted[0]), None
 
     def due(self, *, everything: bool = False) -> list[Event]:
@@ -75,14 +77,18 @@ class RefusalCounter:
             if not self._kinds or (self._monotonic() < self._ends and not everything):
                 return []
             kinds, self._kinds = self._kinds, {}
-        return [self._event(refusal, str(key), int(count)) for refusal, (key, count) in kinds.items() if count]
+        return [
+            self._event(refusal, str(key), int(count), str(client))
+            for refusal, (key, count, client) in kinds.items()
+            if count
+        ]
 
     def seconds_left(self) -> float | None:
         """Until the window ends; None when none is open."""
         with self._lock:
             return max(0.0, self._ends - self._monotonic()) if self._kinds else None
 
-    def _event(self, refusal: Refusal, event_id: str, count: int) -> Event:
+    def _event(self, refusal: Refusal, event_id: str, count: int, client: str) -> Event:
         return Event(
             id=event_id,
             at=rfc3339(self._clock.now()),
@@ -98,6 +104,8 @@ class RefusalCounter:
                 "status": refusal.status,
                 "guard": refusal.guard,
                 "address": refusal.address,
+                "network": prefix_of(refusal.address),
+                **({"client": client} if client else {}),
                 "count": count,
             },
         )

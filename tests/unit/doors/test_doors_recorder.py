@@ -8,8 +8,8 @@ import threading
 import pytest
 
 from casemate.core import ConflictError, Event, LimitError, StorageError, SystemClock
-from casemate.gateway import Recorder, RecorderConfig
-from casemate.gateway.refusals import Refusal, RefusalCounter
+from casemate.doors import Recorder, RecorderConfig
+from casemate.doors.refusals import Refusal, RefusalCounter
 
 CLOCK = SystemClock()
 
@@ -45,6 +45,23 @@ def test_closing_hands_in_everything_in_order():
             recorder.put(event(number))
     assert sink.ids == [f"evt_{number}" for number in range(50)]
     assert max(map(len, sink.batches)) <= 7
+
+
+def test_what_comes_in_during_a_write_waits_for_company():
+    class Busy(Sink):
+        def append(self, events):
+            super().append(events)
+            if len(self.batches) == 1:
+                recorder.put(event(2))
+                written.set()
+
+    sink, written = Busy(), threading.Event()
+    with Recorder(sink, RecorderConfig(batch=2, wait=60), clock=CLOCK) as recorder:
+        recorder.put(event(0))
+        recorder.put(event(1))
+        assert written.wait(30)
+        recorder.put(event(3))
+    assert [len(batch) for batch in sink.batches] == [2, 2]
 
 
 def test_a_full_queue_refuses_and_drops_nothing():
@@ -191,3 +208,13 @@ def test_an_attempt_that_only_seemed_to_fail_is_not_repeated_for_ever():
         break
     recorder.close()
     assert sink.ids == ["evt_1", "evt_2"]
+
+
+def test_what_a_caller_calls_itself_tells_no_refusals_apart():
+    counter = RefusalCounter(RecorderConfig(kinds=8), CLOCK, lambda: 0.0)
+    refusal = Refusal("bad-credential", 401, guard="authenticate", address="198.51.100.7")
+    events = [counter.count(refusal, f"liar/{number}")[1] for number in range(100)]
+    assert [one is not None for one in events] == [True] + [False] * 99
+    (rest,) = counter.due(everything=True)
+    assert (events[0].facts["client"], rest.facts["client"], rest.facts["count"]) == ("liar/0", "liar/99", 99)
+    assert rest.facts["network"] == "198.51.100.0/24"
