@@ -2,19 +2,42 @@
 
 import asyncio
 import tarfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Future
+from functools import partial
 from typing import Annotated, Any
 
 import msgspec
 from fastapi import Depends, Query, Request
 from fastapi.responses import StreamingResponse
 
-from casemate.console.door import Call, Caller, Door
-from casemate.console.uploads import BodyReader, files_in_tar
-from casemate.core import Action, Environment, InputError, Ref, Resource, Severity, TooLargeError, parse_ref
-from casemate.registry import Lineage, Pushed
+from casemate.console.data_asked import (
+    class_of_model,
+    dataset_as_pushed,
+    dataset_named,
+    dataset_version,
+    model_as_trained,
+    model_version,
+)
+from casemate.console.door import Also, Call, Caller, Door, UndecidedError
+from casemate.console.places import Long
+from casemate.console.uploads import BodyReader, client_gone, files_in_tar
+from casemate.core import (
+    Action,
+    CasemateError,
+    Environment,
+    InputError,
+    Ref,
+    Resource,
+    Severity,
+    TooLargeError,
+    checked_digest,
+    parse_ref,
+)
+from casemate.registry import RELEASING, Datasets, Lineage, Models, Pushed, released_on_record
 
 _ORDER = (Severity.CRITICAL, Severity.HIGH, Severity.MEDIUM, Severity.LOW, Severity.INFO)
+_PARQUET, _TAR = "application/vnd.apache.parquet", "application/x-tar"
 _MAX_SCRIPT = 4 << 20  # bytes of a training script
 
 
@@ -26,7 +49,12 @@ async def _body_reader(request: Request) -> BodyReader:
     return _body(request)
 
 
+async def _watched(request: Request) -> Callable[[], Future[None]]:
+    return partial(client_gone, request, asyncio.get_running_loop())
+
+
 Body = Annotated[BodyReader, Depends(_body_reader)]
+Gone = Annotated[Callable[[], Future[None]], Depends(_watched)]
 OptionalRef = Annotated[str, Query(description="NAME[@VERSION]")]
 
 
@@ -43,31 +71,55 @@ def _declare_datasets(door: Door) -> None:
         """The newest version of each dataset."""
         return plain({"items": call.services.datasets.newest(), "next": None})
 
-    @door.change("POST", "/datasets/{name}/versions", Action.DATASET_PUSH)
-    def push(call: Caller, name: str, filename: str, body: Body, target: str = "") -> dict[str, Any]:
-        """Push a CSV, JSON Lines or Parquet file, as the body."""
+    @door.change("POST", "/datasets/{name}/versions", Action.DATASET_PUSH, about=dataset_as_pushed, long=Long.BYTES)
+    def push(
+        call: Caller,
+        name: str,
+        filename: str,
+        body: Body,
+        target: str = "",
+        data_class: str = "",
+        purpose: Annotated[tuple[str, ...], Query()] = (),
+    ) -> dict[str, Any]:
+        """Push a CSV, JSON Lines or Parquet file, as the body. `data_class`, `purpose`: as before where not stated."""
         answer = call.services.push_dataset(
-            name, body.chunks(), filename=filename, target=target or None, actor=call.principal, intent=call.intent
+            name,
+            body.chunks(),
+            filename=filename,
+            target=target or None,
+            data_class=data_class,
+            purposes=purpose,
+            widening=call.decided.attributes["lowers_class"] is True,
+            actor=call.principal,
+            intent=call.intent,
         )
         return plain(answer)
 
-    @door.change("POST", "/datasets/verify", Action.DATASET_VERIFY)
+    @door.change("POST", "/datasets/verify", Action.DATASET_VERIFY, long=Long.BYTES)
     def verify(call: Caller, ref: OptionalRef = "") -> dict[str, Any]:
         """Read every stored byte of one version, or of all."""
-        return plain(call.services.datasets.verify(parse_ref(ref) if ref else None))
+        return plain(
+            call.services.datasets.verify(parse_ref(ref)) if ref else _verify_all(call, call.services.datasets)
+        )
 
-    @door.read("/datasets/{name}/versions/{version}", Action.DATASET_READ)
+    @door.read("/datasets/{name}/versions/{version}", Action.DATASET_READ, about=dataset_version)
     def show(call: Caller, name: str, version: str) -> dict[str, Any]:
         """One version: digest, columns, who pushed it, what was made from it."""
         return plain(call.services.datasets.show(_ref(name, version)))
 
-    @door.read("/datasets/{name}/versions/{version}/rows", Action.DATASET_EXPORT)
+    @door.read(
+        "/datasets/{name}/versions/{version}/rows",
+        Action.DATASET_EXPORT,
+        about=dataset_version,
+        long=Long.BYTES,
+        media=_PARQUET,
+    )
     def rows(call: Caller, name: str, version: str) -> StreamingResponse:
         """The rows as Parquet."""
         size, pieces = call.services.datasets.export(_ref(name, version))
-        return _download(pieces, "application/vnd.apache.parquet", {"Content-Length": str(size)})
+        return _download(pieces, _PARQUET, {"Content-Length": str(size)})
 
-    @door.change("DELETE", "/datasets/{name}/versions/{version}", Action.DATASET_DELETE)
+    @door.change("DELETE", "/datasets/{name}/versions/{version}", Action.DATASET_DELETE, about=dataset_version)
     def delete(call: Caller, name: str, version: str) -> dict[str, Any]:
         """Delete a version and destroy its keys."""
         return plain(call.services.datasets.delete(_numbered(name, version), intent=call.intent))
@@ -79,32 +131,34 @@ def _declare_models(door: Door) -> None:
         """The newest version of each model."""
         return plain({"items": call.services.models.newest(), "next": None})
 
-    @door.change("POST", "/models/verify", Action.MODEL_VERIFY)
+    @door.change("POST", "/models/verify", Action.MODEL_VERIFY, long=Long.BYTES)
     def verify(call: Caller, ref: OptionalRef = "") -> dict[str, Any]:
         """Read every stored byte of one version, or of all, and check every signature."""
-        return plain(call.services.models.verify(parse_ref(ref) if ref else None))
+        return plain(call.services.models.verify(parse_ref(ref)) if ref else _verify_all(call, call.services.models))
 
-    @door.read("/models/{name}/versions/{version}", Action.MODEL_READ)
+    @door.read("/models/{name}/versions/{version}", Action.MODEL_READ, about=model_version)
     def show(call: Caller, name: str, version: str) -> dict[str, Any]:
         """One version: digest, signature, files, approvals."""
         return plain(call.services.models.show(_ref(name, version)))
 
-    @door.read("/models/{name}/versions/{version}/lineage", Action.MODEL_READ)
+    @door.read("/models/{name}/versions/{version}/lineage", Action.MODEL_READ, about=model_version)
     def lineage(call: Caller, name: str, version: str) -> dict[str, Any]:
         """What it was made from, as a tree."""
         return plain(call.services.models.lineage(_ref(name, version)))
 
-    @door.read("/models/{name}/versions/{version}/files", Action.MODEL_EXPORT)
+    @door.read(
+        "/models/{name}/versions/{version}/files", Action.MODEL_EXPORT, about=model_version, long=Long.BYTES, media=_TAR
+    )
     def files(call: Caller, name: str, version: str) -> StreamingResponse:
         """The files as a tar stream."""
-        return _download(_tar(call.services.models.export(_ref(name, version))), "application/x-tar", {})
+        return _download(_tar(call.services.models.export(_ref(name, version))), _TAR, {})
 
     @door.change("POST", "/models/{name}/versions/{version}/approvals", Action.MODEL_APPROVE, about=_approved)
     def approve(call: Caller, name: str, version: str, environment: Environment = Environment.DEV) -> dict[str, Any]:
         """Say, signed, that a version may be deployed to an environment."""
         return plain(
             call.services.models.approve(
-                _ref(name, version),
+                _numbered(name, version),
                 environment,
                 actor=call.principal,
                 intent=call.intent,
@@ -113,7 +167,7 @@ def _declare_models(door: Door) -> None:
             )
         )
 
-    @door.change("POST", "/models/{name}/versions/{version}/revocation", Action.MODEL_REVOKE)
+    @door.change("POST", "/models/{name}/versions/{version}/revocation", Action.MODEL_REVOKE, urgent=True)
     def revoke(call: Caller, name: str, version: str) -> dict[str, Any]:
         """End a version for good, and pause what serves it."""
         deployments = call.services.deployments
@@ -127,7 +181,11 @@ def _declare_models(door: Door) -> None:
 
 
 def _declare_making(door: Door) -> None:
-    @door.change("POST", "/models/{name}/versions", Action.MODEL_PUSH)
+    named = Also(action=Action.DATASET_READ, about=dataset_named)  # its name, digest and ranges go into the version
+    # Not `read`: who chooses the script can have every row printed, or written into the model.
+    shown = Also(action=Action.DATASET_EXPORT, about=dataset_named)
+
+    @door.change("POST", "/models/{name}/versions", Action.MODEL_PUSH, also=named, long=Long.BYTES)
     def push(call: Caller, name: str, body: Body, dataset: OptionalRef = "") -> dict[str, Any]:
         """Push a model's files, as an uncompressed tar stream."""
         services = call.services
@@ -137,22 +195,36 @@ def _declare_making(door: Door) -> None:
         )
         return _told(pushed)
 
-    @door.change("POST", "/models/{name}/train", Action.MODEL_TRAIN)
+    @door.change(
+        "POST", "/models/{name}/train", Action.MODEL_TRAIN, about=model_as_trained, also=shown, long=Long.BYTES
+    )
     def train(
-        call: Caller, name: str, dataset: str, body: Body, filename: str = "train.py", parameters: str = "{}"
+        call: Caller,
+        name: str,
+        dataset: str,
+        body: Body,
+        gone: Gone,
+        filename: str = "train.py",
+        parameters: str = "{}",
+        purpose: str = "",
     ) -> dict[str, Any]:
-        """Run a training script, as the body, in the sandbox and push the model that it writes."""
-        script = body.read(_MAX_SCRIPT + 1)
+        """Run a training script, as the body, in the sandbox and push the model that it writes.
+
+        The run ends when its client goes away.
+        """
+        script = body.whole(_MAX_SCRIPT)
         if len(script) > _MAX_SCRIPT:
             raise TooLargeError(f"A training script has at most {_MAX_SCRIPT} bytes.", code="script-too-large")
         trained = call.services.train(
             name,
             script,
-            dataset=parse_ref(dataset),
+            dataset=_decided_dataset(call, parse_ref(dataset)),
+            purpose=purpose,
             filename=filename,
             parameters=_object(parameters),
             actor=call.principal,
             intent=call.intent,
+            gone=gone(),
         )
         return {**_told(trained.pushed), "blocked": trained.blocked, "log": trained.log, "seconds": trained.seconds}
 
@@ -168,6 +240,10 @@ def _told(pushed: Pushed) -> dict[str, Any]:
     return plain(msgspec.structs.replace(pushed, findings=tuple(worst_first)))
 
 
+def _verify_all(call: Call, assets: Datasets | Models) -> dict[str, Any]:
+    return assets.verify(recorded=released_on_record(call.services.log.outcomes(RELEASING)))
+
+
 def _ref(name: str, version: str) -> Ref:
     return parse_ref(f"{name}@{version}")
 
@@ -175,15 +251,33 @@ def _ref(name: str, version: str) -> Ref:
 def _numbered(name: str, version: str) -> Ref:
     ref = _ref(name, version)
     if ref.version == "latest":
-        raise InputError("It cannot be undone, so name the version: NAME@VERSION.", code="bad-version")
+        raise InputError("Name the very version that you mean: NAME@VERSION.", code="bad-version")
     return ref
 
 
 def _approved(call: Call, arguments: dict[str, Any]) -> Resource:
-    """Four eyes depend on who pushed the version, and on the environment."""
-    version = call.services.models.find(_ref(arguments["name"], arguments["version"]))
+    """Four eyes depend on who pushed the version, and on the environment.
+
+    Who may approve nothing of that name is asked about alike whether the version is there or not, so the refusal
+    does not tell. That somebody who may asked for one that cannot be read is on record.
+    """
+    ref = _numbered(arguments["name"], arguments["version"])
     environment = Environment(arguments["environment"])
-    return Resource("model", version.about.name, environment=environment, attributes={"pushed_by": version.created_by})
+    unknown = Resource("model", ref.name, environment=environment, attributes={"pushed_by": ""})
+    if not call.services.authorizer.decide(call.principal, Action.MODEL_APPROVE, unknown, **call.origin).allowed:
+        return unknown
+    try:
+        pushed_by = call.services.models.pusher(ref)
+    except CasemateError as error:
+        raise UndecidedError(unknown, error) from error
+    attributes: dict[str, str | int | bool] = {"pushed_by": pushed_by, "data_class": class_of_model(call, ref)}
+    return msgspec.structs.replace(unknown, attributes=attributes)
+
+
+def _decided_dataset(call: Call, ref: Ref) -> Ref:
+    """The version that the gate decided on, whatever a tag means by now."""
+    digest = call.decided.attributes.get("dataset_digest")
+    return msgspec.structs.replace(ref, version=checked_digest(str(digest))) if digest else ref
 
 
 def _object(text: str) -> dict[str, Any]:

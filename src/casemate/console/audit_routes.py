@@ -1,8 +1,9 @@
 """The record: entries, proofs, checkpoints, verification, export; and the state of the home."""
 
-from collections.abc import Iterator
+import base64
 from typing import Annotated, Any
 
+import msgspec
 from fastapi import Query
 from fastapi.responses import StreamingResponse
 
@@ -10,13 +11,16 @@ from casemate import __version__
 from casemate.auditlog import verify_log
 from casemate.console.asset_routes import Body, plain
 from casemate.console.door import Caller, Door
+from casemate.console.places import Long
+from casemate.console.prediction_routes import check_proof, exported, shown_entries
 from casemate.core import Action, InputError
 
+_LINES = "application/x-ndjson"
 _MAX_CHECKPOINT = 4096  # bytes
 
 
 def declare(door: Door) -> None:
-    """The routes under /audit, and /health, /status, /policies."""
+    """The routes under /audit, and /health, /status."""
     _declare_state(door)
     _declare_entries(door)
     _declare_tree(door)
@@ -24,7 +28,7 @@ def declare(door: Door) -> None:
 
 def _declare_state(door: Door) -> None:
 
-    @door.public("/health")
+    @door.public("/health", inline=True)
     def health() -> dict[str, Any]:
         """That the control plane answers."""
         return {"ok": True}
@@ -33,11 +37,6 @@ def _declare_state(door: Door) -> None:
     def status(call: Caller) -> dict[str, Any]:
         """What the home holds and serves."""
         return {"version": __version__, **call.services.status()}
-
-    @door.read("/policies", Action.POLICY_READ)
-    def policies(call: Caller) -> dict[str, Any]:
-        """The policies in force."""
-        return {"digest": call.services.policies.digest, "text": call.services.policies.text}
 
 
 def _declare_entries(door: Door) -> None:
@@ -53,15 +52,17 @@ def _declare_entries(door: Door) -> None:
         after: str | None = None,
         limit: Annotated[int, Query(ge=1, le=100_000)] = 50,
     ) -> dict[str, Any]:
-        """Entries, newest first, a page of 200 at most."""
+        """Entries, newest first, a page of 200 at most. What is kept of predictions: to who may read that."""
         filters = {"kind": kind, "actor": actor, "action": action, "resource": resource}
         page = call.services.log.page(after=after, limit=limit, since=since, until=until, **filters)
-        return plain(page)
+        return plain(msgspec.structs.replace(page, items=shown_entries(call, page.items)))
 
     @door.read("/audit/entries/{entry}/proof", Action.AUDIT_READ)
     def proof(call: Caller, entry: str) -> dict[str, Any]:
         """A proof that an entry is in the log, to be checked offline."""
-        return call.services.log.prove(entry)
+        proof = call.services.log.prove(entry)
+        check_proof(call, base64.b64decode(proof["entry"]))
+        return proof
 
 
 def _declare_tree(door: Door) -> None:
@@ -71,23 +72,18 @@ def _declare_tree(door: Door) -> None:
         newest = call.services.log.newest_checkpoint()
         return {"checkpoint": newest.text if newest else ""}
 
-    @door.read("/audit/export", Action.AUDIT_READ)
+    @door.read("/audit/export", Action.AUDIT_READ, long=Long.BYTES, media=_LINES)
     def export(call: Caller) -> StreamingResponse:
-        """The whole log as JSON lines."""
-        return StreamingResponse(_lines(call), media_type="application/x-ndjson")
+        """The whole log as JSON lines; of predictions the leaf alone, to who may not read them."""
+        return StreamingResponse(exported(call, call.services.log.bodies()), media_type=_LINES)
 
-    @door.change("POST", "/audit/verify", Action.AUDIT_VERIFY)
+    @door.change("POST", "/audit/verify", Action.AUDIT_VERIFY, long=Long.BYTES)
     def verify(call: Caller, body: Body) -> dict[str, Any]:
         """Recompute the whole log. The body may be a checkpoint that was kept elsewhere."""
-        against = body.read(_MAX_CHECKPOINT + 1)
+        against = body.whole(_MAX_CHECKPOINT)
         if len(against) > _MAX_CHECKPOINT:
             raise InputError("This is not a checkpoint.", code="bad-checkpoint")
         kept = call.services.kept_checkpoints()
         if against:
             kept["the checkpoint that you gave"] = against.decode(errors="replace")
         return plain(verify_log(call.services.log, kept=kept))
-
-
-def _lines(call: Caller) -> Iterator[bytes]:
-    for body in call.services.log.bodies():
-        yield body + b"\n"

@@ -2,9 +2,13 @@
 
 from typing import Any
 
+import msgspec
+
 from casemate.console.asset_routes import plain
+from casemate.console.data_asked import class_of_model
 from casemate.console.door import Call, Caller, Door
-from casemate.core import Action, Environment, Profile, Resource, parse_ref
+from casemate.console.places import Long
+from casemate.core import Action, Environment, Profile, Ref, Resource, checked_digest, parse_ref
 
 
 def declare(door: Door) -> None:
@@ -13,14 +17,14 @@ def declare(door: Door) -> None:
     @door.read("/deployments", Action.DEPLOYMENT_READ)
     def deployments(call: Caller) -> dict[str, Any]:
         """All deployments."""
-        return plain({"items": call.services.deployments.newest(), "next": None})
+        return plain({"items": call.services.observed(call.services.deployments.newest()), "next": None})
 
     @door.read("/deployments/{name}", Action.DEPLOYMENT_READ)
     def show(call: Caller, name: str) -> dict[str, Any]:
         """One deployment with its history."""
-        return plain(call.services.deployments.show(name))
+        return plain(call.services.observed([call.services.deployments.show(name)])[0])
 
-    @door.change("PUT", "/deployments/{name}", Action.DEPLOYMENT_DEPLOY, about=_wanted)
+    @door.change("PUT", "/deployments/{name}", Action.DEPLOYMENT_DEPLOY, about=_wanted, long=Long.SWITCH)
     def deploy(
         call: Caller, name: str, model: str, profile: Profile | None = None, environment: Environment | None = None
     ) -> dict[str, Any]:
@@ -28,32 +32,45 @@ def declare(door: Door) -> None:
         return plain(
             call.services.deployments.deploy(
                 name,
-                parse_ref(model),
+                _decided_on(call, parse_ref(model)),
                 actor=call.principal,
                 intent=call.intent,
                 profile=profile,
                 environment=environment,
+                decided=_decided(call),
                 reason=call.reason,
             )
         )
 
-    @door.change("POST", "/deployments/{name}/rollback", Action.DEPLOYMENT_ROLLBACK, about=_standing)
+    @door.change(
+        "POST", "/deployments/{name}/rollback", Action.DEPLOYMENT_ROLLBACK, about=_returning, long=Long.ROLLBACK
+    )
     def rollback(call: Caller, name: str) -> dict[str, Any]:
         """Serve the version before this one again."""
-        services = call.services
-        return plain(services.deployments.rollback(name, actor=call.principal, intent=call.intent, reason=call.reason))
+        digest = call.decided.attributes.get("digest")
+        only = checked_digest(str(digest)) if digest else None
+        return plain(call.services.deployments.rollback(name, only=only, **_told(call)))
 
-    @door.change("POST", "/deployments/{name}/pause", Action.DEPLOYMENT_PAUSE, about=_standing)
+    @door.change("POST", "/deployments/{name}/pause", Action.DEPLOYMENT_PAUSE, about=_standing, urgent=True)
     def pause(call: Caller, name: str) -> dict[str, Any]:
         """Answer no request until it is resumed."""
-        services = call.services
-        return plain(services.deployments.pause(name, actor=call.principal, intent=call.intent, reason=call.reason))
+        return plain(call.services.deployments.pause(name, **_told(call)))
 
-    @door.change("POST", "/deployments/{name}/resume", Action.DEPLOYMENT_PAUSE, about=_standing)
+    @door.change("POST", "/deployments/{name}/resume", Action.DEPLOYMENT_PAUSE, about=_standing, long=Long.SWITCH)
     def resume(call: Caller, name: str) -> dict[str, Any]:
         """Answer requests again."""
-        services = call.services
-        return plain(services.deployments.resume(name, actor=call.principal, intent=call.intent, reason=call.reason))
+        return plain(call.services.deployments.resume(name, **_told(call)))
+
+
+def _told(call: Call) -> dict[str, Any]:
+    return {"actor": call.principal, "intent": call.intent, "decided": _decided(call), "reason": call.reason}
+
+
+def _decided(call: Call) -> tuple[Environment, Profile]:
+    """What the gate decided on. A change may wait for another one of the same name, and finds it otherwise then."""
+    environment = call.decided.environment
+    assert environment is not None, "both questions below state one"
+    return environment, Profile(str(call.decided.attributes["profile"]))
 
 
 def _standing(call: Call, arguments: dict[str, Any]) -> Resource:
@@ -68,6 +85,36 @@ def _standing(call: Call, arguments: dict[str, Any]) -> Resource:
 def _wanted(call: Call, arguments: dict[str, Any]) -> Resource:
     """A deployment as it would be."""
     standing = _standing(call, arguments)
-    environment = arguments["environment"] or standing.environment
+    environment = arguments["environment"] or standing.environment or Environment.DEV
     profile = arguments["profile"] or standing.attributes["profile"]
-    return Resource("deployment", standing.name, environment=environment, attributes={"profile": str(profile)})
+    approved = _approval(call, arguments["model"], environment) if arguments["model"] else {}
+    attributes: dict[str, str | int | bool] = {"profile": str(profile), **approved}
+    if arguments["model"]:
+        attributes["data_class"] = class_of_model(call, parse_ref(arguments["model"]))
+    return Resource("deployment", standing.name, environment=environment, attributes=attributes)
+
+
+def _returning(call: Call, arguments: dict[str, Any]) -> Resource:
+    """A deployment as a rollback would leave it."""
+    standing = _standing(call, arguments)
+    known = call.services.deployments.all().get(standing.name)
+    if known is None or not known.earlier or standing.environment is None:
+        return standing
+    target = known.earlier[0]
+    ref = Ref(target.name, target.digest, target.project)
+    approved = _approval(call, str(ref), standing.environment)
+    known_class = {"data_class": class_of_model(call, ref)}
+    return msgspec.structs.replace(standing, attributes={**standing.attributes, **approved, **known_class})
+
+
+def _approval(call: Call, model: str, environment: Environment) -> dict[str, str | int | bool]:
+    """Exactly which version it is, and whether a person approved it: what is decided on is what is done."""
+    deployments, access = call.services.deployments, call.services.access
+    digest, approved = deployments.human_approval(parse_ref(model), environment, access.is_person)
+    return {"digest": digest, "human_approved": approved} if digest else {"human_approved": False}
+
+
+def _decided_on(call: Call, ref: Ref) -> Ref:
+    """The version that the gate decided on, by its digest, whatever a tag means by now."""
+    digest = call.decided.attributes.get("digest")
+    return msgspec.structs.replace(ref, version=checked_digest(str(digest))) if digest else ref

@@ -1,13 +1,25 @@
-"""Keys: issue, list, revoke."""
+"""Keys: issue, list, rotate, revoke."""
 
 from typing import Annotated, Any
 
 import msgspec
 from fastapi import Query
 
+from casemate.auditlog import networks_seen
 from casemate.console.door import Call, Caller, Door
-from casemate.core import Action, InputError, Resource, parse_duration
-from casemate.iam import KeyRequest, issue_key, key_request, list_keys, revocation_resource, revoke_key
+from casemate.core import Action, InputError, Resource, parse_duration, parse_rfc3339, rfc3339
+from casemate.iam import (
+    KeyRequest,
+    issue_key,
+    key_request,
+    list_keys,
+    opened_by,
+    revocation_resource,
+    revoke_key,
+    rotate_key,
+    rotation_resource,
+    show_key,
+)
 
 
 def declare(door: Door) -> None:
@@ -17,7 +29,17 @@ def declare(door: Door) -> None:
     def keys(call: Caller) -> dict[str, Any]:
         """All keys, never their secrets."""
         services = call.services
-        return {"items": msgspec.to_builtins(list_keys(services.access, now=services.clock.now())), "next": None}
+        found = list_keys(services.access, now=services.clock.now(), last_use=services.log.last_use)
+        return {"items": msgspec.to_builtins(found), "next": None}
+
+    @door.read("/keys/{key_id}", Action.KEY_READ, about=_shown)
+    def show(call: Caller, key_id: str) -> dict[str, Any]:
+        """One key, never its secret, and the networks from which it was used."""
+        services = call.services
+        found = show_key(services.access, key_id, now=services.clock.now(), last_use=services.log.last_use)
+        actor = services.access.snapshot.credentials[key_id].principal
+        shown: dict[str, Any] = msgspec.to_builtins(found)
+        return shown | {"networks": msgspec.to_builtins(networks_seen(services.log.engine, actor, key_id))}
 
     @door.change("POST", "/keys", Action.KEY_ISSUE, about=_asked)
     def issue(
@@ -33,6 +55,8 @@ def declare(door: Door) -> None:
         request = _request(
             call, {"name": name, "role": role, "expires": expires, "deployment": deployment, "rate": rate}
         )
+        decided = parse_rfc3339(str(call.decided.attributes["expires_at"]))  # not a moment longer than the gate allowed
+        request = msgspec.structs.replace(request, expires_at=decided)
         issued = issue_key(request, issuer=call.principal, reason=call.reason)
         services.commit(issued.entries, call.intent)
         return {
@@ -44,7 +68,41 @@ def declare(door: Door) -> None:
             "scope": str(request.resource().attributes["scope"]),
         }
 
-    @door.change("DELETE", "/keys/{key_id}", Action.KEY_REVOKE, about=_revoked)
+    @door.change("POST", "/keys/{key_id}/rotation", Action.KEY_ROTATE, about=_rotated)
+    def rotate(call: Caller, key_id: str, overlap: str = "1h", expires: str = "") -> dict[str, Any]:
+        """A new secret for the same service. The answer is the only place that ever shows it."""
+        del expires  # the gate has decided on when it ends
+        services, now = call.services, call.services.clock.now()
+        for opened in opened_by(services.access, key_id, decided=call.decided, now=now):
+            call.read(Action.KEY_ROTATE, opened)
+        made = []
+
+        def make() -> list[Any]:
+            made.append(
+                rotate_key(
+                    services.access,
+                    key_id,
+                    overlap=parse_duration(overlap),
+                    decided=call.decided,
+                    by=call.principal,
+                    reason=call.reason,
+                    now=services.clock.now(),
+                )
+            )
+            return made[0].entries
+
+        services.settle(make, call.intent)
+        credentials = services.access.snapshot.credentials
+        return {
+            "id": made[0].id,
+            "key": made[0].key,
+            "expires_at": made[0].expires_at,
+            "name": credentials[made[0].id].name,
+            "replaces": key_id,
+            "old_expires_at": rfc3339(credentials[key_id].expires_at),
+        }
+
+    @door.change("DELETE", "/keys/{key_id}", Action.KEY_REVOKE, about=_revoked, urgent=True)
     def revoke(call: Caller, key_id: str) -> dict[str, Any]:
         """End a key now."""
         services = call.services
@@ -62,7 +120,7 @@ def _request(call: Call, arguments: dict[str, Any]) -> KeyRequest:
         scope=f"deployment:{deployment}" if deployment else "*",
         now=call.services.clock.now(),
         life=parse_duration(arguments["expires"]),
-        rate=_per_second(arguments["rate"]) if arguments["rate"] else None,
+        rate=per_second(arguments["rate"]) if arguments["rate"] else None,
     )
 
 
@@ -70,11 +128,22 @@ def _asked(call: Call, arguments: dict[str, Any]) -> Resource:
     return _request(call, arguments).resource()
 
 
+def _rotated(call: Call, arguments: dict[str, Any]) -> Resource:
+    parse_duration(arguments["overlap"])
+    life = parse_duration(arguments["expires"]) if arguments["expires"] else None
+    return rotation_resource(call.services.access, arguments["key_id"], life=life, now=call.services.clock.now())
+
+
+def _shown(call: Call, arguments: dict[str, Any]) -> Resource:
+    return revocation_resource(call.services.access, arguments["key_id"])
+
+
 def _revoked(call: Call, arguments: dict[str, Any]) -> Resource:
     return revocation_resource(call.services.access, arguments["key_id"])
 
 
-def _per_second(text: str) -> float:
+def per_second(text: str) -> float:
+    """`50/s` as a number. Raises: InputError (bad-rate)."""
     number, slash, unit = text.partition("/")
     try:
         rate = float(number)

@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem documents. The only place on the control plane that maps families to HTTP statuses."""
+"""Errors as RFC 9457 problem documents; which status each has stands in `doors.problems`, for both planes."""
 
 import logging
 import math
@@ -6,33 +6,17 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from casemate.core import (
-    AuthError,
-    CasemateError,
-    ConflictError,
-    InputError,
-    LimitError,
-    NotFoundError,
-    PolicyError,
-    SandboxError,
-    StorageError,
-    TooLargeError,
-    VerificationError,
-)
+from casemate.core import CasemateError, LimitError, StepUpError, VerificationError, without_secrets
+from casemate.doors import TYPE_PREFIX, status_of
+from casemate.iam import FRESH, SECOND_FACTOR
 
 _log = logging.getLogger("casemate.console")
 
-_STATUS: tuple[tuple[type[CasemateError], int], ...] = (  # the first that fits
-    (TooLargeError, 413),
-    (NotFoundError, 404),
-    (ConflictError, 409),
-    (InputError, 400),
-    (AuthError, 401),
-    (PolicyError, 403),
-    (LimitError, 429),
-    (VerificationError, 409),
-    (SandboxError, 503),
-    (StorageError, 503),
+_CHALLENGE = 'Bearer realm="casemate"'
+_CHALLENGE_STEP_UP = (  # RFC 9470, section 3
+    'Bearer realm="casemate", error="insufficient_user_authentication", '
+    'error_description="A fresh second factor is required", '
+    f'acr_values="{SECOND_FACTOR}", max_age="{int(FRESH.total_seconds())}"'
 )
 _OURS = "Casemate could not do this; see the server's log."
 
@@ -49,19 +33,20 @@ def problem_of(error: Exception) -> Problem:
     if not isinstance(error, CasemateError):
         _log.error("unexpected", exc_info=error)
         error = CasemateError(_OURS)
-    status = next((status for family, status in _STATUS if isinstance(error, family)), 500)
-    if error.code == "method-not-allowed":
-        status = 405
+    # A caller of a model cannot mend what does not verify; here it is who asked that can, and is told what it is.
+    status = 409 if isinstance(error, VerificationError) else status_of(error)
+    shown = without_secrets(error.message)
     document = {
-        "type": f"https://casemate.dev/problems/{error.code}",
+        "type": TYPE_PREFIX + error.code,
         "title": HTTPStatus(status).phrase,
         "status": status,
-        "detail": error.message,
+        "detail": shown,
         "code": error.code,
         "family": type(error).__name__,
-        "error": error.message,
+        "error": shown,
     }
-    headers = {"WWW-Authenticate": 'Bearer realm="casemate"'} if status == 401 else {}
+    headers = {"WWW-Authenticate": _CHALLENGE_STEP_UP if isinstance(error, StepUpError) else _CHALLENGE}
+    headers = headers if status == 401 else {}
     if isinstance(error, LimitError):
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
     return Problem(status, document, headers)

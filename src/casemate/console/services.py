@@ -1,13 +1,16 @@
 """What the control plane's routes are given; `app` builds it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from casemate.auditlog import LogReader
-from casemate.core import Clock, Principal, Ref
-from casemate.iam import Access, Gate, Policies
+from casemate.core import Clock, EventSink, Principal, Ref
+from casemate.iam import Access, Authorizer, Enrolment, Gate, Passkeys, PasskeySignIn, Policies, Sessions, SignIn
+from casemate.iam.providers.sign_in import ProviderSignIn
 from casemate.registry import Datasets, Deployments, Models, Pushed
+from casemate.storage import Rewrapped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,12 +27,22 @@ class PushDataset(Protocol):
     """Converts a file in the sandbox and pushes it; `name`, `version`, `digest`, `verdict`, `findings`."""
 
     def __call__(
-        self, name: str, chunks: Iterator[bytes], *, filename: str, target: str | None, actor: Principal, intent: str
+        self,
+        name: str,
+        chunks: Iterator[bytes],
+        *,
+        filename: str,
+        target: str | None,
+        data_class: str = "",
+        purposes: Sequence[str] = (),
+        widening: bool = False,
+        actor: Principal,
+        intent: str,
     ) -> dict[str, Any]: ...
 
 
 class Train(Protocol):
-    """Runs a script in the sandbox on a dataset version, and pushes what it writes."""
+    """Runs a script in the sandbox on a dataset version, and pushes what it writes; stopped once `gone` is done."""
 
     def __call__(
         self,
@@ -39,9 +52,26 @@ class Train(Protocol):
         dataset: Ref,
         filename: str,
         parameters: dict[str, Any],
+        purpose: str = "",
         actor: Principal,
         intent: str,
+        gone: Future[None],
     ) -> Trained: ...
+
+
+class DataKeys(Protocol):
+    """`storage.DataKeys`, in this process or the keeper's."""
+
+    def show(self) -> dict[str, Any]: ...
+    def rotate(self) -> Rewrapped: ...
+    def retire(self) -> Rewrapped: ...
+
+
+class Signing(Protocol):
+    """Where the release key lies, in this process's keeper or another's."""
+
+    def show(self) -> dict[str, Any]: ...
+    def move(self, provider: str, settings: dict[str, str], intent: str) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,15 +80,28 @@ class Services:
 
     authenticate: Callable[[str], Principal]  # raises AuthError
     gate: Gate
+    authorizer: Authorizer  # what the gate asks; asked directly, it records nothing
     access: Access
     policies: Policies
     clock: Clock
     commit: Callable[[list[tuple[str, dict[str, Any]]], str], int]  # ledger entries, intent -> the last one's number
+    settle: Callable[[Callable[[], list[tuple[str, dict[str, Any]]]], str], None]  # commits what the call makes, alone
     datasets: Datasets
     models: Models
     deployments: Deployments
+    observed: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]  # rows of them, as the gateway serves them now
     push_dataset: PushDataset
     train: Train
+    sessions: Sessions
+    sign_in: SignIn
+    enrolment: Enrolment
+    passkeys: Passkeys
+    passkey_sign_in: PasskeySignIn
+    providers: ProviderSignIn
+    data_keys: DataKeys
+    signing: Signing
+    fetch_keys: Callable[[str], bytes]  # an issuer's key set from its https address; raises UpstreamError
     log: LogReader
+    sink: EventSink  # of refusals that no principal stands behind
     kept_checkpoints: Callable[[], dict[str, str]]  # from outside the database, by where they are kept
     status: Callable[[], dict[str, Any]]

@@ -6,9 +6,10 @@ import asyncio
 import io
 import tarfile
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Future
 from typing import Self
 
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 
 from casemate.core import InputError, checked_path
 
@@ -45,10 +46,33 @@ class BodyReader(io.RawIOBase):
         except ClientDisconnect as error:
             raise InputError("The upload was cut off; send it again.", code="bad-upload") from error
 
+    def whole(self, most: int) -> bytes:
+        """The whole body, or its first bytes, more than `most`, when it is longer."""
+        read = bytearray()
+        while len(read) <= most and (piece := self.read(_CHUNK)):
+            read += piece
+        return bytes(read)
+
+    def first(self, most: int) -> bytes:
+        """The first bytes, at most so many; they stay to be read."""
+        read = self.whole(most)
+        self._rest = memoryview(read + bytes(self._rest))
+        return read[:most]
+
     def chunks(self) -> Iterator[bytes]:
         """The whole body, piece by piece."""
         while piece := self.read(_CHUNK):
             yield piece
+
+
+def client_gone(request: Request, loop: asyncio.AbstractEventLoop) -> Future[None]:
+    """Done when the client has gone away, or was answered. To be asked for once the body has been read."""
+
+    async def gone() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    return asyncio.run_coroutine_threadsafe(gone(), loop)
 
 
 def files_in_tar(body: BodyReader) -> Iterator[tuple[str, Iterator[bytes]]]:

@@ -14,6 +14,7 @@ from casemate.app.keeper import open_keeper
 from casemate.app.local import init_home, serving
 from casemate.client import Casemate
 from casemate.console import Services, build_console
+from casemate.doors import Recorder
 from casemate.settings import Settings, load_settings
 from casemate.storage import HomeLock, open_home
 
@@ -36,8 +37,9 @@ def services(settings: Settings) -> Iterator[Services]:
 
 
 @pytest.fixture(scope="module")
-def app(services: Services) -> FastAPI:
-    return build_console(services)
+def app(services: Services) -> Iterator[FastAPI]:
+    with Recorder(services.sink, clock=services.clock) as recorder:
+        yield build_console(services, recorder)
 
 
 @pytest.fixture(scope="module")

@@ -32,8 +32,12 @@ def requests(key: str) -> list[bytes]:
         ("GET", "/api/v1/status", b""),
         ("GET", "/api/v1/audit/entries?kind=intent&since=2026-01-31T00:00:00Z&limit=5", b""),
         ("GET", "/api/v1/models/diagnosis/versions/1", b""),
+        ("GET", "/api/v1/access/explain?principal=local&action=key:issue&resource=key&role=owner&expires=1h", b""),
         ("GET", "/api/v1/datasets/diagnosis/versions/1/rows", b""),
         ("POST", "/api/v1/keys?name=fuzz&role=caller&deployment=diagnosis&expires=1h&rate=5/s", b""),
+        ("POST", "/api/v1/grants?role=operator&on=deployment:diagnosis&life=1h&environment=dev&reason=fuzz", b""),
+        ("POST", "/api/v1/grants/grt_00000000000000000000000000000000/approval?reason=fuzz", b""),
+        ("POST", "/api/v1/keys/key_00000000000000000000000000000000/rotation?overlap=1h&expires=2h", b""),
         ("POST", "/api/v1/audit/verify", b"casemate.dev/home\n3\nAAAA\n\n\xe2\x80\x94 casemate.dev AAAA\n"),
         ("POST", "/api/v1/models/diagnosis/train?dataset=diagnosis&parameters=%7B%7D", b"print(1)\n"),
         ("PUT", "/api/v1/deployments/live?model=diagnosis@1&environment=dev", b""),
@@ -86,7 +90,8 @@ def test_no_bytes_bring_the_control_plane_down(
 
     with caplog.at_level(logging.ERROR):
         replies, last = uvloop.run(scenario())
-    assert [(sent, reply) for sent, reply in replies if FORBIDDEN.search(reply)] == []
+    busy = b'"code":"too-busy"'  # twenty at once are more than there are places for long acts
+    assert [(sent, reply) for sent, reply in replies if FORBIDDEN.search(reply) and busy not in reply] == []
     assert [record.getMessage() for record in caplog.records] == []
     assert {b"200", b"400", b"401", b"404"} <= {reply[9:12] for _, reply in replies if reply}
     assert last.startswith(b"HTTP/1.1 200 OK")

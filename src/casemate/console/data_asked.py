@@ -1,0 +1,90 @@
+"""What the gate is told of data: the class of a version, what a push would make of it, what a training run is for.
+
+What is on record and does not verify is of the highest class; what is not there holds nothing, and its route says so.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from casemate.console.door import Call
+from casemate.core import CasemateError, DataClass, NotFoundError, Ref, Resource, checked_name, parse_ref
+from casemate.iam import stated_reason
+from casemate.registry import DataUse, stated_use
+
+_HIGHEST = DataUse(data_class=DataClass.HEALTH)
+Attributes = dict[str, str | int | bool]
+
+
+def dataset_version(call: Call, arguments: dict[str, Any]) -> Resource:
+    """One version of a dataset, with its class."""
+    ref = parse_ref(f"{arguments['name']}@{arguments['version']}")
+    return Resource("dataset", ref.name, attributes={"data_class": _use(call, ref).data_class.value})
+
+
+def dataset_named(call: Call, arguments: dict[str, Any]) -> Resource | None:
+    """The dataset that a push or a training run names."""
+    if not arguments["dataset"]:
+        return None
+    ref = parse_ref(arguments["dataset"])
+    return Resource("dataset", ref.name, ref.project, attributes={"data_class": _use(call, ref).data_class.value})
+
+
+def dataset_as_pushed(call: Call, arguments: dict[str, Any]) -> Resource:
+    """A dataset as it would be. A class that falls, or purposes that grow, need a reason.
+
+    Raises: InputError.
+    """
+    name, purposes = checked_name(arguments["name"]), arguments["purpose"]
+    before = call.services.datasets.use_of_newest(name)
+    use = stated_use(
+        before, arguments["data_class"], [purposes] if isinstance(purposes, str) and purposes else purposes
+    )
+    lowers = before is not None and use.is_wider_than(before)
+    if lowers:
+        stated_reason(call.reason)
+    return Resource("dataset", name, attributes={"data_class": use.data_class.value, "lowers_class": lowers})
+
+
+def model_version(call: Call, arguments: dict[str, Any]) -> Resource:
+    """One version of a model, with the class of what it was made from."""
+    ref = parse_ref(f"{arguments['name']}@{arguments['version']}")
+    return Resource("model", ref.name, attributes={"data_class": class_of_model(call, ref)})
+
+
+def model_as_trained(call: Call, arguments: dict[str, Any]) -> Resource:
+    """A model as it would be: the class of the dataset, and whether that may be used for the purpose."""
+    attributes: Attributes = {"data_class": DataClass.INTERNAL.value, "purpose_allowed": True}
+    if purpose := arguments["purpose"]:
+        attributes["purpose"] = checked_name(purpose, what="purpose")
+    if arguments["dataset"]:
+        ref = parse_ref(arguments["dataset"])
+        use = _use(call, ref)
+        attributes |= {"data_class": use.data_class.value, "purpose_allowed": use.allows(purpose)}
+        if digest := _digest(call, ref):
+            attributes["dataset_digest"] = digest
+    return Resource("model", arguments["name"], attributes=attributes)
+
+
+def class_of_model(call: Call, ref: Ref) -> str:
+    """Of what it was made from."""
+    return _known(lambda: DataUse(data_class=call.services.models.data_class_of(ref))).data_class.value
+
+
+def _use(call: Call, ref: Ref) -> DataUse:
+    return _known(lambda: call.services.datasets.use_of(ref))
+
+
+def _known(look: Callable[[], DataUse]) -> DataUse:
+    try:
+        return look()
+    except NotFoundError:
+        return DataUse()
+    except CasemateError:
+        return _HIGHEST
+
+
+def _digest(call: Call, ref: Ref) -> str:
+    try:
+        return call.services.datasets.find(ref).digest
+    except CasemateError:
+        return ""

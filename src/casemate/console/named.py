@@ -1,0 +1,48 @@
+"""Which version a request is about, as the record names it: what was asked for, and what that stands for right now."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from casemate.console.services import Services
+from casemate.core import Action, AssetKind, CasemateError, parse_ref
+from casemate.registry import Version
+
+_ASKED = 100  # characters kept of a name that stands for nothing here
+
+
+def named_in(services: Services, action: Action, arguments: dict[str, Any]) -> dict[str, str | int]:
+    """Facts for the record: `version` and `digest`, `model` where that is not what is acted on, `dataset` likewise.
+
+    What is not there is named as it was asked for. Nobody but the record is told.
+    """
+    kind, name = action.partition(":")[0], arguments.get("name", "")
+    found: dict[str, str | int] = {}
+    if kind in set(AssetKind) and isinstance(arguments.get("version"), str):
+        asked = arguments["version"]
+        version = _found(services, AssetKind(kind), f"{name}@{asked}")
+        found |= _facts(version) if version else {"version": asked[:_ASKED]}
+    elif kind in set(AssetKind) and arguments.get("ref"):
+        found["version"] = str(arguments["ref"])[:_ASKED]
+    if action is Action.DEPLOYMENT_DEPLOY and (asked := str(arguments.get("model") or "")):
+        version = _found(services, AssetKind.MODEL, asked)
+        found |= {"model": version.about.name, **_facts(version)} if version else {"model": asked[:_ASKED]}
+    if action in {Action.MODEL_TRAIN, Action.MODEL_PUSH} and (asked := str(arguments.get("dataset") or "")):
+        version = _found(services, AssetKind.DATASET, asked)
+        if version:
+            about = version.about
+            found |= {"dataset": f"{about.name}@{about.number}", "dataset_digest": about.digest}
+        else:
+            found["dataset"] = asked[:_ASKED]
+    return found
+
+
+def _facts(version: Version) -> dict[str, str | int]:
+    return {"version": version.number, "digest": version.digest}
+
+
+def _found(services: Services, kind: AssetKind, ref: str) -> Version | None:
+    try:
+        return (services.models if kind is AssetKind.MODEL else services.datasets).find(parse_ref(ref))
+    except CasemateError:
+        return None

@@ -1,0 +1,62 @@
+"""The pages: sign in, enrol with an invitation, and one's own account."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import Response
+from fastapi.responses import RedirectResponse
+
+from casemate.console.door import Call
+from casemate.console.pages.frame import ACCOUNT, HEADERS, SIGN_IN, Pages, View, comes_from_elsewhere, may_be_signed_in
+from casemate.core import Action, Resource
+from casemate.iam import FRESH, describe_person
+
+_FACTORS = {"password": "password", "totp": "authenticator app", "passkey": "passkey"}
+
+
+def build_pages() -> Pages:
+    """All pages."""
+    pages = Pages()
+
+    @pages.page(SIGN_IN, "sign_in.html")
+    def sign_in(view: View) -> dict[str, Any] | Response:
+        if may_be_signed_in(view.request):
+            return RedirectResponse(ACCOUNT, 303, {**HEADERS, "Cache-Control": "no-store"})
+        return {"from_elsewhere": comes_from_elsewhere(view.request)}
+
+    @pages.page("/signed-in", "signed_in.html")
+    def signed_in(_: View) -> dict[str, Any]:
+        """Where a sign-in at another site ends."""
+        return {}
+
+    @pages.page("/enrol", "enrol.html")
+    def enrol(_: View) -> dict[str, Any]:
+        return {}
+
+    @pages.page(ACCOUNT, "account.html", action=Action.SESSION_READ, about=_sessions)
+    def account(view: View, call: Call) -> dict[str, Any]:
+        services, now = view.services, view.services.clock.now()
+        call.read(Action.USER_READ, Resource("user", call.principal.id, attributes={"holder": call.principal.id}))
+        person = services.sign_in.person_of(call.principal)
+        sessions = services.sessions.of(person.id, now=now)
+        passkeys = services.passkeys.all(call.principal)
+        described = describe_person(services.access, person, now=now)
+        return {
+            "person": described,
+            "factors": [_FACTORS.get(one, one) for one in described.factors],
+            "csrf": call.csrf,
+            "current": call.principal.credential,
+            "sessions": sorted(sessions, key=lambda one: (one.id != call.principal.credential, one.created_at)),
+            "passkeys": passkeys,
+            "passkey_here": any(one.works_here for one in passkeys),
+            "verified_at": call.principal.verified_at,
+            "fresh": services.authorizer.is_fresh(call.principal),
+            "fresh_minutes": int(FRESH.total_seconds() // 60),
+        }
+
+    return pages
+
+
+def _sessions(call: Call) -> Resource:
+    return Resource("session", call.principal.id, attributes={"holder": call.principal.id})
