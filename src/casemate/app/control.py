@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import socket
 import ssl
-from collections.abc import Callable, Iterator, MutableMapping
+import threading
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from concurrent.futures import Future
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
@@ -15,11 +16,15 @@ from typing import Any
 import msgspec
 
 from casemate.app.ground import Ground
-from casemate.console import LOCAL_OWNER, Services, Trained, build_console
+from casemate.app.jwks import fetch_jwks
+from casemate.app.periodically import attempt, repeat
+from casemate.app.providers import provider_client
+from casemate.app.rollouts import RunningGateway, TrialRollout
+from casemate.console import LOCAL_OWNER, Services, Trained, build_console, refresh_all, tend_reviews
 from casemate.core import (
+    InputError,
     Principal,
     Ref,
-    StorageError,
     Verdict,
     canonical,
     checked_name,
@@ -27,66 +32,99 @@ from casemate.core import (
     seal_bytes,
     verdict_of,
 )
-from casemate.core.wire import Caller, peer_uid
-from casemate.doors import Connection, FrontServer, ServerConfig, WireLimits
-from casemate.iam import Access, Authorizer, Gate, Policies, local_owner
+from casemate.core.wire import peer_uid
+from casemate.doors import Connection, FrontServer, Recorder, ServerConfig, WireLimits
+from casemate.iam import (
+    Access,
+    Authorizer,
+    Enrolment,
+    Gate,
+    Passkeys,
+    PasskeySignIn,
+    Passwords,
+    Policies,
+    Sessions,
+    SignIn,
+    local_owner,
+    relying_party,
+)
+from casemate.iam.providers.sign_in import ProviderSignIn
+from casemate.iam.tokens.verifier import TokenVerifier
 from casemate.keys import Purpose
-from casemate.registry import Datasets, Deployments, Lineage, Models, Pen, Pushed, Rollout
+from casemate.registry import Datasets, Deployments, Lineage, Models, Pen, Pushed, Rollout, check_purpose, took_effect
 from casemate.runtime import describe, findings_of, run_training
-from casemate.scanning import convert_dataset, scan
+from casemate.sandbox import ExitReason
+from casemate.scanning import DatasetLimits, convert_dataset, scan
 from casemate.signing import ReleaseSigner
-from casemate.storage import Quota
+from casemate.storage import Quota, RowCipher, SealedRows, unwrap_people_key
 
-# An upload of the largest model takes a while; heads and idle connections are cut off as everywhere.
-_PATIENT = ServerConfig(limits=WireLimits(body_seconds=3600.0, connections=256))
+# An upload of the largest model takes a while; heads and idle connections are cut off as everywhere. Half a megabit a
+# second is the slowest uplink that is sold: what comes slower does not want to arrive. One address needs few connections.
+_SLOWEST_UPLOAD = 64 << 10  # bytes/s
+_PATIENT = ServerConfig(
+    limits=WireLimits(body_seconds=3600.0, body_rate=_SLOWEST_UPLOAD, connections=256, connections_per_address=32)
+)
+_FRESH = 3600.0  # s between two looks at issuers' keys; they publish a new one a day or more before they use it
+_TENDED = 60.0  # s between two looks at the dates of access reviews
+_UNTENDED = "an access review was not opened or settled"
 _LOG_SHOWN = 4000  # characters of a training log in an answer
 
 
-class RunningGateway:
-    """The running gateway, asked to reach what the signed state says."""
+def build_services(
+    ground: Ground,
+    gateway: RunningGateway | None = None,
+    *,
+    passwords: Passwords | None = None,
+    control_url: str = "",
+) -> Services:
+    """Every part of the control plane.
 
-    def __init__(self, caller: Caller) -> None:
-        self._caller = caller
-
-    def converge(self, name: str, number: int) -> None:
-        self._caller.call("converge", name, number)
-
-    def refresh(self) -> None:
-        """Let the gateway see a change of grants now; one that does not answer looks by itself soon."""
-        with contextlib.suppress(StorageError):
-            self._caller.call("refresh")
-
-
-class TrialRollout:
-    """With no gateway running: proves that what is recorded verifies, loads and answers behind the walls."""
-
-    def __init__(self, deployments: Deployments, *, insecure: bool) -> None:
-        self._deployments, self._insecure = deployments, insecure
-
-    def converge(self, name: str, number: int) -> None:
-        del number
-        found, model = self._deployments.load(name)
-        with model:
-            if not found.paused:
-                describe(model.files, insecure=self._insecure)
-
-
-def build_services(ground: Ground, gateway: RunningGateway | None = None) -> Services:
-    """Every part of the control plane. Args: gateway: None where none runs."""
+    Args: gateway: None where none runs. passwords: of another cost, in tests. control_url: where people reach it, for
+        passkeys; from the settings if empty.
+    """
+    control_url = control_url or ground.settings.control_url or f"https://localhost:{ground.settings.control_port}"
     insecure = ground.settings.insecure_no_sandbox
     access = Access(ground.ledger, owner_uid=os.geteuid())
     access.refresh()
     policies = Policies()
-    authorizer = Authorizer(access=access, policies=policies, clock=ground.clock)
+    people_key = unwrap_people_key(ground.home.path, ground.home.id, ground.keeper.keys)
+    rows = SealedRows(ground.engine, people_key, home_id=ground.home.id)
+    sessions = Sessions(rows, access)
+    tokens = TokenVerifier(spend=ground.keeper.tokens.spend)  # of outside issuers; our own are for the data plane
+    authorizer = Authorizer(access=access, policies=policies, clock=ground.clock, tokens=tokens, sessions=sessions)
 
     def commit(entries: list[tuple[str, dict[str, Any]]], intent: str) -> int:
-        number = ground.keeper.commit(entries, intent)
-        access.refresh()
-        if gateway is not None:
-            gateway.refresh()
-        return number
+        try:
+            return ground.keeper.commit(entries, intent)
+        finally:  # one that fails may have committed
+            access.refresh()
+            if gateway is not None:
+                gateway.refresh()
 
-    pen = Pen(signer=ReleaseSigner(ground.keeper.keys, ground.keeper.public_pem(Purpose.RELEASE)), commit=commit)
+    settling = threading.Lock()
+
+    def settle(make: Callable[[], list[tuple[str, dict[str, Any]]]], intent: str) -> None:
+        """Commit what `make` says on the newest state; no other settlement comes between."""
+        with settling:
+            access.refresh()
+            entries = make()
+            if entries:
+                commit(entries, intent)
+
+    sign_in = SignIn(
+        access=access,
+        sessions=sessions,
+        passwords=passwords or Passwords(),
+        rows=rows,
+        cipher=RowCipher(people_key),
+        settle=settle,
+        sink=ground.keeper.sink,
+        clock=ground.clock,
+    )
+    enrolment = Enrolment(sign_in)
+    passkey_sign_in = PasskeySignIn(sign_in, party=partial(relying_party, control_url))
+    signer = ReleaseSigner(ground.keeper.keys, lambda: ground.keeper.public_pem(Purpose.RELEASE))
+    pen = Pen(signer=signer, commit=commit)
     datasets = Datasets(ground.stores, pen)
     models = Models(
         ground.stores, pen, scan=partial(scan, insecure=insecure), describe=partial(describe, insecure=insecure)
@@ -98,25 +136,47 @@ def build_services(ground: Ground, gateway: RunningGateway | None = None) -> Ser
         kept = ground.keeper.kept_checkpoint()
         return {"the checkpoint beside the keys": kept} if kept else {}
 
+    def observed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return rows if gateway is None else gateway.observed(rows)
+
     return Services(
         authenticate=authorizer.authenticate,
-        gate=Gate(log=ground.keeper.sink, authorizer=authorizer, clock=ground.clock),
+        gate=Gate(
+            log=ground.keeper.sink,
+            authorizer=authorizer,
+            clock=ground.clock,
+            took_effect=partial(took_effect, ground.stores),
+        ),
+        authorizer=authorizer,
         access=access,
         policies=policies,
         clock=ground.clock,
         commit=commit,
+        settle=settle,
         datasets=datasets,
         models=models,
         deployments=deployments,
+        observed=observed,
         push_dataset=partial(push_dataset, datasets, ground.stores.blobs.quota, insecure=insecure),
         train=partial(train, datasets, models, insecure=insecure),
+        sessions=sessions,
+        sign_in=sign_in,
+        enrolment=enrolment,
+        passkeys=Passkeys(passkey_sign_in, sign_in, enrolment),
+        passkey_sign_in=passkey_sign_in,
+        providers=ProviderSignIn(sign_in, provider_client(ground.settings, ground.clock), public_url=control_url),
+        data_keys=ground.keeper.data_keys,
+        signing=ground.keeper.signing,
+        fetch_keys=fetch_jwks,
         log=ground.log,
+        sink=ground.keeper.sink,
         kept_checkpoints=kept_checkpoints,
         status=lambda: {
             "home": str(ground.home.path),
-            "datasets": len(datasets.newest()),
-            "models": len(models.newest()),
-            "deployments": deployments.newest(),
+            "datasets": datasets.count(),
+            "models": models.count(),
+            "deployments": observed(deployments.newest()),
+            "open_reviews": sum(review.closed is None for review in access.snapshot.reviews.by_id.values()),
             "audit_entries": ground.log.size(),
         },
     )
@@ -130,17 +190,33 @@ def push_dataset(
     *,
     filename: str,
     target: str | None,
+    data_class: str = "",
+    purposes: Sequence[str] = (),
+    widening: bool = False,
     actor: Principal,
     intent: str,
     insecure: bool,
+    limits: DatasetLimits | None = None,
 ) -> dict[str, Any]:
-    """Convert an uploaded file in the sandbox and push it. The upload is held in memory, never on a disk."""
+    """Convert an uploaded file in the sandbox and push it.
+
+    The upload is held in memory, never on a disk, and no more of it than a dataset may have.
+    """
     checked_name(name, what="dataset")
+    limits = limits or DatasetLimits()
     with (
-        seal_bytes(quota.bounded(chunks), name="casemate-upload") as sealed,
-        convert_dataset(sealed, filename, target=target, insecure=insecure) as converted,
+        seal_bytes(limits.bounded(quota.bounded(chunks), filename), name="casemate-upload") as sealed,
+        convert_dataset(sealed, filename, target=target, limits=limits, insecure=insecure) as converted,
     ):
-        return datasets.push(name, converted, actor=actor, intent=intent)
+        return datasets.push(
+            name,
+            converted,
+            actor=actor,
+            intent=intent,
+            data_class=data_class,
+            purposes=purposes,
+            widening=widening,
+        )
 
 
 def train(
@@ -152,18 +228,26 @@ def train(
     dataset: Ref,
     filename: str,
     parameters: dict[str, Any],
+    purpose: str = "",
     actor: Principal,
     intent: str,
+    gone: Future[None],
     insecure: bool,
 ) -> Trained:
-    """Run a script on a dataset version behind the walls; push what it wrote, if nothing speaks against it."""
+    """Run a script on a dataset version behind the walls; push what it wrote, if nothing speaks against it.
+
+    Raises: InputError `client-gone`: nobody waits for it any more, so it was stopped. PolicyError `purpose-not-allowed`.
+    """
     with datasets.open(dataset) as rows:
+        check_purpose(rows.use, purpose, rows.about)
         schema = seal_bytes([canonical(rows.schema)], name="schema.json")
         with schema:
             files = {"data.parquet": rows.parquet, "schema.json": schema}
-            result = run_training(script, files, params=parameters, filename=filename, insecure=insecure)
+            result = run_training(script, files, params=parameters, filename=filename, stop=gone, insecure=insecure)
         about = rows.about
     with result:
+        if result.exit.reason is ExitReason.KILLED:
+            raise InputError("Its client went away, so the run was stopped; nothing was kept.", code="client-gone")
         found = findings_of(result)
         pushed = Pushed(verdict=Verdict.REFUSED, findings=tuple(found), name=name)
         if verdict_of(found) is Verdict.CLEAN:
@@ -172,6 +256,7 @@ def train(
                 script=digest_of(script),
                 parameters=parameters,
                 environment=digest_of(canonical(result.environment)),
+                purpose=purpose,
             )
             contents = ((path, iter([file.read()])) for path, file in result.files)
             pushed = models.push(name, contents, actor=actor, intent=intent, lineage=lineage)
@@ -213,12 +298,21 @@ async def serve_console(
     ready: Callable[[], None],
 ) -> None:
     """Serve the control plane on the home's socket, and on a TCP socket over TLS, until `stop` is set."""
-    app = build_console(services)
+    over = threading.Event()
     async with AsyncExitStack() as servers:
+        servers.callback(over.set)
+        recorder = servers.enter_context(Recorder(services.sink, clock=services.clock))
+        app = build_console(services, recorder)
         owner = FrontServer(_as_owner(app), tls=None, sock=local, config=_PATIENT, connection=_OwnerOnly)
         await servers.enter_async_context(owner)
+        tend = partial(tend_reviews, services, local_owner(os.geteuid()))
+        await asyncio.to_thread(attempt, tend, _UNTENDED)
         if public is not None:
             assert tls is not None, "the control plane speaks TLS only"
-            await servers.enter_async_context(FrontServer(app, tls=tls, sock=public, config=_PATIENT))
+            server = FrontServer(app, tls=tls, sock=public, config=_PATIENT, on_refused=recorder.count_early)
+            await servers.enter_async_context(server)
+            refresh = partial(refresh_all, services, local_owner(os.geteuid()))
+            repeat(refresh, "the keys of an issuer were not refreshed", over, every=_FRESH)
+            repeat(tend, _UNTENDED, over, every=_TENDED)
         ready()
         await stop.wait()

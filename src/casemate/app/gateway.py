@@ -1,133 +1,85 @@
-"""The gateway's process: follows the signed state, keeps a verified model behind walls for each deployment, serves."""
+"""The gateway's process: follows the signed state, and serves what its fleet makes of it."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 import threading
 import time
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
-import msgspec
-
-from casemate.app.ground import Ground, RemoteKeeper, keys_folder, open_ground
+from casemate.app.fleet import Fleet
+from casemate.app.ground import audience_of, home_of, keys_folder, open_ground
 from casemate.app.keeper import GATEWAY, deployed_keys
-from casemate.core import CasemateError, Event, NotFoundError, Principal
+from casemate.app.remote_keeper import RemoteKeeper
+from casemate.app.tokens import GatewayTokens
+from casemate.core import CasemateError, Clock, Event, Principal, StorageError
 from casemate.core.wire import listen, serve_calls
-from casemate.doors import ServerConfig, TlsFiles, reload_certificates, tls_context
-from casemate.gateway import (
-    LimitsConfig,
-    Rate,
-    Recorder,
-    RecorderConfig,
-    ServedModel,
-    build_app,
-    serve,
-)
-from casemate.iam import Access, Authorizer, Policies
-from casemate.registry import Deployment, Deployments
-from casemate.runtime import LiveModel, Pool, PoolConfig
+from casemate.doors import ServerConfig, TlsFiles, keep_certificates, tls_context, trust_clients
+from casemate.gateway import LimitsConfig, Rate, Recorder, RecorderConfig, build_app, serve
+from casemate.iam import MAX_RATE, MIN_RATE, Access, Authorizer, Policies
+from casemate.iam.tokens.certificates import anchors_of
+from casemate.iam.tokens.verifier import TokenVerifier
+from casemate.registry import Deployments
+from casemate.runtime import Pool, PoolConfig
 from casemate.settings import Settings
-from casemate.storage import open_home
 
 SOCKET = "gateway.sock"
 _POLL = 0.2  # seconds between two looks at the signed state: how late a revocation may come
 _STALE = 5.0  # seconds without a look after which nobody is let in
-_CONVERGE = 120.0  # seconds for a model to be verified, loaded and warmed
 
 _log = logging.getLogger("casemate.gateway")
 
 
-class Fleet:
-    """What is served, by deployment. Belongs to one event loop; `converge` may be called from any thread."""
-
-    def __init__(self, deployments: Deployments, pool: Pool) -> None:
-        self._deployments, self._pool = deployments, pool
-        self._served: dict[str, ServedModel] = {}
-        self._live: dict[str, LiveModel] = {}
-        self._number: dict[str, int] = {}
-        self._lock = asyncio.Lock()
-        self._loop = asyncio.get_running_loop()
-
-    def current(self, name: str) -> ServedModel | None:
-        """What `name` serves now. Never blocks."""
-        served, live = self._served.get(name), self._live.get(name)
-        if served is not None and live is not None and served.ready != live.ready:
-            served = self._served[name] = msgspec.structs.replace(served, ready=live.ready)
-        return served
-
-    def converge(self, name: str, number: int) -> None:
-        """Reach what the ledger says of `name` at entry `number` or later. Raises: CasemateError: it cannot be served."""
-        asyncio.run_coroutine_threadsafe(self._reach(name, number), self._loop).result(_CONVERGE)
-
-    async def follow(self) -> None:
-        """Reach what the ledger says of every deployment; what cannot be served is logged, and the rest goes on."""
-        for name, found in (await asyncio.to_thread(self._deployments.all)).items():
-            if self._number.get(name) != found.number:
-                try:
-                    await self._reach(name, found.number)
-                except CasemateError as error:
-                    self._number[name] = found.number
-                    _log.error("%s is not served: %s (%s)", name, error.message, error.code)
-
-    async def _reach(self, name: str, number: int) -> None:
-        async with self._lock:
-            if self._number.get(name, 0) >= number:
-                return
-            try:
-                found = await asyncio.to_thread(self._deployments.find, name)
-            except NotFoundError:  # its first deployment failed and was undone
-                self._served.pop(name, None)
-                await self._pool.stop(name)
-                return
-            live = self._live.get(name)
-            if live is None or live.about != found.model:
-                live = await self._load(found)
-            self._show(found, live)
-
-    async def _load(self, found: Deployment) -> LiveModel:
-        _, verified = await asyncio.to_thread(self._deployments.load, found.name)
-        if verified.about != found.model:
-            verified.close()
-            raise NotFoundError(f"{found.name} moved on meanwhile.", code="moved-on")
-        return await self._pool.replace(found.name, verified)
-
-    def _show(self, found: Deployment, live: LiveModel) -> None:
-        self._live[found.name], self._number[found.name] = live, found.number
-        self._served[found.name] = ServedModel(
-            name=found.name,
-            version=found.model.number,
-            digest=found.model.digest,
-            signature=live.signature,
-            profile=found.profile,
-            infer=live.infer,
-            environment=found.environment,
-            project=found.project,
-            paused=found.paused,
-            ready=live.ready,
-        )
-
-
 async def run_gateway(
-    settings: Settings, ready: Callable[[str], None], stop: asyncio.Event, reload: asyncio.Event
+    settings: Settings,
+    ready: Callable[[str], None],
+    stop: asyncio.Event,
+    reload: asyncio.Event,
+    progress: Callable[[str], None],
 ) -> None:
-    """Serve predictions until `stop` is set, then drain. `reload`: read certificates and policies again."""
-    home = open_home(settings.home)
+    """Serve predictions until `stop` is set, then drain. `reload`: read certificates again. `progress`: of the start."""
+    home = home_of(settings)
     ground = open_ground(settings, RemoteKeeper(home.run / GATEWAY, deployed_keys), read_only=True)
     access = Access(ground.ledger)
     access.refresh()
     policies = Policies()
-    authorizer = Authorizer(access=access, policies=policies, clock=ground.clock, stale_after=_STALE)
-    config = RecorderConfig(wait=settings.audit_wait)
-    with _recorder(ground, config) as recorder:
+    on_ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    tokens = GatewayTokens(
+        access=access,
+        keeper=ground.keeper.tokens,
+        issuer=lambda: settings.data_url or _own_url(settings.host, on_ready),
+        audience=audience_of(home),
+        clock=ground.clock,
+    )
+    authorizer = tokens.authorizer = Authorizer(
+        access=access, policies=policies, clock=ground.clock, stale_after=_STALE, tokens=TokenVerifier(own=tokens)
+    )
+    with Recorder(ground.keeper.sink, RecorderConfig(wait=settings.audit_wait), clock=ground.clock) as recorder:
         pool = Pool(
             sink=lambda event: _put(recorder, event),
             config=PoolConfig(insecure_no_sandbox=settings.insecure_no_sandbox),
             clock=ground.clock,
         )
-        fleet = Fleet(Deployments(ground.stores), pool)
-        await fleet.follow()
+        fleet = Fleet(Deployments(ground.stores), pool, stale_after=_STALE)
+        reader = asyncio.create_task(_keep_reading(access, fleet))  # from now on: the models take their time
+        with suppress(StorageError):  # logged; the follower tries again, and the other deployments are served
+            await fleet.follow(progress)
+        follower = asyncio.create_task(_keep_following(access, fleet))
+        methods = {
+            "converge": fleet.converge,
+            "heed": fleet.heed,
+            "standing": fleet.standing,
+            "refresh": access.refresh,
+        }
+        threading.Thread(target=serve_calls, args=(listen(home.run / SOCKET), methods), daemon=True).start()
+
+        files = TlsFiles(home.tls / "server.pem", keys_folder(settings, home) / "tls" / "server.key")
+        context = tls_context(files)
+        reloader = asyncio.create_task(keep_certificates(reload, context, files))
         app = build_app(
             authenticate=authorizer.authenticate,
             authorize=authorizer.decide,
@@ -137,19 +89,16 @@ async def run_gateway(
             limits=LimitsConfig(address_rate=Rate(settings.address_rate, 2 * settings.address_rate)),
             clock=ground.clock,
             monotonic=time.monotonic,
+            is_ready=lambda: max(access.age(), fleet.age()) <= _STALE and not access.unreadable,
+            tokens=tokens,
         )
-        files = TlsFiles(home.tls / "server.pem", keys_folder(settings, home) / "tls" / "server.key")
-        context = tls_context(files)
-        listener = listen(home.run / SOCKET)
-        methods = {"converge": fleet.converge, "refresh": access.refresh}
-        threading.Thread(target=serve_calls, args=(listener, methods), daemon=True).start()
-        on_ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        on_ready.add_done_callback(lambda port: ready(f"port={port.result()}"))
-        follower = asyncio.create_task(_follow(access, fleet))
-        reloader = asyncio.create_task(_reload(reload, partial(reload_certificates, context, files)))
+        clients = asyncio.create_task(_follow_clients(access, context, ground.clock))
+        keys = asyncio.create_task(tokens.follow())
         server = ServerConfig(host=settings.host, port=settings.data_port)
+        on_ready.add_done_callback(lambda port: ready(f"port={port.result()}"))
         await serve(app, recorder=recorder, tls=context, config=server, stop=stop, on_ready=on_ready)
-        for task in (follower, reloader):
+
+        for task in (reader, follower, reloader, clients, keys):
             task.cancel()
         await pool.drain()
 
@@ -159,11 +108,8 @@ def rate_of(access: Access, principal: Principal) -> Rate | None:
     credential = access.snapshot.credentials.get(principal.credential)
     if credential is None or credential.rate is None:
         return None
-    return Rate(credential.rate, max(1.0, credential.rate))
-
-
-def _recorder(ground: Ground, config: RecorderConfig) -> Recorder:
-    return Recorder(ground.keeper.sink, config, clock=ground.clock)
+    rate = min(max(credential.rate, MIN_RATE), MAX_RATE)  # an earlier release checked less
+    return Rate(rate, max(1.0, rate))
 
 
 def _put(recorder: Recorder, event: Event) -> None:
@@ -173,26 +119,70 @@ def _put(recorder: Recorder, event: Event) -> None:
         _log.error("an event of a worker could not be recorded: %s", error.message)
 
 
-async def _follow(access: Access, fleet: Fleet) -> None:
-    """Reach each new end of the signed state, whoever read it first: a `refresh` from outside reads it, too."""
+async def _keep_reading(access: Access, fleet: Fleet) -> None:
+    """Read who may do what, and what is paused or revoked. Waits for no model, so that neither grows stale."""
+    seen = 0
+    with ThreadPoolExecutor(1, "casemate-access") as thread:
+
+        async def read() -> None:
+            nonlocal seen
+            await asyncio.get_running_loop().run_in_executor(thread, access.refresh)
+            number = access.snapshot.number
+            if number != seen:
+                await fleet.read_record()
+                seen = number
+            else:
+                fleet.confirm()
+
+        await _again_and_again(read)
+
+
+async def _keep_following(access: Access, fleet: Fleet) -> None:
+    """Serve what each new end of the signed state says, whoever read it first: a `refresh` from outside reads it, too."""
     followed = 0
+
+    async def follow() -> None:
+        nonlocal followed
+        number = access.snapshot.number
+        if number != followed:
+            await fleet.follow()
+            followed = number
+
+    await _again_and_again(follow)
+
+
+async def _follow_clients(access: Access, context: ssl.SSLContext, clock: Clock) -> None:
+    """Ask clients for the certificates that the ledger binds."""
+    asked: frozenset[str] = frozenset()
+
+    async def follow() -> None:
+        nonlocal asked
+        wanted = anchors_of(access, access.instant(clock.now()))
+        if wanted != asked:
+            trust_clients(context, wanted)
+            asked = wanted
+
+    await _again_and_again(follow)
+
+
+def _own_url(host: str, port: asyncio.Future[int]) -> str:
+    """Where this gateway listens. Raises: StorageError: it does not yet."""
+    if not port.done():
+        raise StorageError("The gateway is starting.", code="not-ready")
+    name = "localhost" if host in ("127.0.0.1", "::1", "0.0.0.0", "::") else host  # noqa: S104 compared, not bound
+    return f"https://{name}:{port.result()}"
+
+
+async def _again_and_again(act: Callable[[], Awaitable[None]]) -> None:
+    """Every `_POLL` seconds, whatever happens: a trouble is logged once, not once a second."""
+    told = ""
     while True:
         await asyncio.sleep(_POLL)
         try:
-            await asyncio.to_thread(access.refresh)
-            number = access.snapshot.number
-            if number != followed:
-                await fleet.follow()
-                followed = number
-        except CasemateError as error:
-            _log.error("the signed state cannot be read: %s (%s)", error.message, error.code)
-
-
-async def _reload(asked: asyncio.Event, act: Callable[[], None]) -> None:
-    while True:
-        await asked.wait()
-        asked.clear()
-        try:
-            act()
-        except CasemateError as error:
-            _log.error("not reloaded: %s (%s)", error.message, error.code)
+            await act()
+            told = ""
+        except Exception as error:  # noqa: BLE001 nobody else would start it again
+            code = error.code if isinstance(error, CasemateError) else type(error).__name__
+            if told != code:
+                _log.error("the signed state cannot be followed: %s (%s)", error, code)
+            told = code
