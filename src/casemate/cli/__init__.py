@@ -8,53 +8,104 @@ from pathlib import Path
 import click
 
 from casemate import __version__
+from casemate.cli.access_commands import access
 from casemate.cli.asset_commands import dataset, model, train
 from casemate.cli.audit_commands import audit
+from casemate.cli.database_commands import database
 from casemate.cli.demo.command import demo
 from casemate.cli.deployment_commands import deploy, deployment, rollback
-from casemate.cli.home_commands import doctor, init, status, up
+from casemate.cli.grant_commands import grant
+from casemate.cli.home_commands import doctor, home, init, status, up
+from casemate.cli.issuer_commands import issuer
 from casemate.cli.key_commands import key
-from casemate.cli.output import ERROR, fail, people
+from casemate.cli.keyring_commands import keys
+from casemate.cli.output import ERROR, check_streams, fail, flushed, interrupted, people
+from casemate.cli.passkey_commands import passkey
+from casemate.cli.people_commands import user
+from casemate.cli.policy_commands import policy, prediction
+from casemate.cli.provider_commands import provider
+from casemate.cli.review_commands import review
 from casemate.cli.session import Session
-from casemate.core import CasemateError, InputError
+from casemate.cli.session_commands import login, logout, sessions, whoami
+from casemate.core import CasemateError, InputError, is_text, refused_by_system
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.option("--home", type=click.Path(path_type=Path), help="The home folder.  [default: ~/.casemate]")
+@click.option("--home", metavar="PATH", help="The home folder.  [default: ~/.casemate]")
 @click.option("--server", envvar="CASEMATE_SERVER", default="", help="https://host:port of a control plane instead.")
 @click.option("--ca", envvar="CASEMATE_CA", default="", help="Certificate authority of that server (PEM file).")
 @click.option("--insecure-no-sandbox", is_flag=True, help="Run models and scans without walls. For debugging only.")
 @click.version_option(__version__, prog_name="casemate")
 @click.pass_context
-def cli(context: click.Context, home: Path | None, server: str, ca: str, insecure_no_sandbox: bool) -> None:
+def cli(context: click.Context, home: str | None, server: str, ca: str, insecure_no_sandbox: bool) -> None:
     """Take a model from training data to production behind walls."""
-    context.obj = Session(home=home, server=server, ca=ca, insecure_no_sandbox=insecure_no_sandbox)
+    if home == "":
+        raise InputError("--home is empty: name a folder, or leave it out.", code="bad-setting")
+    context.obj = Session(
+        home=None if home is None else Path(home), server=server, ca=ca, insecure_no_sandbox=insecure_no_sandbox
+    )
 
 
-for command in (init, up, status, doctor, demo, dataset, train, model, deploy, rollback, deployment, key, audit):
+for command in (
+    init, up, status, doctor, home, demo, dataset, train, model, deploy, rollback, deployment, login, logout, whoami,
+    user, sessions, key, grant, issuer, provider, keys, access, review, policy, prediction, audit, database,
+):  # fmt: skip
     cli.add_command(command)
+user.add_command(passkey)
 
 
 def main() -> None:
-    """The console script."""
-    arguments = _options_first(sys.argv[1:])
+    """The console script. Exits with 2 when what it had to say could not be written."""
+    code: str | int | None = 0
     try:
+        check_streams()
+        _run()
+    except SystemExit as ended:
+        code = ended.code
+    except OSError:  # what went wrong could not be said
+        code = ERROR
+    if not flushed(quiet=code == ERROR):
+        code = ERROR
+    if code:
+        sys.exit(code)
+
+
+def _run() -> None:
+    arguments = _options_first(sys.argv[1:])
+    as_json = "--json" in arguments
+    try:
+        _check_text(arguments)
         cli.main(args=arguments, prog_name="casemate", standalone_mode=False)
     except CasemateError as error:
-        fail(error, as_json="--json" in arguments)
-    except click.ClickException as error:
+        fail(error, as_json=as_json)
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(ERROR)
-    except (click.Abort, KeyboardInterrupt):
-        people.print("Interrupted.")
-        sys.exit(130)
+    except click.UsageError as error:
+        if error.ctx is not None and not as_json:
+            people.print(error.ctx.get_usage(), markup=False, soft_wrap=True)
+        fail(InputError(error.format_message(), code="bad-usage"), as_json=as_json)
+    except click.ClickException as error:
+        fail(InputError(error.format_message(), code="bad-usage"), as_json=as_json)
+    except (click.Abort, KeyboardInterrupt) as error:
+        interrupted(error, as_json=as_json)
     except BrokenPipeError:
         sys.exit(ERROR)
-    except OSError as error:  # a file that the person named: what is ours has an error of ours
-        if error.filename is None:
-            raise
-        told = InputError(f"{error.filename}: {error.strerror}.", code="no-file")
-        fail(told, as_json="--json" in arguments)
+    except OSError as error:
+        fail(refused_by_system(error), as_json=as_json)
+    except UnicodeError:
+        fail(
+            InputError("A value in the environment is not UTF-8: write it as UTF-8.", code="bad-text"), as_json=as_json
+        )
+
+
+def _check_text(arguments: list[str]) -> None:
+    """Raises: InputError `bad-text`: one holds bytes that are no text."""
+    for argument in arguments:
+        if not is_text(argument):
+            raise InputError(
+                f"The argument {argument[:80]!r} is not UTF-8: rename it, or type it anew.", code="bad-text"
+            )
 
 
 def _options_first(arguments: list[str]) -> list[str]:

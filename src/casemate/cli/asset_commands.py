@@ -10,8 +10,9 @@ import click
 
 from casemate.cli import output
 from casemate.cli.output import json_option
+from casemate.cli.scan_commands import convert_model, scan_model
 from casemate.cli.session import Session, pass_session
-from casemate.core import Environment, Verdict
+from casemate.core import DataClass, Environment, Verdict
 
 _file = click.Path(path_type=Path)
 _reason = click.option("--reason", default="", help="Why; it goes into the audit log.")
@@ -27,13 +28,33 @@ def dataset() -> None:
 @click.argument("name")
 @click.argument("path", type=_file)
 @click.option("--target", help="The column that models are to predict.")
+@click.option(
+    "--data-class", type=click.Choice([one.value for one in DataClass]), help="[default: as before; internal]"
+)
+@click.option(
+    "--purpose",
+    "purposes",
+    multiple=True,
+    help="It may be trained on for this one; may be repeated.  [default: as before; any]",
+)
 @_reason
 @json_option
 @pass_session
-def push_dataset(session: Session, name: str, path: Path, target: str | None, reason: str, as_json: bool) -> None:
+def push_dataset(
+    session: Session,
+    name: str,
+    path: Path,
+    target: str | None,
+    data_class: str | None,
+    purposes: tuple[str, ...],
+    reason: str,
+    as_json: bool,
+) -> None:
     """Push a CSV, JSON Lines or Parquet file as a new version."""
     with session.client() as casemate, output.sending(f"pushing {path.name}") as progress:
-        result = casemate.push_dataset(name, path, target=target, reason=reason, progress=progress)
+        result = casemate.push_dataset(
+            name, path, target=target, data_class=data_class, purposes=purposes, reason=reason, progress=progress
+        )
     output.verdict(result, as_json, f"{result['name']}@{result['version']}  {result['digest']}")
 
 
@@ -67,7 +88,7 @@ def pull_dataset(session: Session, ref: str, to: Path, reason: str, as_json: boo
     """Write a version's rows to TO as Parquet. The rows leave the walls: this is recorded."""
     with session.client() as casemate, output.working(f"pulling {ref}"):
         casemate.pull_dataset(ref, to, reason=reason)
-    output.show({"name": ref, "path": str(to)}, as_json, lambda _: click.echo(f"{to} written."))
+    output.show({"name": ref, "path": str(to)}, as_json, lambda _: output.say(f"{to} written."))
 
 
 @dataset.command("verify")
@@ -99,15 +120,25 @@ def delete_dataset(session: Session, ref: str, reason: str, as_json: bool) -> No
 @click.option("--dataset", "dataset_ref", required=True, metavar="NAME[@VERSION]", help="What to train on.")
 @click.option("--model", required=True, help="The model that gets the new version.")
 @click.option("--parameters", default="{}", help="A JSON object; the script reads it from CASEMATE_PARAMETERS.")
+@click.option("--purpose", help="What it is for; a dataset may be for some purposes only.")
 @_reason
 @json_option
 @pass_session
 def train(
-    session: Session, script: Path, dataset_ref: str, model: str, parameters: str, reason: str, as_json: bool
+    session: Session,
+    script: Path,
+    dataset_ref: str,
+    model: str,
+    parameters: str,
+    purpose: str | None,
+    reason: str,
+    as_json: bool,
 ) -> None:
-    """Run SCRIPT in the sandbox and push the model that it writes under CASEMATE_OUTPUT."""
+    """Run SCRIPT in the sandbox and push the model that it writes under CASEMATE_OUTPUT. Ctrl-C stops the run."""
     with session.client() as casemate, output.working(f"training {model} on {dataset_ref}"):
-        result = casemate.train(script, dataset=dataset_ref, model=model, parameters=parameters, reason=reason)
+        result = casemate.train(
+            script, dataset=dataset_ref, model=model, parameters=parameters, purpose=purpose, reason=reason
+        )
     output.verdict(result, as_json, f"{result['name']}@{result['version']}  {result['digest']}")
 
 
@@ -130,19 +161,8 @@ def push_model(session: Session, name: str, path: Path, dataset_ref: str | None,
     output.verdict(result, as_json, f"{result['name']}@{result['version']}  {result['digest']}")
 
 
-@model.command("scan")
-@click.argument("path", type=_file)
-@json_option
-@pass_session
-def scan_model(session: Session, path: Path, as_json: bool) -> None:
-    """Look inside a model file or folder, in the sandbox. Needs no home and runs nothing of it."""
-    import msgspec
-
-    from casemate.scanning import scan_path
-
-    with output.working(f"scanning {path.name}"):
-        report = scan_path(path, insecure=session.insecure_no_sandbox)
-    output.verdict(msgspec.to_builtins(report), as_json, str(report.format))
+model.add_command(scan_model)
+model.add_command(convert_model)
 
 
 @model.command("list")
@@ -185,7 +205,7 @@ def pull_model(session: Session, ref: str, to: Path, reason: str, as_json: bool)
     """Write a version's files and signature into the folder TO. The weights leave the walls: this is recorded."""
     with session.client() as casemate, output.working(f"pulling {ref}"):
         casemate.pull_model(ref, to, reason=reason)
-    output.show({"name": ref, "path": str(to)}, as_json, lambda _: click.echo(f"{to} written."))
+    output.show({"name": ref, "path": str(to)}, as_json, lambda _: output.say(f"{to} written."))
 
 
 @model.command("verify")
@@ -225,8 +245,11 @@ def revoke_model(session: Session, ref: str, reason: str, as_json: bool) -> None
     with session.client() as casemate:
         result = casemate.revoke_model(ref, reason=reason)
     output.show(result, as_json, output.facts)
+    when = "now" if result["confirmed"] else "as soon as the gateway reads it, which has not confirmed it yet"
     for name in result["paused"]:
-        output.people.print(f"{name} answers nobody now: casemate rollback {name}, or deploy another version.")
+        output.people.print(
+            f"{name} answers nobody {when}: casemate rollback {name}, or deploy another version.", markup=False
+        )
 
 
 @model.command("delete")
@@ -242,6 +265,12 @@ def delete_model(session: Session, ref: str, reason: str, as_json: bool) -> None
 
 def _assets(rows: list[dict[str, Any]], empty: str) -> None:
     output.table(rows, {"name": "name", **_version_columns}, empty=empty)
+    for row in rows:
+        if not row.get("verified", True):
+            output.people.print(
+                f"[bold red]not verified[/] {row['name']}@{row['version']}: its row is not what was signed; "
+                "see verify --all."
+            )
 
 
 def _one_or_all(ref: str | None, everything: bool) -> None:
@@ -252,7 +281,7 @@ def _one_or_all(ref: str | None, everything: bool) -> None:
 def _verified(result: dict[str, Any], as_json: bool) -> None:
     def human(_: Any) -> None:
         output.findings(result["problems"])
-        click.echo(f"{result['checked']} version(s) read, {len(result['problems'])} problem(s).")
+        output.say(f"{result['checked']} version(s) read, {len(result['problems'])} problem(s).")
 
     output.show({"verdict": Verdict.CLEAN if result["ok"] else Verdict.REFUSED, **result}, as_json, human)
     if not result["ok"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -34,7 +35,7 @@ def deploy(
     """Serve an approved model version under DEPLOYMENT, without losing a request."""
     with session.client() as casemate, output.working(f"deploying {model} as {name}"):
         result = casemate.deploy(name, model, profile=profile, environment=environment, reason=reason)
-    output.show(result, as_json, _switched)
+    output.show(result, as_json, lambda value: _switched(value, served=session.served()))
 
 
 @click.command()
@@ -46,7 +47,7 @@ def rollback(session: Session, name: str, reason: str, as_json: bool) -> None:
     """Serve the version before this one again, once it has been verified again."""
     with session.client() as casemate, output.working(f"rolling {name} back"):
         result = casemate.rollback(name, reason=reason)
-    output.show(result, as_json, _switched)
+    output.show(result, as_json, lambda value: _switched(value, served=session.served()))
 
 
 @click.group()
@@ -62,6 +63,7 @@ def list_deployments(session: Session, as_json: bool) -> None:
     with session.client() as casemate:
         rows = casemate.deployments()
     columns = {key: key for key in ("name", "model", "version", "profile", "environment", "state", "since")}
+    columns |= {"why": "why"} if any("why" in row for row in rows) else {}
     empty = "Nothing is deployed: casemate deploy DEPLOYMENT MODEL@VERSION"
     output.show(rows, as_json, lambda value: output.table(value, columns, empty=empty))
 
@@ -84,7 +86,7 @@ def show_deployment(session: Session, name: str, as_json: bool) -> None:
 def pause(session: Session, name: str, reason: str, as_json: bool) -> None:
     """Answer no request until it is resumed."""
     with session.client() as casemate:
-        output.show(casemate.pause(name, reason=reason), as_json, output.facts)
+        output.show(casemate.pause(name, reason=reason), as_json, _paused)
 
 
 @deployment.command("resume")
@@ -95,9 +97,20 @@ def pause(session: Session, name: str, reason: str, as_json: bool) -> None:
 def resume(session: Session, name: str, reason: str, as_json: bool) -> None:
     """Answer requests again."""
     with session.client() as casemate:
-        output.show(casemate.resume(name, reason=reason), as_json, output.facts)
+        output.show(casemate.resume(name, reason=reason), as_json, _now("resumed"))
 
 
-def _switched(result: dict[str, Any]) -> None:
+def _switched(result: dict[str, Any], *, served: bool) -> None:
     before = f" (before: {result['previous']})" if result["previous"] else ""
-    click.echo(f"{result['name']} serves version {result['version']}{before}.")
+    when = "serves" if served else "is verified, and will serve when `casemate up` runs:"
+    output.say(f"{result['name']} {when} version {result['version']}{before}.")
+
+
+def _paused(result: dict[str, Any]) -> None:
+    _now("paused")(result)
+    if not result["confirmed"]:
+        output.say("The gateway has not confirmed it yet: it stops as soon as it reads the record.")
+
+
+def _now(verb: str) -> Callable[[dict[str, Any]], None]:
+    return lambda result: output.say(f"{result['name']} is {verb}, at version {result['version']}.")

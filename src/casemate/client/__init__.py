@@ -11,14 +11,40 @@ from __future__ import annotations
 import os
 import ssl
 import tarfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import quote
 
 import httpx
+import msgspec
 
-from casemate.client.answers import Download, error_in
-from casemate.client.files import CHUNK, ByteStream, Progress, file_size, model_files, private, tar_stream, told, unpack
-from casemate.core import InputError, UpstreamError, new_id
+from casemate.client.answers import Download, answered, checked_query, error_in, wants_step_up
+from casemate.client.files import (
+    CHUNK,
+    ByteStream,
+    Progress,
+    file_size,
+    model_files,
+    tar_stream,
+    told,
+    unpack,
+    write_private_file,
+)
+from casemate.client.people import PeopleCalls, StepUp
+from casemate.client.policies import PolicyCalls
+from casemate.client.providers import ProviderCalls
+from casemate.client.reviews import ReviewCalls
+from casemate.core import (
+    DEFAULT_PROJECT,
+    InputError,
+    UpstreamError,
+    checked_id,
+    checked_name,
+    is_text,
+    new_id,
+    parse_ref,
+)
 
 _TIMEOUT = httpx.Timeout(10, read=3600)  # seconds; training answers when it is done
 
@@ -29,7 +55,11 @@ class Casemate:
     Args:
         server: `https://host:port`; needs `key`, and `ca` (PEM file) unless the system trusts the server.
         socket: Path of a home's control socket instead.
+        key: of a service, or the token of a session.
+        step_up: asked for a code where the server wants a fresh second factor; the same request is then made again.
     """
+
+    _step_up: StepUp | None = None
 
     def __init__(
         self,
@@ -38,7 +68,9 @@ class Casemate:
         key: str = "",
         ca: Path | str | None = None,
         socket: Path | str | None = None,
+        step_up: StepUp | None = None,
     ) -> None:
+        self._step_up = step_up
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._folder = -1
         if socket is not None:
@@ -51,8 +83,19 @@ class Casemate:
             return
         if not server.startswith("https://"):
             raise InputError("The server's address must start with https://.", code="bad-server")
-        verify = ssl.create_default_context(cafile=str(ca) if ca else None)
-        self._http = httpx.Client(base_url=server, headers=headers, verify=verify, timeout=_TIMEOUT)
+        if not key.isascii():
+            raise InputError("The key is not one that Casemate issued: copy it whole.", code="bad-key")
+        try:
+            self._http = httpx.Client(base_url=server, headers=headers, verify=_trust(ca), timeout=_TIMEOUT)
+        except httpx.InvalidURL as error:
+            raise InputError(f"{server[:80]!r} is not an address: {error}.", code="bad-server") from error
+        port = self._http.base_url.port
+        if not self._http.base_url.host or (port is not None and not 0 < port < 1 << 16):
+            self._http.close()
+            raise InputError(
+                f"{server[:80]!r} is not an address: write https://HOST:PORT, with a port from 1 to 65535.",
+                code="bad-server",
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -65,14 +108,26 @@ class Casemate:
     # Datasets ---------------------------------------------------------------------------------------------------
 
     def push_dataset(
-        self, name: str, path: Path, *, target: str | None = None, reason: str = "", progress: Progress | None = None
+        self,
+        name: str,
+        path: Path,
+        *,
+        target: str | None = None,
+        data_class: str | None = None,
+        purposes: Sequence[str] = (),
+        reason: str = "",
+        progress: Progress | None = None,
     ) -> dict[str, Any]:
-        """Push a CSV, JSON Lines or Parquet file as a new version. `target`: the column to be predicted."""
+        """Push a CSV, JSON Lines or Parquet file as a new version. `target`: the column to be predicted.
+
+        `data_class`: public, internal, personal or health. `purposes`: that it may be trained on for; `any`: all.
+        """
         size = file_size(path)
-        query = {"filename": path.name, "target": target, "reason": reason}
+        query: dict[str, Any] = {"filename": path.name, "target": target, "data_class": data_class, "reason": reason}
+        query |= {"purpose": list(purposes)} if purposes else {}
         with path.open("rb") as file:
             body = told(iter(lambda: file.read(CHUNK), b""), size, progress)
-            return self._change("POST", f"/datasets/{name}/versions", query=query, content=body)
+            return self._change("POST", f"/datasets/{_name(name)}/versions", query=query, content=body)
 
     def datasets(self) -> list[dict[str, Any]]:
         return self._items("/datasets")
@@ -101,7 +156,7 @@ class Casemate:
         total = sum(file_size(file) for _, file in files)
         return self._change(
             "POST",
-            f"/models/{name}/versions",
+            f"/models/{_name(name)}/versions",
             query={"dataset": dataset, "reason": reason},
             content=told(tar_stream(files), total, progress),
             headers={"Content-Type": "application/x-tar"},
@@ -114,12 +169,14 @@ class Casemate:
         dataset: str,
         model: str,
         parameters: str = "{}",
+        purpose: str | None = None,
         reason: str = "",
     ) -> dict[str, Any]:
         """Run a training script in the sandbox and push the model that it writes. `parameters`: a JSON object."""
         file_size(script)
-        query = {"dataset": dataset, "filename": script.name, "parameters": parameters, "reason": reason}
-        return self._change("POST", f"/models/{model}/train", query=query, content=script.read_bytes())
+        query = {"dataset": dataset, "filename": script.name, "parameters": parameters, "purpose": purpose}
+        query |= {"reason": reason}
+        return self._change("POST", f"/models/{_name(model)}/train", query=query, content=script.read_bytes())
 
     def models(self) -> list[dict[str, Any]]:
         return self._items("/models")
@@ -132,7 +189,7 @@ class Casemate:
 
     def pull_model(self, ref: str, to: Path, *, reason: str = "") -> Path:
         """Write a version's files into the folder `to`, which must not exist or be empty."""
-        if to.exists() and (not to.is_dir() or any(to.iterdir())):
+        if to.is_symlink() or (to.exists() and (not to.is_dir() or any(to.iterdir()))):
             raise InputError(f"{to} exists and is not an empty folder; name another.", code="exists")
         try:
             with (
@@ -167,23 +224,23 @@ class Casemate:
     ) -> dict[str, Any]:
         """Serve a model version under `name`; returns when it serves."""
         query = {"model": model, "profile": profile, "environment": environment, "reason": reason}
-        return self._change("PUT", f"/deployments/{name}", query=query)
+        return self._change("PUT", f"/deployments/{_name(name)}", query=query)
 
     def rollback(self, name: str, *, reason: str = "") -> dict[str, Any]:
         """Serve the version before this one again, once it has been verified again."""
-        return self._change("POST", f"/deployments/{name}/rollback", query={"reason": reason})
+        return self._change("POST", f"/deployments/{_name(name)}/rollback", query={"reason": reason})
 
     def pause(self, name: str, *, reason: str = "") -> dict[str, Any]:
-        return self._change("POST", f"/deployments/{name}/pause", query={"reason": reason})
+        return self._change("POST", f"/deployments/{_name(name)}/pause", query={"reason": reason})
 
     def resume(self, name: str, *, reason: str = "") -> dict[str, Any]:
-        return self._change("POST", f"/deployments/{name}/resume", query={"reason": reason})
+        return self._change("POST", f"/deployments/{_name(name)}/resume", query={"reason": reason})
 
     def deployments(self) -> list[dict[str, Any]]:
         return self._items("/deployments")
 
     def deployment(self, name: str) -> dict[str, Any]:
-        return self._get(f"/deployments/{name}")
+        return self._get(f"/deployments/{_name(name)}")
 
     # Keys -------------------------------------------------------------------------------------------------------
 
@@ -204,8 +261,166 @@ class Casemate:
     def keys(self) -> list[dict[str, Any]]:
         return self._items("/keys")
 
+    def key(self, key_id: str) -> dict[str, Any]:
+        """One key, never its secret, with `networks`: where it was used, the latest first."""
+        return self._get(f"/keys/{_id(key_id)}")
+
+    def rotate_key(
+        self, key_id: str, *, overlap: str = "1h", expires: str | None = None, reason: str = ""
+    ) -> dict[str, Any]:
+        """A new secret for the same service, shown this once; the old one works for `overlap` longer."""
+        query = {"overlap": overlap, "expires": expires, "reason": reason}
+        return self._change("POST", f"/keys/{_id(key_id)}/rotation", query=query)
+
     def revoke_key(self, key_id: str, *, reason: str = "") -> dict[str, Any]:
-        return self._change("DELETE", f"/keys/{key_id}", query={"reason": reason})
+        return self._change("DELETE", f"/keys/{_id(key_id)}", query={"reason": reason})
+
+    # Issuers of tokens, and what proves a service beside a key ---------------------------------------------------
+
+    def add_issuer(
+        self,
+        name: str,
+        *,
+        audience: str,
+        kind: str = "generic",
+        issuer: str | None = None,
+        algorithms: Sequence[str] = (),
+        jwks: bytes | str = "",
+        reason: str = "",
+    ) -> dict[str, Any]:
+        """Read an issuer's tokens from now on. `jwks`: its public keys, or the https address at which they are."""
+        query = {"kind": kind, "issuer": issuer, "audience": audience, "algorithms": " ".join(algorithms)}
+        source = jwks if isinstance(jwks, str) else ""
+        content = b"" if isinstance(jwks, str) else jwks
+        query |= {"source": source, "reason": reason}
+        return self._change("POST", f"/issuers/{_name(name)}", query=query, content=content)
+
+    def issuers(self) -> list[dict[str, Any]]:
+        return self._items("/issuers")
+
+    def issuer(self, name: str) -> dict[str, Any]:
+        """One issuer with the services that its tokens prove."""
+        return self._get(f"/issuers/{_name(name)}")
+
+    def bindings(self) -> list[dict[str, Any]]:
+        """All that proves a service beside a key: tokens, certificates, clients' own keys."""
+        return self._items("/bindings")
+
+    def refresh_issuer(self, name: str, *, jwks: bytes = b"", reason: str = "") -> dict[str, Any]:
+        """Read its public keys anew, or take these."""
+        return self._change("POST", f"/issuers/{_name(name)}/keys", query={"reason": reason}, content=jwks)
+
+    def bind_token(self, issuer: str, name: str, *, claims: Mapping[str, str], **service: str | None) -> dict[str, Any]:
+        """Let tokens with such claims be a service. Service: role, on, expires, environment, rate, reason."""
+        if not _is_pairs(claims):
+            raise InputError("Give the claims as a mapping of names to patterns, as UTF-8.", code="bad-pattern")
+        query = {"service": name, "claims": msgspec.json.encode(dict(claims)).decode(), **service}
+        return self._change("POST", f"/issuers/{_name(issuer)}/bindings", query=query)
+
+    def bind_certificate(
+        self, name: str, pem: bytes, *, san: str | None = None, **service: str | None
+    ) -> dict[str, Any]:
+        """Let a client certificate be a service; with `san`, those of an authority that bear this name."""
+        query = {"san": san, **service}
+        return self._change("POST", f"/bindings/{_name(name)}/certificate", query=query, content=pem)
+
+    def bind_client_key(self, name: str, jwks: bytes, **service: str | None) -> dict[str, Any]:
+        """Let whoever signs assertions with one of these keys be a service."""
+        return self._change("POST", f"/bindings/{_name(name)}/key", query=service, content=jwks)
+
+    def revoke_issuer(self, name: str, *, reason: str = "") -> dict[str, Any]:
+        """End an issuer, and all that its tokens prove, now."""
+        return self._change("DELETE", f"/issuers/{_name(name)}", query={"reason": reason})
+
+    def revoke_binding(self, binding_id: str, *, reason: str = "") -> dict[str, Any]:
+        return self._change("DELETE", f"/bindings/{_id(binding_id)}", query={"reason": reason})
+
+    # Key-encryption keys ----------------------------------------------------------------------------------------
+
+    def keyring(self) -> dict[str, Any]:
+        """`{"provider", "settings", "keks": [{"number", "id", "state", "data_keys"}], "unknown"}`."""
+        return self._get("/keyring")
+
+    def rotate_keys(self, *, reason: str = "") -> dict[str, Any]:
+        """Wrap every data key under a new KEK, or finish what was cut short. `{"kek", "rewrapped", "failed"}`."""
+        return self._change("POST", "/keyring/rotation", query={"reason": reason})
+
+    def move_signing(self, provider: str, settings: dict[str, str], *, reason: str = "") -> dict[str, Any]:
+        """Sign with a new key in another provider from here on. `{"provider", "previous"}`."""
+        if not _is_pairs(settings):
+            raise InputError("Give the settings as a mapping of names to values, as UTF-8.", code="bad-value")
+        given = [f"{name}={value}" for name, value in settings.items()]
+        query = {"provider": provider, "setting": given, "reason": reason}
+        return self._change("POST", "/keyring/signing", query=query)
+
+    def retire_keys(self, *, reason: str = "") -> dict[str, Any]:
+        """Refuse, for good, what any KEK but the newest wrapped; backups from before cannot be read any more."""
+        return self._change("POST", "/keyring/retirement", query={"reason": reason})
+
+    # Grants -----------------------------------------------------------------------------------------------------
+
+    def request_grant(
+        self, role: str, *, on: str, life: str, reason: str, environment: str | None = None
+    ) -> dict[str, Any]:
+        """Ask for a role for yourself. `on`: `*` or `deployment:NAME`. `life`: from the approval on, as in `2h`."""
+        query = {"role": role, "on": on, "life": life, "environment": environment, "reason": reason}
+        return self._change("POST", "/grants", query=query)
+
+    def grants(self, *, state: str | None = None) -> list[dict[str, Any]]:
+        """Your own, and what else you may see."""
+        return self._items("/grants", {"state": state})
+
+    def grant(self, grant_id: str) -> dict[str, Any]:
+        return self._get(f"/grants/{_id(grant_id)}")
+
+    def approve_grant(self, grant_id: str, *, reason: str) -> dict[str, Any]:
+        return self._change("POST", f"/grants/{_id(grant_id)}/approval", query={"reason": reason})
+
+    def deny_grant(self, grant_id: str, *, reason: str) -> dict[str, Any]:
+        return self._change("POST", f"/grants/{_id(grant_id)}/denial", query={"reason": reason})
+
+    def revoke_grant(self, grant_id: str, *, reason: str) -> dict[str, Any]:
+        """End a grant now, or withdraw a request."""
+        return self._change("DELETE", f"/grants/{_id(grant_id)}", query={"reason": reason})
+
+    @property
+    def people(self) -> PeopleCalls:
+        """People, sessions and one's own factors."""
+        return PeopleCalls(self._get, self._items, self._change)
+
+    @property
+    def reviews(self) -> ReviewCalls:
+        """Access reviews."""
+        return ReviewCalls(self._get, self._items, self._change)
+
+    @property
+    def policies(self) -> PolicyCalls:
+        """The policies in force, and the home's own."""
+        return PolicyCalls(self._get, self._items, self._change)
+
+    def predictions(self, deployment: str, **filters: Any) -> list[dict[str, Any]]:
+        """What is kept of predictions, newest first. Filters: actor, since, until, limit."""
+        return self._items(f"/deployments/{_name(deployment)}/predictions", filters)
+
+    def prediction(self, deployment: str, receipt: str) -> dict[str, Any]:
+        return self._get(f"/deployments/{_name(deployment)}/predictions/{_id(receipt)}")
+
+    @property
+    def providers(self) -> ProviderCalls:
+        """Sign-in through outside providers."""
+        return ProviderCalls(self._get, self._items, self._change)
+
+    # Access -----------------------------------------------------------------------------------------------------
+
+    def explain_access(self, principal: str, action: str, resource: str, **facts: str | None) -> dict[str, Any]:
+        """What the gate would decide now, and why. Facts: environment, profile, role, deployment, expires,
+        dataset, data_class, purpose, address, at."""
+        query = {"principal": principal, "action": action, "resource": resource, **facts}
+        return self._get("/access/explain", query)
+
+    def access_report(self) -> list[dict[str, Any]]:
+        """Every grant and the keys that use it, in whatever state."""
+        return self._items("/access/report")
 
     # The record -------------------------------------------------------------------------------------------------
 
@@ -215,10 +430,10 @@ class Casemate:
 
     def audit_verify(self, *, against: str | None = None) -> dict[str, Any]:
         """Check the whole log; `against`: a checkpoint that you kept. `{"ok", "size", "root", "problems"}`."""
-        return self._change("POST", "/audit/verify", content=(against or "").encode())
+        return self._change("POST", "/audit/verify", content=(against or "").encode(errors="replace"))
 
     def audit_proof(self, entry: str) -> dict[str, Any]:
-        return self._get(f"/audit/entries/{entry}/proof")
+        return self._get(f"/audit/entries/{_id(entry)}/proof")
 
     def audit_checkpoint(self) -> str:
         return str(self._get("/audit/checkpoint")["checkpoint"])
@@ -252,34 +467,83 @@ class Casemate:
         return self._answer(self._send(method, path, headers=headers, **request))
 
     def _send(self, method: str, path: str, *, query: dict[str, Any] | None = None, **request: Any) -> httpx.Response:
-        params = {key: value for key, value in (query or {}).items() if value not in (None, "")}
-        try:
-            return self._http.request(method, "/api/v1" + path, params=params, **request)
-        except httpx.HTTPError as error:
-            raise UpstreamError(f"The control plane does not answer ({error}).", code="no-answer") from error
+        params = checked_query(query or {})
+        with answered():
+            response = self._http.request(method, "/api/v1" + path, params=params, **request)
+        if isinstance(request.get("content", b""), bytes) and self._stepped_up(response):
+            with answered():
+                response = self._http.request(method, "/api/v1" + path, params=params, **request)
+        return response
 
     def _opened(self, path: str, reason: str) -> Download:
-        return Download(self._http, "/api/v1" + path, {"reason": reason} if reason else {})
+        return Download(self._http, "/api/v1" + path, checked_query({"reason": reason}), self._stepped_up)
+
+    def _stepped_up(self, response: httpx.Response) -> bool:
+        """Whether the server wanted a fresh second factor and has got it, so that the request can be made again."""
+        if self._step_up is None or not wants_step_up(response):
+            return False
+        code = self._step_up.code()
+        with answered():
+            verified = self._http.post("/api/v1/session/verification", json={"code": code})
+        answer = self._answer(verified)
+        if token := answer.get("token"):
+            self._http.headers["Authorization"] = f"Bearer {token}"
+            self._step_up.keep(str(token))
+        return True
 
     def _download(self, path: str, to: Path, reason: str) -> Path:
-        part = to.with_name(to.name + ".part")
-        try:
-            with self._opened(path, reason) as response, open(part, "wb", opener=private) as file:
-                file.writelines(response.iter_bytes(CHUNK))
-            part.replace(to)
-        finally:
-            part.unlink(missing_ok=True)
-        return to
+        with self._opened(path, reason) as response:
+            return write_private_file(to, response.iter_bytes(CHUNK))
 
     @staticmethod
     def _answer(response: httpx.Response) -> dict[str, Any]:
-        if response.is_success:
-            value: dict[str, Any] = response.json()
-            return value
-        raise error_in(response)
+        if not response.is_success:
+            raise error_in(response)
+        try:
+            value = response.json()
+        except ValueError:
+            value = None
+        if not isinstance(value, dict):
+            raise UpstreamError("What answers there is no control plane of Casemate.", code="no-answer")
+        return value
 
 
-def _path(ref: str) -> str:
+def _trust(ca: Path | str | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=str(ca) if ca else None)
+    except OSError as error:  # SSLError is one
+        raise InputError(
+            f"The certificate authority {ca} cannot be read ({error.strerror or error}): name a PEM file.",
+            code="bad-ca",
+        ) from error
+
+
+# What stands in a path is checked before a request is made: no value reaches another route than its method's. -----------
+
+
+def _name(text: str) -> str:
+    return _part(checked_name(text))
+
+
+def _id(text: str) -> str:
+    return _part(checked_id(text))
+
+
+def _path(text: str) -> str:
     """`name@2` -> `name/versions/2`; no version means the latest."""
-    name, _, version = ref.partition("@")
-    return f"{name}/versions/{version or 'latest'}"
+    ref = parse_ref(text)
+    if ref.project != DEFAULT_PROJECT:
+        raise InputError(f"There is one project, {DEFAULT_PROJECT!r}: leave {ref.project!r} out.", code="bad-name")
+    return f"{_name(ref.name)}/versions/{_part(str(ref.version or 'latest'))}"
+
+
+def _part(text: str) -> str:
+    """One part of a path. A digest's colon stays, since the door never unquotes."""
+    return quote(text, safe=":")
+
+
+def _is_pairs(given: object) -> bool:
+    """Whether it is a mapping of text to text that can be sent."""
+    return isinstance(given, Mapping) and all(
+        isinstance(text, str) and is_text(text) for pair in given.items() for text in pair
+    )

@@ -2,23 +2,76 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+
 import httpx
 
-from casemate.core import CasemateError, LimitError, UpstreamError, errors
+from casemate.core import CasemateError, InputError, LimitError, UpstreamError, errors, is_text
+
+TYPE_PREFIX = "https://casemate.dev/problems/"  # of every problem document of ours
+_LONGEST = 10_000  # characters of one value; the door reads 16 KiB of head
+_LONGEST_REASON = 500  # characters, as the door takes them
+
+
+def checked_query(values: dict[str, Any]) -> dict[str, str | list[str]]:
+    """What can be sent of these values, without the empty ones; a list is sent value by value.
+
+    Raises: InputError `bad-value`, naming it.
+    """
+    query: dict[str, str | list[str]] = {
+        name: [str(one) for one in value] if isinstance(value, list) else str(value)
+        for name, value in values.items()
+        if value not in (None, "", [])
+    }
+    for name, text in (
+        (name, one) for name, value in query.items() for one in ([value] if isinstance(value, str) else value)
+    ):
+        longest = _LONGEST_REASON if name == "reason" else _LONGEST
+        if len(text) > longest:
+            raise InputError(f"The {name} has {len(text)} characters; {longest} are allowed.", code="bad-value")
+        if not is_text(text):
+            raise InputError(f"The {name} {text[:80]!r} is not valid text: write it as UTF-8.", code="bad-value")
+    return query
+
+
+@contextmanager
+def answered() -> Iterator[None]:
+    """What fails between us and the server is an UpstreamError."""
+    try:
+        yield
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise UpstreamError(f"The control plane does not answer ({error}).", code="no-answer") from error
 
 
 class Download:
     """A streamed answer; raises before the first byte when the server refused."""
 
-    def __init__(self, http: httpx.Client, url: str, query: dict[str, str]) -> None:
-        self._http, self._request = http, http.build_request("GET", url, params=query)
+    def __init__(
+        self,
+        http: httpx.Client,
+        url: str,
+        query: dict[str, str | list[str]],
+        stepped_up: Callable[[httpx.Response], bool],
+    ) -> None:
+        self._http, self._url, self._query, self._stepped_up = http, url, query, stepped_up
 
     def __enter__(self) -> httpx.Response:
-        self._response = self._http.send(self._request, stream=True)
-        if not self._response.is_success:
-            self._response.read()
+        if not self._ask() and not (self._stepped_up(self._response) and self._ask()):
             raise error_in(self._response)
         return self._response
+
+    def _ask(self) -> bool:
+        """Whether the server answers with what was asked for."""
+        with answered():
+            self._response = self._http.send(
+                self._http.build_request("GET", self._url, params=self._query), stream=True
+            )
+            if not self._response.is_success:
+                with closing(self._response):
+                    self._response.read()
+        return self._response.is_success
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._response.close()
@@ -26,10 +79,21 @@ class Download:
             raise UpstreamError(f"The answer broke off ({error}): ask again.", code="cut-off") from error
 
 
+def wants_step_up(response: httpx.Response) -> bool:
+    """Whether a fresh second factor would do. Source: RFC 9470, section 3."""
+    challenge = response.headers.get("WWW-Authenticate", "")
+    return response.status_code == 401 and 'error="insufficient_user_authentication"' in challenge
+
+
 def error_in(response: httpx.Response) -> CasemateError:
     """The error that a problem document tells of."""
     try:
         problem = response.json()
+        if isinstance(problem, dict) and "family" not in problem and str(problem.get("type")).startswith(TYPE_PREFIX):
+            return UpstreamError(
+                "A gateway answers there, which takes predictions only: name the control plane's port, 8444 by default.",
+                code="no-control-plane",
+            )
         family, code, message = problem["family"], problem["code"], problem["detail"]
     except (ValueError, KeyError, TypeError):
         return UpstreamError(f"The server answered {response.status_code} without saying why.", code="no-answer")

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 import os
+import secrets
 import shutil
+import stat
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
-from casemate.core import InputError, UpstreamError, checked_path
+from casemate.core import InputError, UpstreamError, checked_path, refused_by_system
 
 Progress = Callable[[int, int], None]  # bytes sent so far, bytes in all
 
@@ -23,7 +26,7 @@ def file_size(path: Path) -> int:
         if path.is_file():
             return path.stat().st_size
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}.", code="no-file") from error
+        raise refused_by_system(error) from error
     what = "is not a file" if path.exists() else "does not exist"
     raise InputError(f"{path} {what}.", code="no-file")
 
@@ -109,6 +112,31 @@ def unpack(archive: tarfile.TarFile, to: Path) -> None:
                 shutil.copyfileobj(source, file, CHUNK)
         for path in part.iterdir():
             path.rename(to / path.name)
+
+
+def write_private_file(to: Path, pieces: Iterable[bytes]) -> Path:
+    """Write a file for its owner alone; what breaks off leaves nothing, and what was there stays.
+
+    Raises: InputError `not-a-file`: a link, a device, a pipe or a folder is there, which is neither replaced nor followed.
+    """
+    _check_replaceable(to)
+    part = to.with_name(f".casemate-{secrets.token_hex(8)}")
+    try:
+        with open(part, "xb", opener=private) as file:
+            file.writelines(pieces)
+        _check_replaceable(to)
+        part.replace(to)
+    finally:
+        part.unlink(missing_ok=True)
+    return to
+
+
+def _check_replaceable(to: Path) -> None:
+    with suppress(FileNotFoundError):
+        if not stat.S_ISREG(to.lstat().st_mode):
+            raise InputError(
+                f"{to} is there and is no plain file: name a new file, or one to replace.", code="not-a-file"
+            )
 
 
 def private(path: str, flags: int) -> int:

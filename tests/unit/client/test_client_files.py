@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import os
 import tarfile
 from pathlib import Path
 
 import pytest
 
-from casemate.client.files import ByteStream, model_files, tar_stream, unpack
-from casemate.core import CasemateError
+from casemate.client.files import ByteStream, model_files, tar_stream, unpack, write_private_file
+from casemate.core import CasemateError, InputError
 
 
 def archive(data: bytes) -> tarfile.TarFile:
@@ -70,3 +71,34 @@ def test_a_stream_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(tarfile.TarError):
         unpack(archive(whole[:9000]), tmp_path / "to")
     assert list((tmp_path / "to").iterdir()) == []
+
+
+def test_a_file_is_replaced_whole_and_nothing_beside_it_is_touched(tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes(b"before")
+    (tmp_path / "log.part").write_bytes(b"mine")
+    write_private_file(tmp_path / "log", [b"one", b"two"])
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"log": b"onetwo", "log.part": b"mine"}
+    assert (tmp_path / "log").stat().st_mode & 0o777 == 0o600
+
+    def breaks_off():
+        yield b"half"
+        raise OSError("gone")
+
+    with pytest.raises(OSError, match="gone"):
+        write_private_file(tmp_path / "log", breaks_off())
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"log": b"onetwo", "log.part": b"mine"}
+
+
+def test_what_is_no_plain_file_is_neither_replaced_nor_followed(tmp_path: Path) -> None:
+    (tmp_path / "kept").write_bytes(b"kept")
+    (tmp_path / "link").symlink_to("kept")
+    (tmp_path / "dangling").symlink_to("new")
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    before = {path.name: path.lstat().st_mode for path in tmp_path.iterdir()}
+    for name in ("link", "dangling", "folder", "pipe", "/dev/null", "/dev/stdout"):
+        with pytest.raises(InputError) as refused:
+            write_private_file(tmp_path / name, [b"x"])
+        assert refused.value.code == "not-a-file"
+    assert {path.name: path.lstat().st_mode for path in tmp_path.iterdir()} == before
+    assert (tmp_path / "kept").read_bytes() == b"kept"

@@ -35,7 +35,11 @@ def demo(session: Session, once: bool, as_json: bool) -> None:
             passed = all(step.ok for step in steps)
             if as_json:
                 print(json.dumps([step.row() for step in steps]), flush=True)
-            if not once:
+            if not passed:
+                people.print(
+                    f"\nThe walk ended at {steps[-1].name!r}; the server is stopped.", style="bold", markup=False
+                )
+            elif not once:
                 _stay(stage)
         finally:
             stage.stop()

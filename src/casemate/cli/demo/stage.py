@@ -9,12 +9,14 @@ import ssl
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import httpx
 
 import casemate
+from casemate.cli.output import people
 from casemate.client import Casemate
 from casemate.settings import Settings
 
@@ -51,14 +53,25 @@ class Stage:
         self.folder.rmdir()
 
     def start(self) -> str:
-        """Start `casemate up` and wait for its ready line."""
-        ports = [
-            "--data-port",
-            str(_free(self.settings.data_port)),
-            "--control-port",
-            str(_free(self.settings.control_port)),
-        ]
-        command = [sys.executable, "-m", "casemate", "up", "--home", str(self.settings.home), *ports]
+        """Start `casemate up` and wait for its ready line; on free ports, when another took ours meanwhile."""
+        wanted = (self.settings.data_port, self.settings.control_port)
+        ports = [_free(self.settings.host, port) for port in wanted]
+        line = self._launch(ports)
+        if not line and any(port and not _free(self.settings.host, port) for port in ports):
+            people.print("A port was taken meanwhile; starting again on free ones.")
+            line = self._launch([0, 0])
+        if not line:
+            raise StepError("casemate up did not become ready; its message stands above")
+        self.data = dict(word.split("=", 1) for word in line.split()[1:])["data"]
+        trust = ssl.create_default_context(cafile=str(self.settings.home / "tls" / "ca.pem"))
+        self._http = httpx.Client(verify=trust, timeout=30)
+        return line
+
+    def _launch(self, ports: Sequence[int]) -> str:
+        """The ready line of a new `casemate up`; empty when it ended without one."""
+        data, control = map(str, ports)
+        command = [sys.executable, "-m", "casemate", "up", "--home", str(self.settings.home)]
+        command += ["--data-port", data, "--control-port", control]
         if self.settings.insecure_no_sandbox:
             command.append("--insecure-no-sandbox")
         self._server = subprocess.Popen(  # noqa: S603 our own command
@@ -66,17 +79,17 @@ class Stage:
         )
         assert self._server.stdout is not None
         line = self._server.stdout.readline().strip()
-        if not line.startswith("ready "):
-            raise StepError("casemate up did not become ready; its message stands above")
-        self.data = dict(word.split("=", 1) for word in line.split()[1:])["data"]
-        trust = ssl.create_default_context(cafile=str(self.settings.home / "tls" / "ca.pem"))
-        self._http = httpx.Client(verify=trust, timeout=30)
-        return line
+        if line.startswith("ready "):
+            return line
+        self.stop()
+        return ""
 
     def stop(self) -> None:
         if self._server is not None and self._server.poll() is None:
             self._server.send_signal(signal.SIGTERM)
             self._server.wait(timeout=30)
+        if self._server is not None and self._server.stdout is not None:
+            self._server.stdout.close()
 
     def wait(self) -> None:
         assert self._server is not None
@@ -120,12 +133,10 @@ def clean(result: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _free(port: int) -> int:
+def _free(host: str, port: int) -> int:
     """`port` if nobody has it, else 0 for any."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return 0
-    return port
+    try:
+        with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
+            return port
+    except OSError:
+        return 0

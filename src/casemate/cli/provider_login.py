@@ -1,0 +1,86 @@
+"""`casemate login --provider NAME`: the browser signs in, and hands this command a ticket on the loopback.
+
+The ticket is worth nothing without the verifier, which never leaves this process but to the server. Sources: RFC 8252,
+section 7.3; RFC 7636.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import secrets
+import time
+import webbrowser
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+from urllib.parse import parse_qs, quote, urlencode, urlsplit
+
+from casemate.cli import output
+from casemate.cli.kept_sessions import ask_code
+from casemate.cli.session import Session
+from casemate.core import AuthError, InputError, checked_name
+
+_PATIENCE = 300.0  # s to sign in within
+
+
+def through_provider(session: Session, provider: str, *, device: str) -> dict[str, Any]:
+    """A session, as a sign-in with a password answers it. Raises: InputError `login-timeout`; what the server refuses."""
+    verifier = _b64(secrets.token_bytes(32))
+    challenge = _b64(hashlib.sha256(verifier.encode()).digest())
+    with _Waiting() as waiting:
+        query = urlencode({"challenge": challenge, "port": waiting.port})
+        name = quote(checked_name(provider, what="provider name"))
+        url = f"{session.server.rstrip('/')}/api/v1/session/provider/{name}?{query}"
+        output.people.print(f"Sign in with your browser, on this machine:\n{url}", markup=False, soft_wrap=True)
+        webbrowser.open(url)
+        ticket = waiting.ticket()
+    with session.client(anonymous=True) as casemate:
+        try:
+            return casemate.providers.redeem(ticket, verifier, device=device)
+        except AuthError as error:
+            if error.code != "second-factor-wanted":
+                raise
+        return casemate.providers.redeem(ticket, verifier, code=ask_code(), device=device)
+
+
+class _Waiting(HTTPServer):
+    """Listens on 127.0.0.1 alone, for one ticket."""
+
+    found = ""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Answer)
+        self.port = self.server_address[1]
+        self.timeout = 1.0
+
+    def ticket(self) -> str:
+        ends = time.monotonic() + _PATIENCE
+        while not self.found:
+            if time.monotonic() >= ends:
+                raise InputError("Nobody signed in within 5 minutes: run casemate login again.", code="login-timeout")
+            self.handle_request()
+        return self.found
+
+
+class _Answer(BaseHTTPRequestHandler):
+    server: _Waiting
+    timeout = 5.0
+
+    def do_GET(self) -> None:
+        said = parse_qs(urlsplit(self.path).query).get("ticket", [""])[0]
+        if len(said) == 43:
+            self.server.found = said
+        body = b"You can close this page and go back to the terminal.\n" if said else b"There is no ticket here.\n"
+        self.send_response(200 if said else 404)
+        headers = {"Content-Type": "text/plain", "Content-Length": str(len(body)), "Referrer-Policy": "no-referrer"}
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """A ticket is not for the terminal."""
+
+
+def _b64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
