@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from real_bao import bao, durable_bao
+
+__all__ = ["Server", "Walked", "bao", "durable_bao"]
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from casemate.settings import Settings, load_settings
 HERE = Path(__file__).parent
 
 
-@pytest.mark.parametrize("rounds", [4, pytest.param(100, marks=[pytest.mark.slow, pytest.mark.timeout(3000)])])
+@pytest.mark.parametrize("rounds", [2, pytest.param(100, marks=[pytest.mark.slow, pytest.mark.timeout(3000)])])
 def test_a_killed_home_is_whole_when_it_opens_again(rounds: int, tmp_path: Path) -> None:
     settings = load_settings({}, home=tmp_path / "home", keys=tmp_path / "keys")
     init_home(settings)

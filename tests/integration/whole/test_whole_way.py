@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import ssl
 import subprocess
 import sys
@@ -70,7 +72,12 @@ def test_nothing_sensitive_lies_in_the_home_in_plain_text(walked: Walked, tmp_pa
 
 
 def test_a_copied_home_without_its_keys_gives_nothing(walked: Walked, tmp_path: Path) -> None:
-    stranger = Walked(walked.home, tmp_path / "no-keys", [])
+    copy = shutil.copytree(
+        walked.home,
+        tmp_path / "copy",
+        ignore=lambda folder, _: os.listdir(folder) if Path(folder).name == "run" else [],
+    )
+    stranger = Walked(copy, tmp_path / "no-keys", [])
     answer = json.loads(stranger.run("dataset", "pull", "diagnosis", str(tmp_path / "rows"), "--json", code=2))
     assert answer["code"] == "key-file-missing"
     assert not (tmp_path / "rows").exists()
