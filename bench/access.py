@@ -29,7 +29,8 @@ class Ledger:
         self.lines: list[Line] = []
 
     def append(self, entries: list, at: str) -> None:
-        self.lines.extend(Line(len(self.lines) + n, at, kind, body) for n, (kind, body) in enumerate(entries, start=1))
+        for kind, body in entries:
+            self.lines.append(Line(len(self.lines) + 1, at, kind, body))
 
     def entries(self, after: int = 0) -> list[Line]:
         return self.lines[after:]

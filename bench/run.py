@@ -25,10 +25,13 @@ from pathlib import Path
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
 KEPT = HERE / "results.json"  # the last figures of each benchmark, so that running one does not lose the others
-NAMES = ("access", "audit", "encryption", "sandbox_start", "serving", "signing", "worker", "scan", "demo")
+NAMES = (
+    "access", "policy", "reviews", "people", "audit", "unfamiliar", "encryption", "sandbox_start", "serving", "signing", "worker", "scan",
+    "tokens", "demo",
+)  # fmt: skip
 PACKAGES = (
     "cryptography", "onnxruntime", "numpy", "uvicorn", "fastapi", "msgspec", "cedarpy", "model-signing", "sqlalchemy",
-    "skops",
+    "skops", "joserfc",
 )  # fmt: skip
 INTRODUCTION = """\
 Written by `make bench`, not by hand. The machine is a shared virtual one whose speed changes from hour to hour: trust ratios

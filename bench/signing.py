@@ -71,7 +71,8 @@ def signed(signer: ReleaseSigner, file: SealedFile, now: datetime) -> SignedVers
     )
     about = VersionIdentity(project="default", kind=AssetKind.MODEL, name="large", number=1, digest=digest_of(manifest))
     bundle = sign_files("large", {"model.onnx": file.digest}, signer=signer)
-    facts = {Predicate.RELEASE: {"bundle": digest_of(bundle)}, Predicate.SCAN: {"verdict": "clean"}}
+    scan = {"verdict": "clean", "served": {"path": "model.onnx", "runtime": "onnx"}}
+    facts = {Predicate.RELEASE: {"bundle": digest_of(bundle)}, Predicate.SCAN: scan}
     said = {p: sign_statement(p, about, f, signer=signer, at=now) for p, f in facts.items()}
     return SignedVersion(about=about, manifest=manifest, attestations={Predicate.FILES: bundle, **said})
 
@@ -116,10 +117,12 @@ def measure() -> list[dict[str, object]]:
     both = 2 * SIZE / (min(signing) + min(verifying)) / 1e9
     rows = {"sign": SIZE / min(signing) / 1e9, "verify": SIZE / min(verifying) / 1e9, "sign + verify": both}
     beside = f"{limit:.2f} GB/s SHA-256 alone, one core"
-    return [
+    figures: list[dict[str, object]] = [
         {"name": name, "value": round(v, 3), "unit": "GB/s", "beside": beside, "ratio": round(v / limit, 3)}
         for name, v in rows.items()
     ]
+    figures[-1]["aim"] = ">= 0.8"
+    return figures
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A worker behind its walls: cold start (spawn, load, warm), beside an interpreter that only imports the model's library; one row there and back, beside the same session in process and a bare byte to another process and back; rows per second when requests join.
+"""A worker behind its walls: cold start (spawn, load, warm), beside an interpreter that only imports the model's library; switch: a deployment replaced, rolled back or revived while a spare worker stands (walls up, libraries loaded, still empty), which is so from a cold start after the last switch on; one row there and back, beside the same session in process and a bare byte to another process and back; rows per second when requests join.
 
 The model is the diagnosis model (30 floats, scaled logistic regression, ONNX).
 """
@@ -12,6 +12,8 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -31,7 +33,9 @@ def main() -> None:
     model, rows = models.fitted()
     contents = {"model.onnx": models.diagnosis_onnx(model, rows)}
     one = rows[:1].astype(np.float32)
-    print(json.dumps([*cold_starts(contents, models.diagnosis_skops(model)), *asyncio.run(served(contents, one))]))
+    skops = models.diagnosis_skops(model)
+    rows = [*cold_starts(contents, skops), *asyncio.run(switches(contents, {"model.skops": skops}))]
+    print(json.dumps([*rows, *asyncio.run(served(contents, one))]))
 
 
 def cold_starts(contents: dict[str, bytes], skops: bytes) -> list[dict]:
@@ -48,6 +52,27 @@ def cold_starts(contents: dict[str, bytes], skops: bytes) -> list[dict]:
     ]
 
 
+async def switches(*kinds: dict[str, bytes]) -> list[dict]:
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        signer = models.Signer.at(Path(folder) / "keys")
+    for contents in kinds:
+        pool, seconds = Pool(sink=lambda _: None, config=PoolConfig(linger_seconds=0)), []
+        for _ in range(6):
+            verified = signer.verified(contents)
+            for thread in threading.enumerate():  # those that make a spare; only the first switch finds none
+                if thread.name == "casemate-spare":
+                    await asyncio.to_thread(thread.join)
+            start = time.perf_counter()
+            await pool.replace("bench", verified)
+            seconds.append(time.perf_counter() - start)
+        await pool.drain()
+        kind = "skops" if "model.skops" in contents else "ONNX"
+        value = round(statistics.median(seconds[1:]), 3)
+        rows.append({"name": f"switch to a spare worker, {kind}", "value": value, "unit": "s"})
+    return rows
+
+
 def bare_import(library: str) -> float:
     seconds = []
     for _ in range(5):
@@ -62,14 +87,12 @@ def cold_start(contents: dict[str, bytes]) -> float:
     seconds = []
     for _ in range(5):
         start = time.perf_counter()
-        describe(files)
+        describe(files, models.served_of(files))
         seconds.append(time.perf_counter() - start)
     return statistics.median(seconds)
 
 
 async def served(contents: dict[str, bytes], one: np.ndarray) -> list[dict]:
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder:
         verified = models.Signer.at(Path(folder) / "keys").verified(contents)
     pool = Pool(sink=lambda _: None, config=PoolConfig())
