@@ -72,13 +72,13 @@ def relax(settings: Settings, name: str) -> dict[str, Any]:
     """
     with _ground(settings) as ground:
         before = strict_before(ground.stores, name)
-        if before is None:
+        if not before:
             raise NotFoundError(f"{name[:80]!r} was never deployed as strict.", code="not-strict")
         file = ApproversFile(keys_folder(settings, ground.home), ground.home.id)
         with file.changing() as write:
             found = file.read()
-            write(msgspec.structs.replace(found, relaxed={**found.relaxed, name: before.number}))
-        return {"deployment": name, "was": f"strict in {before.environment}"}
+            write(msgspec.structs.replace(found, relaxed={**found.relaxed, name: max(before.values())}))
+        return {"deployment": name, "was": "strict in " + ", ".join(before)}
 
 
 def _pin(

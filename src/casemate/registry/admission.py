@@ -17,7 +17,6 @@ from casemate.registry.approvers import APPROVALS
 from casemate.registry.deployments_state import strict_before
 from casemate.registry.own_approvals import check_own
 from casemate.registry.stores import Stores
-from casemate.registry.verification import verified_pusher
 from casemate.registry.versions import Version, find_version
 from casemate.signing import VersionIdentity
 
@@ -70,9 +69,8 @@ def check_approved(stores: Stores, version: Version, environment: Environment, p
 
 def people_who_signed(stores: Stores, version: Version, environment: Environment) -> set[str]:
     """Ids of those whose own signature under an approval of `version` counts now; never of who pushed it."""
-    pusher = verified_pusher(stores, version)
     recorded = [approval for approval in approvals_of(stores, version) if approval.environment is environment]
-    return {one.approver for one in recorded if one.approver != pusher and _is_signed(stores, version, one)}
+    return {one.approver for one in recorded if not one.self_approved and _is_signed(stores, version, one)}
 
 
 def _is_signed(stores: Stores, version: Version, approval: Approval) -> bool:
@@ -90,11 +88,13 @@ def _is_signed(stores: Stores, version: Version, approval: Approval) -> bool:
 def _check_strict_stays(stores: Stores, name: str, environment: Environment, profile: Profile) -> None:
     """Whoever writes the ledger alone cannot take a deployment out of `strict`."""
     before = strict_before(stores, name)
-    if before is None or (profile is Profile.STRICT and environment is before.environment):
+    if not before:
         return
-    if stores.approvers().relaxed.get(name, 0) < before.number:
-        raise PolicyError(
-            f"{name} was deployed as strict in {before.environment}, and stays so until somebody with the home's keys "
-            f"says otherwise, on its machine: casemate approver relax {name}",
-            code="strict-stays",
-        )
+    relaxed = stores.approvers().relaxed.get(name, 0)
+    for where, number in before.items():
+        if number > relaxed and not (profile is Profile.STRICT and environment is where):
+            raise PolicyError(
+                f"{name} was deployed as strict in {where}, and stays so until somebody with the home's keys says "
+                f"otherwise, on its machine: casemate approver relax {name}",
+                code="strict-stays",
+            )

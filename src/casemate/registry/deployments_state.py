@@ -83,21 +83,17 @@ def deployments_of(stores: Stores) -> dict[str, Deployment]:
     return dict(stores.folded(KIND, _Folded(), partial(_fold, stores.project)).found)
 
 
-class Strict(msgspec.Struct, frozen=True):
-    """That a name was deployed as `strict`, last by the ledger entry `number`, whatever came of it."""
+def strict_before(stores: Stores, name: str) -> dict[Environment, int]:
+    """Where `name` was ever deployed as `strict`, whatever came of it, and by which ledger entry last.
 
-    environment: Environment
-    number: int
-
-
-def strict_before(stores: Stores, name: str) -> Strict | None:
-    """Whether `name` was ever deployed as `strict`, and where last. Raises: VerificationError."""
-    return stores.folded(KIND, _Folded(), partial(_fold, stores.project)).strict.get(name)
+    Raises: VerificationError.
+    """
+    return stores.folded(KIND, _Folded(), partial(_fold, stores.project)).strict.get(name, {})
 
 
 class _Folded(msgspec.Struct, frozen=True):
     found: dict[str, Deployment] = {}
-    strict: dict[str, Strict] = {}
+    strict: dict[str, dict[Environment, int]] = {}
     before: dict[int, Deployment | None] = {}  # by entry: what its deployment was, without the history
 
 
@@ -111,7 +107,7 @@ def _fold(project: str, last: _Folded, entries: list[LedgerEntry]) -> _Folded:
         if record.project != project or record.model.kind is not AssetKind.MODEL:
             continue
         if record.profile is Profile.STRICT and record.change is Change.DEPLOYED:
-            strict[record.name] = Strict(record.environment, entry.number)
+            strict[record.name] = {**strict.get(record.name, {}), record.environment: entry.number}
         was = found.get(record.name)
         before[entry.number] = was and msgspec.structs.replace(was, history=())
         state = _after(was, record, before, number=entry.number, at=entry.at)
