@@ -32,8 +32,10 @@ def pin_key(settings: Settings, person: str, pem: bytes, *, life: timedelta) -> 
         return _pin(ground, _person(ground, person), life, key=pem.decode())
 
 
-def pin_passkey(settings: Settings, person: str, passkey: str, *, life: timedelta) -> dict[str, Any]:
-    """Let a passkey that `person` has now approve as them. Args: passkey: its id or the name that they gave it.
+def pin_passkey(settings: Settings, person: str, passkey: str, *, life: timedelta, address: str = "") -> dict[str, Any]:
+    """Let a passkey that `person` has now approve as them.
+
+    Args: passkey: its id or the name that they gave it. address: of the pages that may ask for it; `control_url` if empty.
 
     Raises: as `pin_key`; NotFoundError `no-such-passkey`; InputError `no-host-name`.
     """
@@ -43,7 +45,7 @@ def pin_passkey(settings: Settings, person: str, passkey: str, *, life: timedelt
         if len(mine) != 1:
             has = ", ".join(f"{one.name} ({one.id})" for one in found.passkeys) or "none"
             raise NotFoundError(f"{found.name} has no passkey {passkey[:80]!r}; theirs: {has}.", code="no-such-passkey")
-        url = settings.control_url or f"https://localhost:{settings.control_port}"
+        url = address or settings.control_url or f"https://localhost:{settings.control_port}"
         return _pin(ground, found, life, passkey=mine[0], origin=relying_party(url).origin)
 
 

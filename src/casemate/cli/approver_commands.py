@@ -62,10 +62,13 @@ def new(out: Path | None, passphrase_file: Path | None, as_json: bool) -> None:
 @click.argument("person")
 @click.argument("public_key", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--passkey", help="A passkey that they have here, by its name or id, instead.")
+@click.option("--address", default="", help="Of the pages that ask for the passkey.  [default: control_url]")
 @_LIFE
 @json_option
 @pass_session
-def pin(session: Session, person: str, public_key: Path | None, passkey: str | None, life: str, as_json: bool) -> None:
+def pin(
+    session: Session, person: str, public_key: Path | None, passkey: str | None, address: str, life: str, as_json: bool
+) -> None:
     """Let a key or passkey of PERSON sign approvals for this home. On the machine that has the home's keys."""
     from casemate.app.approvers import pin_key, pin_passkey
 
@@ -76,7 +79,7 @@ def pin(session: Session, person: str, public_key: Path | None, passkey: str | N
         made = pin_key(settings, person, public_key.read_bytes(), life=span)
     else:
         assert passkey is not None
-        made = pin_passkey(settings, person, passkey, life=span)
+        made = pin_passkey(settings, person, passkey, life=span, address=address)
     output.show(made, as_json, output.facts)
 
 
