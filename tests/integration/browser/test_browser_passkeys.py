@@ -18,8 +18,8 @@ from typing import Any
 import msgspec
 import pyotp
 import pytest
-from onnx import TensorProto, helper
 from real_chromium import Chromium, Page
+from tiny_models import doubling_model
 
 from casemate.core import SystemClock
 from casemate.iam import Session
@@ -215,21 +215,9 @@ def test_a_password_an_app_then_a_passkey_beside_them(page: Page, place: Place) 
     assert place.run("user", "show", "bob")["factors"] == ["password", "totp"]
 
 
-def identity_model() -> bytes:
-    graph = helper.make_graph(
-        [helper.make_node("Identity", ["X"], ["Y"])],
-        "identity",
-        [helper.make_tensor_value_info("X", TensorProto.FLOAT, [None, 2])],
-        [helper.make_tensor_value_info("Y", TensorProto.FLOAT, [None, 2])],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
-    model.ir_version = 9
-    return bytes(model.SerializeToString())
-
-
 def test_a_passkey_signs_an_approval_of_what_the_page_shows(page: Page, place: Place, tmp_path: Path) -> None:
     """Pushed by the machine's owner, approved by a person with a passkey that is pinned; then it counts in strict."""
-    (tmp_path / "model.onnx").write_bytes(identity_model())
+    (tmp_path / "model.onnx").write_bytes(doubling_model(2.0))
     place.run("model", "push", "forest", str(tmp_path / "model.onnx"))
     page.authenticator()
     enrol_with_passkey(page, place, "eve")
