@@ -22,7 +22,7 @@ from typing import Any, Self
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-_PATIENCE = 20.0  # s for anything that a page does
+_PATIENCE = 180.0  # s for anything that a page does
 _FLAGS = [
     "--headless=new",
     "--no-sandbox",
@@ -93,7 +93,7 @@ class Chromium:
             self.send("Browser.close")
         except (OSError, AssertionError):
             self._process.kill()
-        self._process.wait(timeout=20)
+        self._process.wait(timeout=300)
         os.close(self._out)
         os.close(self._in)
         self._folder.cleanup()

@@ -49,7 +49,12 @@ class Place:
 
     def run(self, *words: str) -> Any:
         done = subprocess.run(
-            self.command(*words, "--json"), capture_output=True, text=True, env=self.environment, timeout=60, check=True
+            self.command(*words, "--json"),
+            capture_output=True,
+            text=True,
+            env=self.environment,
+            timeout=300,
+            check=True,
         )
         return json.loads(done.stdout)
 
@@ -90,7 +95,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     made.url = dict(word.split("=", 1) for word in words[1:])["control"].replace("127.0.0.1", "localhost")
     yield made
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=300) == 0
     process.stdout.close()
 
 

@@ -30,7 +30,7 @@ class Site:
 
     def run(self, *words: str) -> Any:
         done = subprocess.run(
-            self.place.command(*words), capture_output=True, text=True, env=self.environment, timeout=60, check=False
+            self.place.command(*words), capture_output=True, text=True, env=self.environment, timeout=300, check=False
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -48,7 +48,7 @@ def started(command: list[str], environment: dict[str, str], log: Path) -> Itera
             yield line.strip()
         finally:
             process.send_signal(signal.SIGTERM)
-            process.communicate(timeout=30)
+            process.communicate(timeout=300)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     secret.chmod(0o600)
     more = {"CASEMATE_PROVIDERS_HERE": "true", "CASEMATE_PROVIDER_SECRETS": str(secret.parent)}
     environment = {**place.environment, **more}
-    subprocess.run(place.command("init"), env=environment, capture_output=True, check=True, timeout=60)
+    subprocess.run(place.command("init"), env=environment, capture_output=True, check=True, timeout=300)
     key = next((folder / "keys").glob("*/tls/server.key"))
     pem = folder / "home" / "tls" / "server.pem"
     with started(place.command("up"), environment, folder / "up.log") as line:
@@ -141,14 +141,14 @@ def test_a_command_line_signs_in_through_the_browser(site: Site, page: Page) -> 
     page.open(next(line.strip() for line in said if "challenge=" in line))
     log_in(page, "ml-cleo")
     page.until("document.body.innerText.includes('close this page')")
-    rest = login.communicate(timeout=30)[0]
+    rest = login.communicate(timeout=300)[0]
     assert login.returncode == 0
     assert "Signed in as ml-cleo" in rest
-    who = subprocess.run([*command, "whoami"], env=environment, capture_output=True, text=True, timeout=30, check=True)
+    who = subprocess.run([*command, "whoami"], env=environment, capture_output=True, text=True, timeout=300, check=True)
     assert "ml-cleo" in who.stdout
     site.run("provider", "revoke", "corp")
     gone = subprocess.run(
-        [*command, "whoami"], env=environment, capture_output=True, text=True, timeout=30, check=False
+        [*command, "whoami"], env=environment, capture_output=True, text=True, timeout=300, check=False
     )
     assert gone.returncode == 1
     assert "ended" in gone.stderr

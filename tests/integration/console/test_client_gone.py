@@ -73,7 +73,7 @@ def test_an_interrupted_command_stops_its_run_and_says_so(tmp_path: Path) -> Non
         try:
             child = wait_until_confined(process.pid)
             process.send_signal(signal.SIGINT)
-            _, said = process.communicate(timeout=60)
+            _, said = process.communicate(timeout=300)
         finally:
             process.kill()
     assert process.returncode == 130
@@ -93,5 +93,5 @@ def test_an_interrupt_in_the_first_moments_is_one_word() -> None:
             "from casemate.__main__ import main\n"
             "main()\n"
         )
-        done = subprocess.run([sys.executable, "-c", code, "--version"], capture_output=True, timeout=60, check=False)
+        done = subprocess.run([sys.executable, "-c", code, "--version"], capture_output=True, timeout=300, check=False)
         assert (done.returncode, done.stderr) == (130, b"Interrupted.\n")

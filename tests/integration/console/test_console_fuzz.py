@@ -62,7 +62,7 @@ async def answer(port: int, context: ssl.SSLContext, data: bytes) -> bytes:
     return received
 
 
-@pytest.mark.parametrize("seed", [3, 4])
+@pytest.mark.parametrize("seed", [3, pytest.param(4, marks=pytest.mark.slow)])
 def test_no_bytes_bring_the_control_plane_down(
     services: Services, settings: Settings, casemate: Casemate, caplog: pytest.LogCaptureFixture, seed: int
 ) -> None:

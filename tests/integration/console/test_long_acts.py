@@ -126,9 +126,9 @@ def test_models_that_load_leave_threads_and_the_way_back(
             asked = [asyncio.create_task(deploy(number)) for number in range(3 * LONG_ACTS)]
             for _ in range(LONG_ACTS - 1):
                 assert await asyncio.to_thread(loading.acquire, timeout=60)
-            refused, waiting = await asyncio.wait(asked, timeout=60, return_when=asyncio.FIRST_COMPLETED)
+            refused, waiting = await asyncio.wait(asked, timeout=300, return_when=asyncio.FIRST_COMPLETED)
             while len(waiting) > LONG_ACTS - 1:
-                more, waiting = await asyncio.wait(waiting, timeout=60, return_when=asyncio.FIRST_COMPLETED)
+                more, waiting = await asyncio.wait(waiting, timeout=300, return_when=asyncio.FIRST_COMPLETED)
                 refused |= more
             assert {task.result() for task in refused} == {503}
             back = await client.post("/api/v1/deployments/loaded/rollback")

@@ -27,7 +27,7 @@ WHOLE = [
 MUTANTS = 600
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_no_bytes_bring_it_down(tmp_path, seed):
     chance = random.Random(seed)
     wire = WireLimits(head_seconds=0.05, body_seconds=0.05, idle_seconds=0.05, linger_seconds=0.05)

@@ -101,7 +101,7 @@ def check(count: int, seed: int) -> None:
                 files=[closing.enter_context(seal_bytes([data])) for _, data in batch],
                 paths=[Path(__file__).parent],
                 limits=Limits(memory=2 << 30),
-                timeout=100,
+                timeout=300,
             )
         assert frame.message["loaded"] + frame.message["raised"] == len(batch)
 

@@ -33,7 +33,7 @@ def test_echo_crosses_both_ways(walls):
     with spawn("guests:echo", limits=SMALL, walls=walls, paths=[HERE], args={"a": 1}) as cell:
         for number in range(3):
             cell.channel.send(number, [b"abc", bytes(3 << 20)])
-            frame = cell.channel.recv(timeout=10)
+            frame = cell.channel.recv(timeout=120)
             assert (frame.message["got"], frame.message["args"]) == (number, {"a": 1})
             assert frame.buffers == [b"abc", bytes(3 << 20)]
         assert Path(f"/proc/{cell.pid}/status").exists()
@@ -62,7 +62,7 @@ def test_each_end_has_its_reason(walls, entry, limits, reason):
     bounds = Limits(**{"memory": 128 << 20, "wall_seconds": 60, "threads": 32, **limits})
     with spawn(f"guests:{entry}", limits=bounds, walls=walls, paths=[HERE]) as cell:
         if entry == "eat_threads" and "cgroups" in cell.walls:
-            assert cell.channel.recv(timeout=20).message["threads"] <= 32  # the kernel itself refuses the next
+            assert cell.channel.recv(timeout=120).message["threads"] <= 32  # the kernel itself refuses the next
         else:
             assert cell.wait(30).reason is reason, cell.output
 
@@ -135,7 +135,7 @@ def test_descriptor_from_a_cell_that_can_send_one_is_refused():
         spawn("guests:send_descriptor", limits=SMALL, walls=FLOOR, paths=[HERE], report=True) as cell,
         pytest.raises(SandboxError, match="sent a descriptor") as caught,
     ):
-        cell.channel.recv(timeout=30)
+        cell.channel.recv(timeout=120)
     assert caught.value.code == "sandbox-protocol"
 
 
@@ -183,7 +183,7 @@ def test_report_names_what_was_refused(walls, tmp_path):
     with spawn(
         "guests:attempts", limits=SMALL, walls=walls, writable=folder, paths=[HERE], report=True, args=args
     ) as cell:
-        cell.channel.recv(timeout=20)
+        cell.channel.recv(timeout=120)
         seen = set(cell.denials)
     assert seen >= {
         Denial("socket", "AF_INET stream"),
@@ -246,7 +246,7 @@ def test_cell_outlives_the_thread_that_asked_for_it():
     asker.join()
     with found[0] as cell:
         cell.channel.send("still here")
-        assert cell.channel.recv(timeout=10).message["got"] == "still here"
+        assert cell.channel.recv(timeout=120).message["got"] == "still here"
 
 
 def test_doctor_finds_the_floor():

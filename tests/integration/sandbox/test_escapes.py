@@ -116,7 +116,7 @@ def outside(tmp_path, monkeypatch):
 
 def stopped(outside: Outside, cell: Cell) -> str:
     """What stopped it; nothing outside was touched."""
-    answer = cell.channel.recv(timeout=30).message
+    answer = cell.channel.recv(timeout=120).message
     assert not answer["escaped"], answer["escaped"]
     assert outside.secret.read_text() == "a key"
     assert outside.secret.stat().st_mode & 0o777 == 0o600
@@ -154,7 +154,7 @@ def test_probe_gets_out_where_no_walls_stand(outside, probe):
         pytest.skip(why)
     with outside.cell(probe) as cell:
         assert cell.walls == ()
-        answer = cell.channel.recv(timeout=30).message
+        answer = cell.channel.recv(timeout=120).message
     if answer.get("errno") in ABSENT:
         pytest.skip(f"this kernel was built without it: {answer['stopped']}")
     assert answer["escaped"], answer["stopped"]

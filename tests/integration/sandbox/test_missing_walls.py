@@ -35,7 +35,7 @@ try:
     with spawn("guests:echo", walls=Walls(namespaces=Need.NEVER, cgroups=Need.NEVER), paths=[Path(sys.argv[1])],
                insecure=sys.argv[2] == "insecure") as cell:
         cell.channel.send("hello")
-        print(json.dumps({"got": cell.channel.recv(timeout=30).message["got"], "walls": cell.walls}))
+        print(json.dumps({"got": cell.channel.recv(timeout=120).message["got"], "walls": cell.walls}))
 except SandboxError as error:
     print(json.dumps({"code": error.code, "message": error.message, "wall": error.details.get("wall")}))
 """
@@ -47,7 +47,7 @@ print(json.dumps({status.name: [status.present, status.mend] for status in probe
 
 
 def on_a_poorer_machine(call: str, *program: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(poorer(call, *program), capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(poorer(call, *program), capture_output=True, text=True, check=False, timeout=300)
 
 
 def poorer(call: str, *program: str | Path) -> list[str | Path]:
@@ -96,7 +96,7 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setenv("CASEMATE_KEYS", str(tmp_path / "keys"))
     monkeypatch.setenv("CASEMATE_DATA_PORT", "0")
     monkeypatch.setenv("CASEMATE_CONTROL_PORT", "0")
-    subprocess.run([sys.executable, "-m", "casemate", "init"], capture_output=True, check=True, timeout=60)
+    subprocess.run([sys.executable, "-m", "casemate", "init"], capture_output=True, check=True, timeout=300)
     return tmp_path / "home"
 
 

@@ -38,7 +38,7 @@ def test_one_file_has_its_bound(tmp_path):
     limits = Limits(memory=128 << 20, file_bytes=8 << 20, wall_seconds=60)
     args = {"folder": str(tmp_path)}
     with spawn("guests:write_big_file", limits=limits, walls=FLOOR, writable=tmp_path, paths=[HERE], args=args) as cell:
-        answer = cell.channel.recv(timeout=20).message
+        answer = cell.channel.recv(timeout=120).message
     assert answer["errno"] == errno.EFBIG
     assert (tmp_path / "big").stat().st_size <= 8 << 20
 
@@ -57,7 +57,7 @@ def test_files_below_any_path_are_counted(walls, deep):
 def test_folders_below_any_path_end_nothing_by_themselves(walls, deep):
     args = {"folder": str(deep), "depth": 3000, "files": 1}
     with spawn("guests:nest_folders", limits=SMALL, walls=walls, writable=deep, paths=[HERE], args=args) as cell:
-        cell.channel.recv(timeout=20)
+        cell.channel.recv(timeout=120)
         with pytest.raises(SandboxError) as caught:
             cell.wait(1.0)  # some looks long
         assert caught.value.code == "sandbox-timeout"
@@ -99,7 +99,7 @@ def test_deleted_files_that_are_still_held_count(walls, mapped, tmp_path):
 def test_a_few_deleted_files_end_nothing(walls, tmp_path):
     args = {"folder": str(tmp_path), "files": 5, "size": 4 << 20, "mapped": False}
     with spawn("guests:hold_deleted", limits=SMALL, walls=walls, writable=tmp_path, paths=[HERE], args=args) as cell:
-        cell.channel.recv(timeout=20)
+        cell.channel.recv(timeout=120)
         with pytest.raises(SandboxError) as caught:
             cell.wait(1.0)
         assert caught.value.code == "sandbox-timeout"

@@ -33,7 +33,7 @@ class Walked:
     def run(self, *words: str, code: int = 0) -> str:
         """A command on this home; returns what it printed."""
         command = [sys.executable, "-m", "casemate", "--home", str(self.home), *words]
-        done = subprocess.run(command, capture_output=True, text=True, env=self.environment(), timeout=120, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, env=self.environment(), timeout=300, check=False)
         assert done.returncode == code, f"{words}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
@@ -78,5 +78,5 @@ def server(walked: Walked) -> Iterator[Server]:
     place = dict(word.split("=", 1) for word in words[1:])
     yield Server(place["data"], place["control"], process)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=300) == 0
     process.stdout.close()

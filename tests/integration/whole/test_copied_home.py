@@ -15,7 +15,7 @@ import pytest
 def casemate(folder: Path, home: str, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
     env = {"PATH": os.environ["PATH"], "HOME": str(folder), "CASEMATE_KEYS": str(folder / "keys")}
     command = [sys.executable, "-m", "casemate", "--home", str(folder / home), *words]
-    done = subprocess.run(command, capture_output=True, text=True, env=env, check=False, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, env=env, check=False, timeout=300)
     assert done.returncode == code, (words, done.stdout, done.stderr)
     return done
 
@@ -48,6 +48,7 @@ def test_a_copy_is_refused_and_the_original_goes_on(folder: Path) -> None:
     assert json.loads(casemate(folder, "home", "status", "--json").stdout)["home"] == str(folder / "home")
 
 
+@pytest.mark.slow
 def test_the_log_of_a_copy_can_be_read(folder: Path) -> None:
     casemate(folder, "home", "key", "issue", "k", "--role", "caller", "--expires", "1h")
     shutil.rmtree(folder / "copy")
@@ -60,6 +61,7 @@ def test_the_log_of_a_copy_can_be_read(folder: Path) -> None:
     assert contents(folder) == before
 
 
+@pytest.mark.slow
 def test_a_home_that_moved_is_adopted_and_that_is_on_record(folder: Path) -> None:
     (folder / "home").rename(folder / "moved")
     casemate(folder, "moved", "status")

@@ -19,7 +19,7 @@ def test_a_failed_walk_does_not_say_that_the_server_stays_up(tmp_path: Path) -> 
     (tmp_path / "other.txt").write_text("no home")
     command = [sys.executable, "-m", "casemate", "demo", "--home", str(tmp_path)]
     environment = {**os.environ, "CASEMATE_KEYS": str(tmp_path / "keys")}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
     assert done.returncode == 1
     assert "FAILED" in done.stderr
     assert "the server is stopped" in done.stderr

@@ -42,7 +42,7 @@ def up(place: Path) -> Iterator[Server]:
         found = dict(word.split("=", 1) for word in words[1:])
         yield Server(found["data"], found["control"], process)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=60) == 0
+        assert process.wait(timeout=300) == 0
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -56,7 +56,7 @@ def certificate(url: str) -> str:
     where = urlsplit(url)
     assert where.hostname is not None
     assert where.port is not None
-    return ssl.get_server_certificate((where.hostname, where.port), timeout=20)
+    return ssl.get_server_certificate((where.hostname, where.port), timeout=120)
 
 
 def test_both_doors_take_a_new_certificate_on_sighup(place: Path, up: Server) -> None:
@@ -83,7 +83,7 @@ def child(up: Server, name: str) -> int:
 def test_the_gateway_is_not_ready_while_it_cannot_read_who_may_do_what(place: Path, up: Server) -> None:
     trusted = ssl.create_default_context(cafile=str(place / "home" / "tls" / "ca.pem"))
     keeper = child(up, "keeper")
-    with httpx.Client(verify=trusted, timeout=30) as http:
+    with httpx.Client(verify=trusted, timeout=120) as http:
 
         def ready() -> int:
             return http.get(f"{up.data}/v2/health/ready").status_code

@@ -21,7 +21,7 @@ from casemate.client.files import tar_stream
 from casemate.core import CasemateError
 from casemate.settings import Settings, load_settings
 
-PATIENCE = 60  # seconds after which something is broken; a bound, not an aim
+PATIENCE = 180  # seconds after which something is broken; a bound, not an aim
 INTENT = {"action": "model:push"}
 
 

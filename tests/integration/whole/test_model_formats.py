@@ -70,7 +70,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Walked, str]]
     assert words[:1] == ["ready"], "the server did not become ready"
     yield home, dict(word.split("=", 1) for word in words[1:])["data"]
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=300) == 0
     process.stdout.close()
 
 
@@ -101,7 +101,7 @@ def test_it_is_pushed_deployed_and_asked(kind: str, up: tuple[Walked, str], tmp_
         json={"inputs": [rows]},
         headers={"Authorization": f"Bearer {key}"},
         verify=ssl.create_default_context(cafile=str(home.home / "tls" / "ca.pem")),
-        timeout=30,
+        timeout=300,
     )
     assert answer.status_code == 200, answer.text
     outputs = {one["name"]: np.array(one["data"]).reshape(one["shape"]) for one in answer.json()["outputs"]}

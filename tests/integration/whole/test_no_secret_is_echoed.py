@@ -47,7 +47,7 @@ class Home:
         place = ["--server", self.control, "--ca", str(self.path / "tls" / "ca.pem")] if remote else []
         command = [sys.executable, "-m", "casemate", *(place or ["--home", str(self.path)]), *words]
         environment = _environment(self.keys) | ({"CASEMATE_KEY": key} if key else {})
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=100, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
         return done.stdout + done.stderr
 
 
@@ -61,14 +61,14 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     folder = tmp_path_factory.mktemp("echo")
     path, keys, errors = folder / "home", folder / "keys", folder / "errors.log"
     casemate = [sys.executable, "-m", "casemate", "--home", str(path)]
-    subprocess.run([*casemate, "init"], check=True, env=_environment(keys), capture_output=True, timeout=100)
+    subprocess.run([*casemate, "init"], check=True, env=_environment(keys), capture_output=True, timeout=300)
     with errors.open("wb") as log:
         up = [*casemate, "up", "--data-port", "0", "--control-port", "0"]
         process = subprocess.Popen(up, stdout=subprocess.PIPE, stderr=log, text=True, env=_environment(keys))
     assert process.stdout is not None
     place = dict(word.split("=", 1) for word in process.stdout.readline().split()[1:])
     command = [*casemate, "key", "issue", "planted", "--role", "owner", "--expires", "1h", "--json"]
-    issued = subprocess.run(command, check=True, env=_environment(keys), capture_output=True, text=True, timeout=100)
+    issued = subprocess.run(command, check=True, env=_environment(keys), capture_output=True, text=True, timeout=300)
     signer = Signer()
     token = signer.sign({"iss": "https://idp.example", "sub": "planted-subject", "aud": "x", "iat": 1, "exp": 2})
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
@@ -76,7 +76,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     made = Home(path, keys, errors, place["data"], place["control"], pids, json.loads(issued.stdout), token, signer)
     yield made
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=300) == 0
     process.stdout.close()
     made.check(errors.read_text(), "the log of the server")
 

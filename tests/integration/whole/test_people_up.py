@@ -50,7 +50,7 @@ class Place:
             capture_output=True,
             text=True,
             env=self.environment(user),
-            timeout=60,
+            timeout=300,
             check=False,
             start_new_session=True,  # without a terminal, so that what is typed is read from here
         )
@@ -75,7 +75,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     made.url = dict(word.split("=", 1) for word in words[1:])["control"]
     yield made
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=300) == 0
     process.stdout.close()
 
 
@@ -111,7 +111,7 @@ def enrol(place: Place, name: str, role: str) -> tuple[str, list[str]]:
     process.stdin.close()
     codes = process.stdout.read().split()
     rest = process.stderr.read()
-    assert process.wait(timeout=60) == 0, rest
+    assert process.wait(timeout=300) == 0, rest
     process.stdout.close()
     process.stderr.close()
     assert "This code does not fit" in rest
@@ -184,7 +184,7 @@ def test_on_a_terminal_the_code_is_asked_for_and_the_command_goes_on(place: Plac
         start_new_session=True,
     )
     os.write(outer, f"{codes.pop()}\n".encode())
-    said, errors = process.communicate(timeout=60)
+    said, errors = process.communicate(timeout=300)
     os.close(inner)
     os.close(outer)
     assert process.returncode == 0, errors

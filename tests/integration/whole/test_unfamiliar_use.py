@@ -35,7 +35,7 @@ def test_far_networks_and_refused_attempts_become_one_alert_each(home: Walked) -
         def ask(key: str, address: str) -> int:
             transport = httpx.HTTPTransport(verify=trust, local_address=address)
             headers = {"Authorization": f"Bearer {key}", "User-Agent": "planted-client/1.0"}
-            with httpx.Client(base_url=data, transport=transport, headers=headers, timeout=30) as client:
+            with httpx.Client(base_url=data, transport=transport, headers=headers, timeout=120) as client:
                 return client.get("/v2/models/nothing").status_code
 
         def alerts() -> list[dict[str, Any]]:

@@ -83,7 +83,7 @@ def test_a_copied_home_without_its_keys_gives_nothing(walked: Walked, tmp_path: 
     assert not (tmp_path / "rows").exists()
 
 
-@pytest.mark.timeout(300)  # two dozen processes, one after the other
+@pytest.mark.slow
 def test_commands_print_what_other_programs_read(walked: Walked, tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(doubling_model(2.0))
     (tmp_path / "rows.csv").write_text(ROWS)
@@ -139,7 +139,7 @@ def test_commands_print_what_other_programs_read(walked: Walked, tmp_path: Path)
 def test_a_file_that_cannot_be_opened_is_one_sentence(walked: Walked, tmp_path: Path, words: list[str]) -> None:
     filled = [word.format(tmp_path) for word in words]
     command = [sys.executable, "-m", "casemate", "--home", str(walked.home), *filled]
-    done = subprocess.run(command, capture_output=True, text=True, env=walked.environment(), timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, env=walked.environment(), timeout=300, check=False)
     assert done.returncode == 2
     assert done.stderr.replace("\n", " ").startswith("Error (no-file): ")
     assert str(tmp_path) in done.stderr.replace("\n", "")
@@ -170,7 +170,7 @@ def test_verify_names_what_was_altered(walked: Walked, tmp_path: Path) -> None:
 
 
 def data_client(walked: Walked) -> httpx.Client:
-    return httpx.Client(verify=ssl.create_default_context(cafile=str(walked.home / "tls" / "ca.pem")), timeout=30)
+    return httpx.Client(verify=ssl.create_default_context(cafile=str(walked.home / "tls" / "ca.pem")), timeout=120)
 
 
 def test_a_server_serves_and_the_commands_speak_to_it(walked: Walked, server: Server) -> None:

@@ -494,7 +494,7 @@ def covers(given: Given, scope: str, where: Environment | None) -> bool:
 
 
 TestAccess = AccessMachine.TestCase
-TestAccess.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestAccess.settings = settings(max_examples=30, stateful_step_count=40, deadline=None)
 
 
 @given(st.text())

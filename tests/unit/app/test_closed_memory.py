@@ -42,7 +42,7 @@ def test_a_keeper_is_closed_and_serves(tmp_path: Path) -> None:
         [sys.executable, "-c", WATCHED, "keeper", str(settings.home / "run" / "keeper.sock")],
         input=msgspec.json.encode(settings, enc_hook=str),
         capture_output=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr

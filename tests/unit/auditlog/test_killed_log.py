@@ -32,7 +32,6 @@ def write_and_kill(folder: Path, chance: random.Random) -> dict[int, str]:
 
 
 @pytest.mark.once
-@pytest.mark.timeout(300)
 def test_no_acknowledged_event_is_lost(tmp_path: Path) -> None:
     chance = random.Random()
     acknowledged: dict[int, str] = {}

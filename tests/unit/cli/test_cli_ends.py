@@ -22,7 +22,7 @@ def shell(settings: Settings, words: list[str], redirection: str) -> subprocess.
     environment = {**os.environ, "CASEMATE_KEYS": str(settings.keys), "CASEMATE_HOME": str(settings.home)}
     line = f'exec "$@" {redirection}'
     command = ["bash", "-c", line, "bash", sys.executable, "-m", "casemate", *words]
-    return subprocess.run(command, env=environment, capture_output=True, timeout=60, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, timeout=300, check=False)
 
 
 @pytest.mark.parametrize("redirection", [">/dev/full", ">&-", "2>&-", ">&- 2>&-", ">/dev/full 2>/dev/full"])
@@ -65,7 +65,7 @@ def test_a_signal_is_one_json_value_and_the_exit_code_of_a_shell(
         waiting.join(60)
         asked[1].recv(1)
         process.send_signal(number)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=300)
         for one in asked:
             one.close()
     assert process.returncode == 128 + number

@@ -52,7 +52,7 @@ def test_bytes_that_are_no_text_are_one_sentence(settings: Settings, tmp_path: P
     (tmp_path / os.fsdecode(b"bad\xff.csv")).write_text("a\n1\n")
     command = [sys.executable, "-m", "casemate", "--home", str(settings.home), *words, "--json"]
     environment = {**os.environ, "CASEMATE_KEYS": str(settings.keys)}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, timeout=300, check=False)
     assert done.returncode == 2
     assert json.loads(done.stdout)["code"] == "bad-text"
     assert done.stderr.startswith(b"Error (bad-text): ")
@@ -103,7 +103,7 @@ def test_a_child_that_cannot_reach_the_keys_says_so_in_one_line(settings: Settin
         [sys.executable, "-m", "casemate.app.processes", "keeper"],
         input=msgspec.json.encode(lost, enc_hook=str),
         capture_output=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 2

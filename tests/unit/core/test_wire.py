@@ -175,7 +175,7 @@ def test_a_shortage_of_descriptors_does_not_end_the_accepting(tmp_path: Path) ->
     listener = Short(fileno=plain.detach())
     serving = threading.Thread(target=serve_calls, args=(listener, {"ping": lambda: "pong"}), daemon=True)
     serving.start()
-    caller = Caller(tmp_path / "s", timeout=10)
+    caller = Caller(tmp_path / "s", timeout=120)
     assert caller.call("ping") == "pong"
     assert not Short.failures
     caller.close()

@@ -23,7 +23,6 @@ def told(house: House, principal: Principal, action: Action, resource: Resource)
 
 
 @pytest.mark.slow  # each cell of docs/access.md is explained in the quick lane
-@pytest.mark.timeout(400)  # everybody times every action times every fact: half a minute of a processor
 def test_every_explanation_is_what_the_gate_does() -> None:
     """Every role, expired, revoked, local and unknown, times every action, environment and fact that counts."""
     house = House()

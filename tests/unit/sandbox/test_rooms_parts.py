@@ -81,7 +81,7 @@ def test_channel_gives_back_what_was_sent(message, buffers):
     ours, theirs = socket.socketpair()
     with ours, theirs:
         Channel(ours).send(message, buffers)
-        frame = Channel(theirs).recv(timeout=5)
+        frame = Channel(theirs).recv(timeout=120)
     assert frame.message == message
     assert frame.buffers == buffers
 
@@ -95,7 +95,7 @@ def test_channel_refuses_a_frame_cut_short(message, buffers, data):
         ours.sendall(whole[:kept])
         ours.shutdown(socket.SHUT_WR)
         with pytest.raises(SandboxError) as caught:
-            Channel(theirs).recv(timeout=5)
+            Channel(theirs).recv(timeout=120)
     assert caught.value.code in ("sandbox-gone", "sandbox-protocol")
 
 
@@ -103,11 +103,11 @@ def test_channel_hands_descriptors_to_the_child_only():
     ours, theirs = socket.socketpair()
     with ours, theirs, Path(os.devnull).open() as file:
         Channel(ours).send(None, fds=[file.fileno()])
-        (fd,) = Channel(theirs, take_fds=True).recv(timeout=5).fds
+        (fd,) = Channel(theirs, take_fds=True).recv(timeout=120).fds
         os.close(fd)
         Channel(theirs).send(None, fds=[file.fileno()])
         with pytest.raises(SandboxError) as caught:
-            Channel(ours).recv(timeout=5)
+            Channel(ours).recv(timeout=120)
     assert caught.value.code == "sandbox-protocol"
 
 
@@ -117,7 +117,7 @@ def test_channel_bounds_what_a_peer_can_claim():
         header = msgspec.msgpack.encode([None, [1 << 40]])
         ours.sendall(len(header).to_bytes(4) + header)
         with pytest.raises(SandboxError) as caught:
-            Channel(theirs).recv(timeout=5)
+            Channel(theirs).recv(timeout=120)
     assert caught.value.code == "sandbox-protocol"
 
 

@@ -42,7 +42,7 @@ def confined(cases: dict[str, dict[str, bytes]]) -> dict[str, ScanReport]:
         buffers=[data for files in cases.values() for data in files.values()],
         paths=[HERE],
         limits=Limits(memory=2 << 30, file_bytes=0),
-        timeout=100,
+        timeout=300,
     )
     return {name: reported(answer) for name, answer in frame.message.items()}
 

@@ -33,7 +33,6 @@ def run_and_kill(path: Path, chance: random.Random) -> list[list[str]]:
 
 
 @pytest.mark.once
-@pytest.mark.timeout(300)
 def test_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
     chance = random.Random()
     acknowledged: list[list[str]] = []
