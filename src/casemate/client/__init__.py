@@ -19,7 +19,7 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
-from casemate.client.answers import Download, answered, checked_query, error_in, wants_step_up
+from casemate.client.answers import Download, answered, checked_body, checked_query, error_in, wants_step_up
 from casemate.client.files import (
     CHUNK,
     ByteStream,
@@ -215,7 +215,7 @@ class Casemate:
             "POST",
             f"/models/{_path(ref)}/approvals",
             query={"environment": environment, "reason": reason},
-            content=msgspec.json.encode({"envelope": envelope}) if envelope else b"",
+            content=msgspec.json.encode(checked_body(envelope=envelope)) if envelope else b"",
         )
 
     def revoke_model(self, ref: str, *, reason: str) -> dict[str, Any]:
