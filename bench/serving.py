@@ -22,6 +22,8 @@ sys.path.insert(0, str(Path(__file__).parent / "servers"))
 
 from cpu import cpu_seconds, spent
 
+import two_people
+
 TARGETS = ("raw, no TLS", "raw", "fastapi", "casemate standard", "casemate strict")
 ROUNDS = int(os.environ.get("ROUNDS", "5"))
 SECONDS = int(os.environ.get("SECONDS_PER_ROUND", "6"))
@@ -78,11 +80,26 @@ class Home:
         script = HERE.parent / "examples" / "train_diagnosis.py"
         self.run("train", str(script), "--dataset", "diagnosis", "--model", "diagnosis")
         self.run("model", "approve", "diagnosis@1")
+        with self._up() as control:
+            two_people.approve(control, self.folder / "home" / "tls" / "ca.pem", self.run, "diagnosis@1", self.folder)
         for target, name in NAMES.items():
             self.run("deploy", name, "diagnosis@1", "--profile", target.split()[1])
             words = ("--role", "caller", "--deployment", name, "--expires", "1d", "--rate", "1000000/s")
             self.keys[target] = self.run("key", "issue", name, *words)["key"]
         self.run("model", "pull", "diagnosis@1", str(self.folder / "model"))
+
+    @contextmanager
+    def _up(self) -> Iterator[str]:
+        """A server of this home. Yields: the address of its control plane."""
+        command = [*self.command, "up", "--data-port", "0", "--control-port", "0"]
+        process = subprocess.Popen(command, env=self.environment, stdout=subprocess.PIPE, text=True)
+        try:
+            assert process.stdout is not None
+            words = process.stdout.readline().split()
+            yield dict(word.split("=", 1) for word in words[1:])["control"].replace("127.0.0.1", "localhost")
+        finally:
+            process.terminate()
+            process.wait()
 
     def _dataset(self, file: Path) -> None:
         from sklearn.datasets import load_breast_cancer

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from sqlalchemy import Engine
 
+from casemate.app.approvers_file import ApproversFile
 from casemate.app.pace import AHEAD, Pace
 from casemate.app.signing_move import SigningMove, verify_pin
 from casemate.app.watched_log import WatchedLog, watch_of
@@ -39,7 +40,7 @@ from casemate.keys import (
     TokenKeys,
     key_methods,
 )
-from casemate.registry import Stores
+from casemate.registry import Approvers, Stores
 from casemate.settings import Settings
 from casemate.storage import (
     BlobStore,
@@ -101,6 +102,7 @@ class KeeperPort(Protocol):
     def commit(self, entries: list[tuple[str, dict[str, Any]]], intent: str) -> int: ...
     def kept_checkpoint(self) -> str | None: ...
     def head(self) -> Head: ...
+    def approvers(self) -> Approvers: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +152,14 @@ def open_ground(settings: Settings, keeper: KeeperPort, *, read_only: bool) -> G
         ledger=ledger,
         log=log,
         keeper=keeper,
-        stores=Stores(engine=engine, blobs=blobs, state=ledger, clock=clock, cipher=RowCipher(key)),
+        stores=Stores(
+            engine=engine,
+            blobs=blobs,
+            state=ledger,
+            clock=clock,
+            cipher=RowCipher(key),
+            approvers=keeper.approvers,
+        ),
     )
 
 
@@ -217,6 +226,7 @@ class LocalKeeper:
         if not adopt:
             place.check()
         self.keeper = Keeper(keys_folder(settings, home))
+        self._approvers = ApproversFile(keys_folder(settings, home), home.id)
         verify_pin(self.keeper)
         self._engine = home.open_database(keeper=True)
         try:
@@ -284,6 +294,10 @@ class LocalKeeper:
     def head(self) -> Head:
         return self.keeper.head()
 
+    def approvers(self) -> Approvers:
+        """Whose own signatures count, once that is in the audit log. Raises: StorageError."""
+        return self._approvers.note(self.append, self.clock)
+
     def methods(self) -> dict[str, Callable[..., Any]]:
         """What the control plane may ask over the wire."""
         return {
@@ -291,6 +305,7 @@ class LocalKeeper:
             "log.append": lambda events: self.append(decode_events(events)),
             "ledger.append": self.commit,
             "log.kept": self.kept_checkpoint,
+            "approvers.read": lambda: msgspec.json.encode(self.approvers()),
             "signing.show": self.signing.show,
             "signing.move": self.signing.move,
             **self.token_methods(),

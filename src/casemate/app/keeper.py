@@ -13,12 +13,14 @@ import msgspec
 from sqlalchemy import select
 
 from casemate.app.ground import Ground, LocalKeeper, decode_events, home_of, keys_folder, open_ground
-from casemate.core import LATE, Action, AssetKind, Event, PolicyError, parse_rfc3339, rfc3339
+from casemate.core import LATE, Action, AssetKind, CasemateError, Event, PolicyError, parse_rfc3339, rfc3339
 from casemate.core.wire import Caller, listen, serve_calls
 from casemate.iam import reconcile
 from casemate.keys import KeyService, Purpose
 from casemate.registry import (
+    Deployment,
     Stores,
+    admitted,
     deleted_of,
     deployments_of,
     finish_deletions,
@@ -31,7 +33,9 @@ from casemate.settings import Settings
 from casemate.storage import Home, KeptPlace, create_people_key, reading, upgrade_home
 from casemate.storage.database import version_blobs, versions
 
-_SHARED = frozenset({"keys.public_pem", "keys.head"})  # what a gateway may ask as the control plane may
+_SHARED = frozenset(
+    {"keys.public_pem", "keys.head", "approvers.read"}
+)  # what a gateway may ask as the control plane may
 _WRITTEN = frozenset(  # kinds of what a gateway records
     {"prediction", "decision", "worker.started", "worker.stopped", "worker.crashed", "worker.hung"}
 )
@@ -155,7 +159,7 @@ def _read_context(context: bytes) -> dict[str, str]:
 
 
 def _is_deployed(about: dict[str, str], stores: Stores) -> bool:
-    """Whether a data key, by the context that it is bound to, is of a model that is deployed and not revoked.
+    """Whether a data key, by the context that it is bound to, is of a model that is deployed, approved and not revoked.
 
     What joins blobs to versions is not signed; the context is, in effect, since no key unwraps under another.
     """
@@ -168,13 +172,22 @@ def _is_deployed(about: dict[str, str], stores: Stores) -> bool:
     )
     with reading(stores.engine) as connection:
         holders = set(connection.execute(query).scalars()) - revoked_digests(stores)
-    deployed = [deployment.model for deployment in deployments_of(stores).values()]
     return any(
-        model.digest in holders
-        and about.get("project") == model.project
-        and about.get("asset") == f"{AssetKind.MODEL}/{model.name}"
-        for model in deployed
+        deployment.digest in holders
+        and about.get("project") == deployment.project
+        and about.get("asset") == f"{AssetKind.MODEL}/{deployment.model.name}"
+        and _is_admitted(stores, deployment)
+        for deployment in deployments_of(stores).values()
     )
+
+
+def _is_admitted(stores: Stores, deployment: Deployment) -> bool:
+    """Whether it may serve what it says, by approvals that the keeper verifies itself."""
+    try:
+        admitted(stores, deployment.name, deployment.model, deployment.environment, deployment.profile)
+    except CasemateError:
+        return False
+    return True
 
 
 class DeployedKeys:

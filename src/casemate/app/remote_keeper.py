@@ -12,6 +12,7 @@ from casemate.app.ground import DataKeysPort, SigningPort, TokensPort
 from casemate.core import Event, EventSink
 from casemate.core.wire import Caller
 from casemate.keys import Head, KeyService, Purpose, RemoteKeys
+from casemate.registry import Approvers
 from casemate.storage import Rewrapped
 
 _LOOK = 5.0  # seconds for the keeper to tell its head, which asks no key service; who has not looked for so long lets nobody in
@@ -39,6 +40,9 @@ class RemoteKeeper:
 
     def commit(self, entries: list[tuple[str, dict[str, Any]]], intent: str) -> int:
         return int(self._caller.call("ledger.append", entries, intent))
+
+    def approvers(self) -> Approvers:
+        return msgspec.json.decode(self._caller.call("approvers.read"), type=Approvers)
 
     def kept_checkpoint(self) -> str | None:
         kept = self._caller.call("log.kept")

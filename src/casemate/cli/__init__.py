@@ -9,6 +9,7 @@ import click
 
 from casemate import __version__
 from casemate.cli.access_commands import access
+from casemate.cli.approver_commands import approver
 from casemate.cli.asset_commands import dataset, model, train
 from casemate.cli.audit_commands import audit
 from casemate.cli.database_commands import database
@@ -48,7 +49,7 @@ def cli(context: click.Context, home: str | None, server: str, ca: str, insecure
 
 for command in (
     init, up, status, doctor, home, demo, dataset, train, model, deploy, rollback, deployment, login, logout, whoami,
-    user, sessions, key, grant, issuer, provider, keys, access, review, policy, prediction, audit, database,
+    user, sessions, key, grant, issuer, provider, keys, access, approver, review, policy, prediction, audit, database,
 ):  # fmt: skip
     cli.add_command(command)
 user.add_command(passkey)

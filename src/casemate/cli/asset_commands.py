@@ -9,7 +9,9 @@ from typing import Any
 import click
 
 from casemate.cli import output
+from casemate.cli.approver_commands import asked_passphrase, passphrase_option
 from casemate.cli.output import json_option
+from casemate.cli.own_signature import check_shown, sign_words
 from casemate.cli.scan_commands import convert_model, scan_model
 from casemate.cli.session import Session, pass_session
 from casemate.core import DataClass, Environment, Verdict
@@ -226,13 +228,37 @@ def verify_model(session: Session, ref: str | None, everything: bool, as_json: b
 @click.option(
     "--environment", "--env", type=click.Choice([one.value for one in Environment]), default=Environment.DEV.value
 )
+@click.option("--key", "key_file", type=click.Path(path_type=Path), help="Sign with this key of yours, for strict.")
+@click.option("--digest", help="Of what you examined; without it you are shown one and asked.")
+@passphrase_option
 @_reason
 @json_option
 @pass_session
-def approve(session: Session, ref: str, environment: str, reason: str, as_json: bool) -> None:
-    """Say, signed, that a version may be deployed. Whoever pushed it may approve it for dev only."""
+def approve(
+    session: Session,
+    ref: str,
+    environment: str,
+    key_file: Path | None,
+    digest: str | None,
+    passphrase_file: Path | None,
+    reason: str,
+    as_json: bool,
+) -> None:
+    """Say, signed, that a version may be deployed. Whoever pushed it may approve it for dev only.
+
+    The profile strict needs two people, each with a key of their own that is pinned (casemate approver --help), or with
+    a passkey in a browser, at /approve of the control plane.
+    """
     with session.client() as casemate:
-        output.show(casemate.approve(ref, environment=environment, reason=reason), as_json, output.facts)
+        envelope = ""
+        if key_file is not None or digest is not None:
+            words = casemate.approval_words(ref, environment=environment)
+            check_shown(words, digest, environment)
+            if key_file is not None:
+                passphrase = asked_passphrase(passphrase_file)
+                envelope = sign_words(words, ref, environment, key_file=key_file, passphrase=passphrase)
+        made = casemate.approve(ref, environment=environment, reason=reason, envelope=envelope)
+    output.show(made, as_json, output.facts)
 
 
 @model.command("revoke")

@@ -19,7 +19,7 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
-from casemate.client.answers import Download, answered, checked_query, error_in, wants_step_up
+from casemate.client.answers import Download, answered, checked_body, checked_query, error_in, wants_step_up
 from casemate.client.files import (
     CHUNK,
     ByteStream,
@@ -205,9 +205,17 @@ class Casemate:
         """Read every stored byte of one version, or of all, and check every signature."""
         return self._change("POST", "/models/verify", query={"ref": ref})
 
-    def approve(self, ref: str, *, environment: str = "dev", reason: str = "") -> dict[str, Any]:
+    def approval_words(self, ref: str, *, environment: str = "dev") -> dict[str, Any]:
+        """What you would sign to approve a version with a key of your own, and who has signed."""
+        return self._get(f"/models/{_path(ref)}/approvals/words", {"environment": environment})
+
+    def approve(self, ref: str, *, environment: str = "dev", reason: str = "", envelope: str = "") -> dict[str, Any]:
+        """Approve a version. `envelope`: the words, signed with a key of your own, as `strict` needs."""
         return self._change(
-            "POST", f"/models/{_path(ref)}/approvals", query={"environment": environment, "reason": reason}
+            "POST",
+            f"/models/{_path(ref)}/approvals",
+            query={"environment": environment, "reason": reason},
+            content=msgspec.json.encode(checked_body(envelope=envelope)) if envelope else b"",
         )
 
     def revoke_model(self, ref: str, *, reason: str) -> dict[str, Any]:

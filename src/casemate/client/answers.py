@@ -15,6 +15,14 @@ _LONGEST = 10_000  # characters of one value; the door reads 16 KiB of head
 _LONGEST_REASON = 500  # characters, as the door takes them
 
 
+def checked_body(**values: str) -> dict[str, str]:
+    """What can be sent of these. Raises: InputError `bad-value`, naming the value and never saying it."""
+    for name, text in values.items():
+        if text != text.encode(errors="replace").decode():
+            raise InputError(f"The {name} is not valid text: type it again.", code="bad-value")
+    return values
+
+
 def checked_query(values: dict[str, Any]) -> dict[str, str | list[str]]:
     """What can be sent of these values, without the empty ones; a list is sent value by value.
 

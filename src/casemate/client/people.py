@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, Protocol
 from urllib.parse import quote
 
-from casemate.core import InputError, checked_id, checked_name
+from casemate.client.answers import checked_body
+from casemate.core import checked_id, checked_name
 
 
 class StepUp(Protocol):
@@ -68,15 +69,15 @@ class PeopleCalls:
 
     def begin(self, invitation: str, password: str) -> dict[str, Any]:
         """Choose a password; `uri` and `secret` are the second factor to be set up."""
-        return self._change("POST", "/enrolment", json=_body(invitation=invitation, password=password))
+        return self._change("POST", "/enrolment", json=checked_body(invitation=invitation, password=password))
 
     def confirm(self, invitation: str, code: str) -> dict[str, Any]:
         """Confirm the second factor; `recovery_codes` are shown this once, and `token` is a session."""
-        return self._change("POST", "/enrolment/confirmation", json=_body(invitation=invitation, code=code))
+        return self._change("POST", "/enrolment/confirmation", json=checked_body(invitation=invitation, code=code))
 
     def sign_in(self, name: str, password: str, code: str, *, device: str = "") -> dict[str, Any]:
         """`{"token", "device", "id", "expires_at", ...}`. `device`: what an earlier sign-in left here."""
-        body = _body(name=name, password=password, code=code, device=device)
+        body = checked_body(name=name, password=password, code=code, device=device)
         return self._change("POST", "/session", json=body)
 
     def who(self) -> dict[str, Any]:
@@ -88,7 +89,7 @@ class PeopleCalls:
 
     def verify(self, code: str) -> dict[str, Any]:
         """A fresh second factor; `token` takes the old one's place."""
-        return self._change("POST", "/session/verification", json=_body(code=code))
+        return self._change("POST", "/session/verification", json=checked_body(code=code))
 
     def sessions(self, user: str | None = None) -> list[dict[str, Any]]:
         """Your own, or somebody's."""
@@ -98,14 +99,14 @@ class PeopleCalls:
         return self._change("DELETE", f"/sessions/{quote(checked_id(session_id))}", query={"reason": reason})
 
     def change_password(self, password: str, new: str) -> dict[str, Any]:
-        return self._change("POST", "/session/password", json=_body(password=password, new=new))
+        return self._change("POST", "/session/password", json=checked_body(password=password, new=new))
 
     def offer_totp(self) -> dict[str, Any]:
         """A new second factor to be set up; the old one counts until it is confirmed."""
         return self._change("POST", "/session/totp")
 
     def confirm_totp(self, code: str) -> dict[str, Any]:
-        return self._change("POST", "/session/totp/confirmation", json=_body(code=code))
+        return self._change("POST", "/session/totp/confirmation", json=checked_body(code=code))
 
     def new_recovery_codes(self) -> dict[str, Any]:
         return self._change("POST", "/session/recovery-codes")
@@ -120,14 +121,6 @@ class PeopleCalls:
     def remove_passkey(self, passkey_id: str) -> dict[str, Any]:
         """Every session of yours ends but the one whose `token` this answers."""
         return self._change("DELETE", f"/session/passkeys/{quote(checked_id(passkey_id))}")
-
-
-def _body(**values: str) -> dict[str, str]:
-    """What can be sent of these. Raises: InputError `bad-value`, naming the value and never saying it."""
-    for name, text in values.items():
-        if text != text.encode(errors="replace").decode():
-            raise InputError(f"The {name} is not valid text: type it again.", code="bad-value")
-    return values
 
 
 def _user(text: str) -> str:

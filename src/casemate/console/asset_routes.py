@@ -12,23 +12,19 @@ from fastapi import Depends, Query, Request
 from fastapi.responses import StreamingResponse
 
 from casemate.console.data_asked import (
-    class_of_model,
     dataset_as_pushed,
     dataset_named,
     dataset_version,
     model_as_trained,
     model_version,
 )
-from casemate.console.door import Also, Call, Caller, Door, UndecidedError
+from casemate.console.door import Also, Call, Caller, Door
 from casemate.console.places import Long
 from casemate.console.uploads import BodyReader, client_gone, files_in_tar
 from casemate.core import (
     Action,
-    CasemateError,
-    Environment,
     InputError,
     Ref,
-    Resource,
     Severity,
     TooLargeError,
     checked_digest,
@@ -122,7 +118,7 @@ def _declare_datasets(door: Door) -> None:
     @door.change("DELETE", "/datasets/{name}/versions/{version}", Action.DATASET_DELETE, about=dataset_version)
     def delete(call: Caller, name: str, version: str) -> dict[str, Any]:
         """Delete a version and destroy its keys."""
-        return plain(call.services.datasets.delete(_numbered(name, version), intent=call.intent))
+        return plain(call.services.datasets.delete(numbered(name, version), intent=call.intent))
 
 
 def _declare_models(door: Door) -> None:
@@ -153,31 +149,17 @@ def _declare_models(door: Door) -> None:
         """The files as a tar stream."""
         return _download(_tar(call.services.models.export(_ref(name, version))), _TAR, {})
 
-    @door.change("POST", "/models/{name}/versions/{version}/approvals", Action.MODEL_APPROVE, about=_approved)
-    def approve(call: Caller, name: str, version: str, environment: Environment = Environment.DEV) -> dict[str, Any]:
-        """Say, signed, that a version may be deployed to an environment."""
-        return plain(
-            call.services.models.approve(
-                _numbered(name, version),
-                environment,
-                actor=call.principal,
-                intent=call.intent,
-                reason=call.reason,
-                self_approved=call.decision.self_approved,
-            )
-        )
-
     @door.change("POST", "/models/{name}/versions/{version}/revocation", Action.MODEL_REVOKE, urgent=True)
     def revoke(call: Caller, name: str, version: str) -> dict[str, Any]:
         """End a version for good, and pause what serves it."""
         deployments = call.services.deployments
-        ref = _numbered(name, version)
+        ref = numbered(name, version)
         return plain(deployments.revoke(ref, actor=call.principal, intent=call.intent, reason=call.reason))
 
     @door.change("DELETE", "/models/{name}/versions/{version}", Action.MODEL_DELETE)
     def delete(call: Caller, name: str, version: str) -> dict[str, Any]:
         """Delete a version and destroy its keys."""
-        return plain(call.services.models.delete(_numbered(name, version), intent=call.intent))
+        return plain(call.services.models.delete(numbered(name, version), intent=call.intent))
 
 
 def _declare_making(door: Door) -> None:
@@ -248,30 +230,12 @@ def _ref(name: str, version: str) -> Ref:
     return parse_ref(f"{name}@{version}")
 
 
-def _numbered(name: str, version: str) -> Ref:
+def numbered(name: str, version: str) -> Ref:
+    """Exactly one version. Raises: InputError `bad-version`: `latest`, or none at all."""
     ref = _ref(name, version)
     if ref.version == "latest":
         raise InputError("Name the very version that you mean: NAME@VERSION.", code="bad-version")
     return ref
-
-
-def _approved(call: Call, arguments: dict[str, Any]) -> Resource:
-    """Four eyes depend on who pushed the version, and on the environment.
-
-    Who may approve nothing of that name is asked about alike whether the version is there or not, so the refusal
-    does not tell. That somebody who may asked for one that cannot be read is on record.
-    """
-    ref = _numbered(arguments["name"], arguments["version"])
-    environment = Environment(arguments["environment"])
-    unknown = Resource("model", ref.name, environment=environment, attributes={"pushed_by": ""})
-    if not call.services.authorizer.decide(call.principal, Action.MODEL_APPROVE, unknown, **call.origin).allowed:
-        return unknown
-    try:
-        pushed_by = call.services.models.pusher(ref)
-    except CasemateError as error:
-        raise UndecidedError(unknown, error) from error
-    attributes: dict[str, str | int | bool] = {"pushed_by": pushed_by, "data_class": class_of_model(call, ref)}
-    return msgspec.structs.replace(unknown, attributes=attributes)
 
 
 def _decided_dataset(call: Call, ref: Ref) -> Ref:

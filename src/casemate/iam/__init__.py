@@ -72,7 +72,16 @@ from casemate.iam.policy_changes import find_version as find_policy_version
 from casemate.iam.policy_records import MAX_TEXT as MAX_POLICY_TEXT
 from casemate.iam.policy_records import HomePolicy
 from casemate.iam.reconcile import reconcile
-from casemate.iam.records import Credential, Grant, GrantDenied, GrantRequested, PrincipalCreated, Retired, Revoked
+from casemate.iam.records import (
+    Credential,
+    Grant,
+    GrantDenied,
+    GrantRequested,
+    PasskeyAdded,
+    PrincipalCreated,
+    Retired,
+    Revoked,
+)
 from casemate.iam.replay import ChangedDecision, Replayed, replay
 from casemate.iam.report import AccessRow, access_report, name_of
 from casemate.iam.review_proposals import Proposal, Used, propose
@@ -147,6 +156,7 @@ __all__ = [
     "KeyRequest",
     "LedgerItem",
     "Offered",
+    "PasskeyAdded",
     "PasskeyInfo",
     "PasskeySignIn",
     "Passkeys",

@@ -4,6 +4,7 @@ from casemate.keys.authority import ServerCertificate, TlsPaths, find_server_cer
 from casemate.keys.files import make_private_folder, read_private, sync_folder, write_private
 from casemate.keys.interface import KekProvider, KeyProvider
 from casemate.keys.keeper import Head, Keeper, KeyService, Purpose, init_keys
+from casemate.keys.kept import KeptText
 from casemate.keys.remote import RemoteKeys, key_methods
 from casemate.keys.ring import HEADER, PROVIDERS, Kek, Keyring
 from casemate.keys.secret_refs import Strength, holds_password, is_reference, resolve_secret
@@ -21,6 +22,7 @@ __all__ = [
     "Keeper",
     "Kek",
     "KekProvider",
+    "KeptText",
     "KeyProvider",
     "KeyService",
     "Keyring",

@@ -7,20 +7,29 @@
 A gateway reads with `Deployments(stores).load(name)` and needs no pen.
 """
 
+from casemate.registry.admission import admitted
+from casemate.registry.approval_words import ApprovalWords
 from casemate.registry.approvals import revoked_digests
+from casemate.registry.approvers import APPROVALS, PASSKEY, Approver, Approvers
 from casemate.registry.data_use import DataUse, check_purpose, stated_use
 from casemate.registry.datasets import Datasets, VerifiedDataset
 from casemate.registry.deletions import deleted_of
 from casemate.registry.deployments import Deployments, Rollout
-from casemate.registry.deployments_state import Deployment, DeploymentRecord, deployments_of
+from casemate.registry.deployments_state import Deployment, DeploymentRecord, deployments_of, strict_before
 from casemate.registry.models import Describe, Models, Pushed, Scan
+from casemate.registry.own_approvals import challenge, passkey_envelope
 from casemate.registry.releases import finish_deletions, took_effect
 from casemate.registry.stores import Pen, SignedState, Stores
 from casemate.registry.verification import RELEASING, Released, released_on_record
 from casemate.registry.versions import Lineage, Manifest, Version, known_blobs
 
 __all__ = [
+    "APPROVALS",
+    "PASSKEY",
     "RELEASING",
+    "ApprovalWords",
+    "Approver",
+    "Approvers",
     "DataUse",
     "Datasets",
     "Deployment",
@@ -39,13 +48,17 @@ __all__ = [
     "Stores",
     "VerifiedDataset",
     "Version",
+    "admitted",
+    "challenge",
     "check_purpose",
     "deleted_of",
     "deployments_of",
     "finish_deletions",
     "known_blobs",
+    "passkey_envelope",
     "released_on_record",
     "revoked_digests",
     "stated_use",
+    "strict_before",
     "took_effect",
 ]

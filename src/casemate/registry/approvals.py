@@ -7,6 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from casemate.core import Digest, Environment, PolicyError, Principal, VerificationError, rfc3339
+from casemate.registry.own_approvals import check_own
 from casemate.registry.stores import Pen, Stores, T, unreadable
 from casemate.registry.versions import Version
 from casemate.signing import Predicate, VersionIdentity, sign_statement, verify_statement
@@ -18,7 +19,8 @@ APPROVAL, _REVOCATION = "approval", "revocation"
 class Approval(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A ledger body: somebody said that this version may be deployed to this environment.
 
-    Args: statement: the signed envelope that says the same; the ledger entry without it counts for nothing.
+    Args: at: when the ledger took it. statement: the signed envelope that says the same; the ledger entry without it
+        counts for nothing. own: the envelope that the approver signed themselves, if they did.
     """
 
     about: VersionIdentity
@@ -28,6 +30,7 @@ class Approval(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     reason: str
     at: str
     statement: str
+    own: str = ""
     schema: Literal[1] = 1
 
     def summary(self) -> dict[str, Any]:
@@ -39,6 +42,7 @@ class Approval(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "environment": self.environment,
             "approver": self.approver,
             "self_approved": self.self_approved,
+            "own_signature": bool(self.own),
             "reason": self.reason,
             "at": self.at,
         }
@@ -63,11 +67,20 @@ class Revocation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 def signed_approval(
-    stores: Stores, pen: Pen, version: Version, environment: Environment, *, approver: str, alone: bool, reason: str
+    stores: Stores,
+    pen: Pen,
+    version: Version,
+    environment: Environment,
+    *,
+    approver: str,
+    alone: bool,
+    reason: str,
+    own: str = "",
 ) -> Approval:
-    """The signed word that a version may be deployed. Args: alone: the approver counts as who pushed it.
+    """The signed word that a version may be deployed. Args: alone: the approver counts as who pushed it. own: an envelope
+    that the approver signed themselves.
 
-    Raises: PolicyError `self-approval`: alone, outside `dev`; VerificationError `revoked`.
+    Raises: PolicyError `self-approval`: alone, outside `dev`; VerificationError `revoked`; as `check_own`.
     """
     if alone and environment is not Environment.DEV:
         raise PolicyError(
@@ -76,6 +89,8 @@ def signed_approval(
         )
     check_not_revoked(stores, version)
     now = stores.clock.now()
+    if own:
+        check_own(stores.approvers(), own, version.about, environment, approver, at=now)
     approval = Approval(
         about=version.about,
         environment=environment,
@@ -84,6 +99,7 @@ def signed_approval(
         reason=reason,
         at=rfc3339(now),
         statement="",
+        own=own,
     )
     statement = sign_statement(Predicate.APPROVAL, version.about, approval.facts(), signer=pen.signer, at=now)
     return msgspec.structs.replace(approval, statement=statement.decode())
@@ -121,23 +137,6 @@ def check_not_revoked(stores: Stores, version: Version) -> None:
         )
 
 
-def check_approved(stores: Stores, version: Version, environment: Environment) -> Approval:
-    """The newest approval for `environment` whose signed statement verifies now.
-
-    Raises: PolicyError `not-approved`; VerificationError: an approval is recorded, and its statement does not verify.
-    """
-    recorded = [a for a in approvals_of(stores, version) if a.environment is environment]
-    if not recorded:
-        name = f"{version.about.name}@{version.number}"
-        raise PolicyError(
-            f"{name} is not approved for {environment}: casemate model approve {name} --environment {environment}",
-            code="not-approved",
-        )
-    approval = recorded[-1]
-    check_statement(stores, version, approval)
-    return approval
-
-
 def check_statement(stores: Stores, version: Version, approval: Approval) -> None:
     """What was recorded of an approval is what was signed. Raises: VerificationError."""
     said = verify_statement(
@@ -158,7 +157,7 @@ def _fold_approvals(
 ) -> dict[VersionIdentity, tuple[Approval, ...]]:
     found = dict(last)
     for entry in entries:
-        approval = _read(entry, Approval)
+        approval = msgspec.structs.replace(_read(entry, Approval), at=entry.at)
         found[approval.about] = (*found.get(approval.about, ()), approval)
     return found
 

@@ -17,15 +17,14 @@ from casemate.core import (
     Environment,
     InputError,
     NotFoundError,
-    PolicyError,
     Principal,
     Profile,
     Ref,
     StorageError,
-    VerificationError,
     checked_name,
 )
-from casemate.registry.approvals import check_approved, check_not_revoked, revocation, revoked_digests
+from casemate.registry.admission import admitted
+from casemate.registry.approvals import revocation, revoked_digests
 from casemate.registry.datasets import writable
 from casemate.registry.deployments_state import KIND, Change, Deployment, DeploymentRecord, deployments_of
 from casemate.registry.human_approval import human_approval
@@ -94,7 +93,7 @@ class Deployments:
         Raises: NotFoundError; PolicyError; VerificationError.
         """
         found = self.find(name)
-        return found, self._verified(found.model, found.environment, found.profile)
+        return found, self._verified(name, found.model, found.environment, found.profile)
 
     def deploy(
         self,
@@ -111,7 +110,7 @@ class Deployments:
         """Serve a model version under `name`. What is not stated stays as it was; at first `standard` in `dev`.
 
         Returns: name, version, previous (its version, or None), number.
-        Raises: PolicyError `not-approved`, `open-outside-dev`; ConflictError `environment-fixed`; `changed-meanwhile`:
+        Raises: PolicyError `not-approved`, `open-outside-dev`, `strict-stays`; ConflictError `environment-fixed`; `changed-meanwhile`:
             what was not stated is not what was decided on; NotFoundError; VerificationError: altered or `revoked`; what
             the rollout raised, and then what served before serves on; StorageError `outcome-unknown`: it could neither
             be carried out nor undone.
@@ -128,7 +127,7 @@ class Deployments:
                 )
             _check_decided(name, decided, (environment, profile))
             about = find_version(self._stores, AssetKind.MODEL, ref).about
-            self._verified(about, environment, profile).close()
+            self._verified(name, about, environment, profile).close()
             record = DeploymentRecord(
                 name=name,
                 project=self._stores.project,
@@ -165,7 +164,7 @@ class Deployments:
             target = last.earlier[0]
             if only is not None and target.digest != only:
                 raise _changed_meanwhile(name)
-            self._verified(target, last.environment, last.profile).close()
+            self._verified(name, target, last.environment, last.profile).close()
             record = _changed(last, Change.ROLLED_BACK, actor, reason, model=target)
             return self._carry_out(record, last, intent)
 
@@ -194,7 +193,7 @@ class Deployments:
         with self._switch(name):
             last = self.find(name)
             _check_decided(name, decided, (last.environment, last.profile))
-            self._verified(last.model, last.environment, last.profile).close()
+            self._verified(name, last.model, last.environment, last.profile).close()
             record = _changed(last, Change.RESUMED, actor, reason)
             return {**self._carry_out(record, last, intent), "state": "serving"}
 
@@ -223,20 +222,8 @@ class Deployments:
             "confirmed": self._heeded(),
         }
 
-    def _verified(self, about: VersionIdentity, environment: Environment, profile: Profile) -> VerifiedModel:
-        if profile is Profile.OPEN and environment is not Environment.DEV:
-            raise PolicyError(
-                f"The profile open takes walls down, and is refused in {environment}: use standard or strict.",
-                code="open-outside-dev",
-            )
-        version = find_version(self._stores, AssetKind.MODEL, Ref(about.name, about.number, about.project))
-        if version.about != about:
-            raise VerificationError(
-                f"{about} is not the version that was deployed: its record was altered.", code="digest-mismatch"
-            )
-        check_not_revoked(self._stores, version)
-        check_approved(self._stores, version, environment)
-        return self._models.load_version(version)
+    def _verified(self, name: str, about: VersionIdentity, environment: Environment, profile: Profile) -> VerifiedModel:
+        return self._models.load_version(admitted(self._stores, name, about, environment, profile))
 
     def _carry_out(self, record: DeploymentRecord, last: Deployment | None, intent: str) -> dict[str, Any]:
         pen, rollout = self._writing()

@@ -83,13 +83,22 @@ def deployments_of(stores: Stores) -> dict[str, Deployment]:
     return dict(stores.folded(KIND, _Folded(), partial(_fold, stores.project)).found)
 
 
+def strict_before(stores: Stores, name: str) -> dict[Environment, int]:
+    """Where `name` was ever deployed as `strict`, whatever came of it, and by which ledger entry last.
+
+    Raises: VerificationError.
+    """
+    return stores.folded(KIND, _Folded(), partial(_fold, stores.project)).strict.get(name, {})
+
+
 class _Folded(msgspec.Struct, frozen=True):
     found: dict[str, Deployment] = {}
+    strict: dict[str, dict[Environment, int]] = {}
     before: dict[int, Deployment | None] = {}  # by entry: what its deployment was, without the history
 
 
 def _fold(project: str, last: _Folded, entries: list[LedgerEntry]) -> _Folded:
-    found, before = dict(last.found), dict(last.before)
+    found, strict, before = dict(last.found), dict(last.strict), dict(last.before)
     for entry in entries:
         try:
             record = msgspec.convert(entry.body, DeploymentRecord)
@@ -97,6 +106,8 @@ def _fold(project: str, last: _Folded, entries: list[LedgerEntry]) -> _Folded:
             raise unreadable(KIND, entry.number) from error
         if record.project != project or record.model.kind is not AssetKind.MODEL:
             continue
+        if record.profile is Profile.STRICT and record.change is Change.DEPLOYED:
+            strict[record.name] = {**strict.get(record.name, {}), record.environment: entry.number}
         was = found.get(record.name)
         before[entry.number] = was and msgspec.structs.replace(was, history=())
         state = _after(was, record, before, number=entry.number, at=entry.at)
@@ -104,7 +115,7 @@ def _fold(project: str, last: _Folded, entries: list[LedgerEntry]) -> _Folded:
             found.pop(record.name, None)
         else:
             found[record.name] = state
-    return _Folded(found, before)
+    return _Folded(found, strict, before)
 
 
 def is_undoing(entry: LedgerEntry) -> bool:

@@ -30,6 +30,7 @@ from casemate.core import (
     highest_class,
     rfc3339,
 )
+from casemate.registry.approval_words import ApprovalWords, approval_words
 from casemate.registry.approvals import APPROVAL, approvals_of, check_not_revoked, is_revoked, signed_approval
 from casemate.registry.data_use import signed_use, use_of_newest
 from casemate.registry.datasets import Datasets, writable
@@ -226,19 +227,25 @@ class Models:
         intent: str,
         reason: str = "",
         self_approved: bool = False,
+        own: str = "",
     ) -> dict[str, Any]:
         """Say, signed, that a version may be deployed to `environment`.
 
-        Args: self_approved: the gate counts the actor as who pushed it, under whatever id.
+        Args: self_approved: the gate counts the actor as who pushed it, under whatever id. own: an envelope around
+            what `approval_words` gave, signed by the actor's own pinned key or passkey.
         Raises: NotFoundError; as `signed_approval`.
         """
         pen, version = writable(self._pen), self.find(ref)
         alone = self_approved or verified_pusher(self._stores, version) == actor.id
         approval = signed_approval(
-            self._stores, pen, version, environment, approver=actor.id, alone=alone, reason=reason
+            self._stores, pen, version, environment, approver=actor.id, alone=alone, reason=reason, own=own
         )
         pen.commit([(APPROVAL, msgspec.to_builtins(approval))], intent)
         return approval.summary()
+
+    def approval_words(self, ref: Ref, environment: Environment, *, approver: Principal) -> ApprovalWords:
+        """What `approver` would sign to approve a version, and how many have. Raises: NotFoundError; VerificationError."""
+        return approval_words(self._stores, self.find(ref), environment, approver.id)
 
     def delete(self, ref: Ref, *, intent: str) -> dict[str, Any]:
         """Destroy a version's keys and files.

@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 from sqlalchemy import Engine
 
 from casemate.core import DEFAULT_PROJECT, Clock, Digest, VerificationError
+from casemate.registry.approvers import Approvers
 from casemate.signing import ReleaseSigner, TrustPolicy
 from casemate.storage import BlobStore, LedgerEntry, RowCipher
 
@@ -37,6 +38,7 @@ class Stores:
     state: SignedState
     clock: Clock
     cipher: RowCipher  # for manifests: they hold the range of each feature, which are values of rows
+    approvers: Callable[[], Approvers]  # whose own signatures count, as the keeper has them now
     project: str = DEFAULT_PROJECT
     _folds: dict[str, tuple[int, Any]] = field(default_factory=dict, init=False, repr=False, compare=False)  # by kind
     _folding: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False, compare=False)

@@ -42,6 +42,12 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid
     signatures: tuple[EnvelopeSignature, ...]
 
 
+class Signer(Protocol):
+    """Signs a payload; the envelope names the key."""
+
+    def sign(self, payload: bytes) -> Envelope: ...
+
+
 class ReleaseSigner:
     """Signs with the keeper's release key; knows only its public half.
 

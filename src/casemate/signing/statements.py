@@ -11,7 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from casemate.core import AssetKind, Digest, VerificationError, canonical, rfc3339
-from casemate.signing.dsse import ReleaseSigner, decode_envelope, encode_envelope, malformed, open_envelope
+from casemate.signing.dsse import Signer, decode_envelope, encode_envelope, malformed, open_envelope
 from casemate.signing.trust import Predicate, TrustPolicy
 
 _TYPE: Literal["https://in-toto.io/Statement/v1"] = "https://in-toto.io/Statement/v1"
@@ -31,7 +31,7 @@ class VersionIdentity(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Statement(msgspec.Struct, frozen=True, kw_only=True):
-    """What a trusted signer said. Only `verify_statement` returns one."""
+    """What a signer said. Only what was verified is read into one."""
 
     predicate: Predicate
     about: VersionIdentity
@@ -60,10 +60,15 @@ class _InToto(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 def sign_statement(
-    predicate: Predicate, about: VersionIdentity, facts: dict[str, Any], *, signer: ReleaseSigner, at: datetime
+    predicate: Predicate, about: VersionIdentity, facts: dict[str, Any], *, signer: Signer, at: datetime
 ) -> bytes:
     """A signed envelope that says `facts` of `about`. Args: facts: plain JSON values."""
-    payload = canonical(
+    return encode_envelope(signer.sign(statement_payload(predicate, about, facts, at=at)))
+
+
+def statement_payload(predicate: Predicate, about: VersionIdentity, facts: dict[str, Any], *, at: datetime) -> bytes:
+    """What is signed when somebody says `facts` of `about`: an in-toto statement as canonical JSON."""
+    return canonical(
         _InToto(
             type=_TYPE,
             predicate_type=predicate,
@@ -71,7 +76,6 @@ def sign_statement(
             predicate=_Facts(schema=1, about=about, at=rfc3339(at), facts=facts),
         )
     )
-    return encode_envelope(signer.sign(payload))
 
 
 def verify_statement(
@@ -84,7 +88,14 @@ def verify_statement(
     """
     read = decode_envelope(envelope)
     keyid = read.signatures[0].keyid
-    payload = open_envelope(read, trust.key_for(keyid, predicate, at=at))
+    return read_statement(open_envelope(read, trust.key_for(keyid, predicate, at=at)), predicate, about, keyid=keyid)
+
+
+def read_statement(payload: bytes, predicate: Predicate, about: VersionIdentity, *, keyid: str) -> Statement:
+    """What `payload` says, whose signature the caller has verified. Args: keyid: of the key that signed it.
+
+    Raises: VerificationError `signature-malformed`, `predicate-mismatch`, `name-mismatch`, `digest-mismatch`.
+    """
     try:
         said = msgspec.json.decode(payload, type=_InToto)
     except ValueError as error:

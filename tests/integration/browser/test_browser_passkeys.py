@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import msgspec
 import pyotp
 import pytest
 from real_chromium import Chromium, Page
+from tiny_models import doubling_model
 
 from casemate.core import SystemClock
 from casemate.iam import Session
@@ -216,6 +218,44 @@ def test_a_password_an_app_then_a_passkey_beside_them(page: Page, place: Place) 
     page.click("#sure-yes")
     page.until("document.readyState === 'complete' && document.body.innerText.includes('None yet.')")
     assert place.run("user", "show", "bob")["factors"] == ["password", "totp"]
+
+
+def test_a_passkey_signs_an_approval_of_what_the_page_shows(page: Page, place: Place, tmp_path: Path) -> None:
+    """Pushed by the machine's owner, approved by a person with a passkey that is pinned; then it counts in strict."""
+    (tmp_path / "model.onnx").write_bytes(doubling_model(2.0))
+    place.run("model", "push", "forest", str(tmp_path / "model.onnx"))
+    page.authenticator()
+    enrol_with_passkey(page, place, "eve")
+    page.open(f"{place.url}/approve?model=forest@1&environment=staging")
+    page.arrive("/approve")
+    page.click("#which button")
+    page.until("!document.querySelector('#found').hidden")
+    assert not page.run("document.querySelector('#with-passkey').checkVisibility()"), "none is pinned yet"
+    assert "casemate approver pin eve" in page.text("#no-passkey")
+
+    refused = place.command("approver", "pin", "eve", "--passkey", "none")
+    said = subprocess.run(refused, capture_output=True, text=True, env=place.environment, timeout=60, check=False)
+    assert said.returncode == 2
+    mine = re.findall(r"pky_[A-Za-z0-9_-]+", said.stderr)[0]
+    pinned = place.run("approver", "pin", "eve", "--passkey", mine, "--address", place.url)
+    assert pinned["kind"] == "passkey"
+    page.click("#which button")
+    page.until("document.querySelector('#with-passkey').checkVisibility()")
+    digest = place.run("model", "show", "forest@1")["digest"]
+    assert page.text("#digest") == digest
+    page.fill("#reason", "examined on the ward's data")
+    page.click("#with-passkey")
+    page.until("document.querySelector('#status').innerText.includes('with your own signature')")
+    assert "1 of the 2" in page.text("#signed")
+    (approval,) = place.run("model", "show", "forest@1")["approvals"]
+    assert (approval["environment"], approval["own_signature"]) == ("staging", True)
+    changed = place.run("audit", "log", "--kind", "approvers.changed")
+    assert [one["name"] for one in changed[0]["facts"]["pinned"]] == ["eve"]
+    page.size(360, 740)
+    for theme in ("light", "dark"):
+        page.theme(theme)
+        assert page.run("document.documentElement.scrollWidth") <= 360
+        assert page.run(_UNREADABLE) == []
 
 
 def test_a_device_that_does_not_make_sure_of_its_person_enrols_nobody(page: Page, place: Place) -> None:

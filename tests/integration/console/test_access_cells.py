@@ -419,7 +419,7 @@ def test_a_prediction_is_explained_on_the_resource_that_the_gateway_asks_about(
     approval = "/api/v1/models/others/versions/1/approvals"
     approved = stage.send("POST", approval, stage.keys[Role.APPROVER], {"environment": "staging"})
     assert approved.status_code == 200, approved.text
-    casemate.deploy("live", "others@1", environment="staging", profile="strict")
+    casemate.deploy("live", "others@1", environment="staging", profile="standard")
     asked = []
 
     def authorize(principal: Principal, action: Action, resource: Resource, *, address: str) -> Decision:

@@ -44,6 +44,11 @@ BESIDE = [("GET", "/api/openapi.json"), ("HEAD", "/api/openapi.json")]  # needs 
 # Commands that act on this machine and not on a home's control plane; what each does instead.
 LOCAL = {
     "policy check": "reads files, and the packaged policies",
+    "approver new": "makes a key on a person's own machine",
+    "approver pin": "writes beside the keeper's keys, where no door leads",
+    "approver unpin": "writes beside the keeper's keys, where no door leads",
+    "approver list": "reads beside the keeper's keys",
+    "approver relax": "writes beside the keeper's keys, where no door leads",
     "init": "makes a home",
     "up": "starts the processes, which stand behind the door themselves",
     "demo": "walks through the doors as a user",

@@ -89,9 +89,9 @@ def test_every_page_is_declared_and_nothing_else_is_served(app) -> None:
     assert not any(path in pages for _, path in build_door().actions)
 
 
-@pytest.mark.parametrize("path", ["/", "/enrol", "/signed-in", "/account"])
+@pytest.mark.parametrize("path", ["/", "/enrol", "/signed-in", "/account", "/approve"])
 def test_every_page_is_locked_down(ada: Browser, path: str) -> None:
-    answer = call(ada.app, "GET", path) if path != "/account" else ada.send("GET", path, SHOWN)
+    answer = call(ada.app, "GET", path) if path not in ("/account", "/approve") else ada.send("GET", path, SHOWN)
     assert answer.status_code == 200, answer.text
     policy = dict(part.strip().split(" ", 1) for part in answer.headers["content-security-policy"].split(";"))
     assert policy["default-src"] == "'none'"

@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 import pyotp
 import pytest
+from tiny_models import doubling_model
 
 from casemate.core import SystemClock
 from casemate.iam import Session
@@ -81,14 +82,18 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 @pytest.fixture(scope="module")
 def enrolled(place: Place) -> tuple[str, list[str]]:
     """The secret of ada's second factor, and her recovery codes."""
-    made = place.json("user", "invite", "ada", "--role", "owner", "--reason", "first", local=True)
+    return enrol(place, "ada", "owner")
+
+
+def enrol(place: Place, name: str, role: str) -> tuple[str, list[str]]:
+    made = place.json("user", "invite", name, "--role", role, "--reason", "first", local=True)
     process = subprocess.Popen(
         place.command("user", "enroll"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=place.environment("ada"),
+        env=place.environment(name),
         start_new_session=True,
     )
     assert process.stdin is not None
@@ -186,6 +191,46 @@ def test_on_a_terminal_the_code_is_asked_for_and_the_command_goes_on(place: Plac
     assert json.loads(said)["name"] == "typed"
     assert "Code of your second factor" in errors
     place.json("whoami")  # under the new token, which was kept
+
+
+def test_strict_takes_two_people_who_sign_with_keys_of_their_own(place: Place, enrolled, tmp_path: Path) -> None:
+    """Made where they work, pinned where the home's keys are, and verified by the gateway that serves."""
+    enrol(place, "bea", "approver")
+    (tmp_path / "model.onnx").write_bytes(doubling_model(2.0))
+    (tmp_path / "words").write_text("correct horse battery\n")
+    digest = place.json("model", "push", "double", str(tmp_path / "model.onnx"), local=True)["digest"]
+    deploy = ("deploy", "double", "double@1", "--profile", "strict", "--environment", "production")
+
+    def approve(user: str, *more: str, exits: int = 0):
+        opened = ("--key", str(tmp_path / f"{user}.pem"), "--passphrase-file", str(tmp_path / "words"))
+        words = ("model", "approve", "double@1", "--environment", "production", *opened, *more)
+        return place.run(*words, user=user, exits=exits)
+
+    for user in ("ada", "bea"):
+        key = str(tmp_path / f"{user}.pem")
+        place.run("approver", "new", "--out", key, "--passphrase-file", str(tmp_path / "words"), local=True)
+        assert (tmp_path / f"{user}.pem").stat().st_mode & 0o777 == 0o600
+        if user == "bea":
+            assert "not pinned" in approve("bea", "--digest", digest, exits=1).stderr
+        place.run("approver", "pin", user, key + ".pub", local=True)
+        place.run("login", "--verify", typed=(enrolled[1].pop(),)) if user == "ada" else None
+        assert f"--digest {digest}" in approve(user, exits=2).stderr  # nobody is there to be asked
+        assert "nothing was signed" in approve(user, "--digest", "sha256:" + "0" * 64, exits=1).stderr
+        refused = place.run(*deploy, local=True, exits=1)
+        assert "approv" in refused.stderr
+        assert json.loads(approve(user, "--digest", digest, "--json").stdout)["own_signature"] is True
+    assert place.json(*deploy, local=True)["version"] == 1
+    assert place.json("deployment", "show", "double", local=True)["state"] == "serving"
+
+    weaker = ("deploy", "double", "double@1", "--profile", "standard")
+    assert "casemate approver relax double" in place.run(*weaker, local=True, exits=1).stderr
+    assert place.json("approver", "unpin", "bea", local=True)["unpinned"][0]["name"] == "bea"
+    assert "1 of the 2" in place.run(*deploy, local=True, exits=1).stderr
+    place.run("approver", "relax", "double", local=True)
+    place.run(*weaker, local=True)
+    changes = [one["facts"] for one in place.json("audit", "log", "--kind", "approvers.changed", local=True)]
+    assert changes[0]["relaxed"].keys() == {"double"}
+    assert [[pin["name"] for pin in one["pinned"]] for one in changes] == [["ada"], ["ada"], ["ada", "bea"], ["ada"]]
 
 
 def test_a_new_password_takes_the_place_of_the_old(place: Place, enrolled) -> None:

@@ -70,7 +70,7 @@ def record(model: VersionIdentity, change: Change, *, paused: bool = False, undo
 @given(steps)
 def test_the_fold_is_a_stack_of_distinct_versions(steps):
     state = State()
-    stores = Stores(engine=None, blobs=None, state=state, clock=Clock(), cipher=None)
+    stores = Stores(engine=None, blobs=None, state=state, clock=Clock(), cipher=None, approvers=None)
     stack: list[int] = []  # what serves is last
     paused = False
     for what, number, fails in steps:
@@ -94,7 +94,7 @@ def test_the_fold_is_a_stack_of_distinct_versions(steps):
             state.write(msgspec.structs.replace(written, change=Change.RESTORED, undoes=at))
             stack, paused = before
         found = deployments_of(stores).get("live")
-        anew = Stores(engine=None, blobs=None, state=state, clock=Clock(), cipher=None)
+        anew = Stores(engine=None, blobs=None, state=state, clock=Clock(), cipher=None, approvers=None)
         assert deployments_of(anew).get("live") == found  # however often it was folded on the way
         if not stack:
             assert found is None

@@ -31,7 +31,7 @@ from casemate.core import (
     seal_bytes,
 )
 from casemate.keys import Keeper, Purpose, init_keys
-from casemate.registry import Datasets, Deployments, Models, Pen, Stores
+from casemate.registry import Approvers, Datasets, Deployments, Models, Pen, Stores
 from casemate.scanning import ConvertedDataset, scan
 from casemate.signing import ReleaseSigner, initial_trust
 from casemate.storage import BlobStore, Ledger, LedgerPen, RowCipher, create_home, create_state_key, unwrap_state_key
@@ -82,6 +82,7 @@ class House:
     commit: Callable
     keeper: Keeper
     clock: Now
+    pins: list[Approvers]  # one: what the keeper has pinned
 
     def blob_files(self) -> list[Path]:
         return sorted(path for path in (self.folder / "blobs").rglob("*") if path.is_file())
@@ -118,7 +119,10 @@ def a_house(folder: Path) -> Iterator[House]:
     if not ledger.entries():
         commit([("trust", initial_trust(pem))], "init")
     blobs = BlobStore(home.blobs, home.tmp, home.lost, keeper)
-    stores = Stores(engine=engine, blobs=blobs, state=ledger, clock=clock, cipher=RowCipher(key))
+    pins = [Approvers(home=home.id)]
+    stores = Stores(
+        engine=engine, blobs=blobs, state=ledger, clock=clock, cipher=RowCipher(key), approvers=lambda: pins[0]
+    )
     pen, gateway = Pen(signer=ReleaseSigner(keeper, pem), commit=commit), Gateway()
     try:
         yield House(
@@ -132,6 +136,7 @@ def a_house(folder: Path) -> Iterator[House]:
             commit=commit,
             keeper=keeper,
             clock=clock,
+            pins=pins,
         )
     finally:
         engine.dispose()

@@ -1,4 +1,4 @@
-"""The pages: sign in, enrol with an invitation, and one's own account."""
+"""The pages: sign in, enrol with an invitation, one's own account, and approving a model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fastapi.responses import RedirectResponse
 
 from casemate.console.door import Call
 from casemate.console.pages.frame import ACCOUNT, HEADERS, SIGN_IN, Pages, View, comes_from_elsewhere, may_be_signed_in
-from casemate.core import Action, Resource
+from casemate.core import Action, Environment, Resource
 from casemate.iam import FRESH, describe_person
 
 _FACTORS = {"password": "password", "totp": "authenticator app", "passkey": "passkey"}
@@ -53,6 +53,16 @@ def build_pages() -> Pages:
             "verified_at": call.principal.verified_at,
             "fresh": services.authorizer.is_fresh(call.principal),
             "fresh_minutes": int(FRESH.total_seconds() // 60),
+        }
+
+    @pages.page("/approve", "approve.html", action=Action.SESSION_READ, about=_sessions)
+    def approve(view: View, call: Call) -> dict[str, Any]:
+        """What it shows of a model comes through the API, under the API's rules."""
+        return {
+            "name": call.principal.name,
+            "csrf": call.csrf,
+            "environments": [one.value for one in Environment],
+            "passkey_here": any(one.works_here for one in view.services.passkeys.all(call.principal)),
         }
 
     return pages
