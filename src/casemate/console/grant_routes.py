@@ -174,11 +174,11 @@ def _acts(call: Call, grant_id: str) -> list[dict[str, Any]]:
     ended = access.snapshot.ended.get(grant_id)
     until = min(glass.broken.until, ended.revoked_at) if isinstance(ended, Revoked) else glass.broken.until
     since = rfc3339(glass.broken.broken_at)
-    page = call.services.log.page(
-        actor=glass.broken.principal, since=since, until=rfc3339(until), kind="intent", limit=_MOST_ACTS
-    )
+    page = call.services.log.page(actor=glass.broken.principal, since=since, until=rfc3339(until), limit=_MOST_ACTS)
     shown = ("id", "at", "action", "resource", "outcome")
-    return [{name: one[name] for name in shown if name in one} for one in reversed(page.items)]
+    return [
+        {name: one[name] for name in shown if name in one} for one in reversed(page.items) if one["kind"] != "outcome"
+    ]
 
 
 def _decided(call: Call, grant_id: str, entries: Callable[..., list[LedgerItem]]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from casemate.iam.glass import KIND, MAX_ACCOUNT, MAX_OPEN, Glass, GlassAccepted
 from casemate.iam.unfamiliar import ALERT
 
 BREAK_GLASS, UNACCOUNTED = "break-glass", "break-glass-unaccounted"  # rules of alerts
+_TOLD = frozenset({"answer", "ended_at", "account", "address", "client"})
 ACCOUNT_WITHIN = timedelta(hours=72)  # of its end; then an alert is raised
 
 
@@ -125,7 +126,7 @@ def unaccounted_alerts(access: Access, *, now: datetime) -> list[Event]:
 
 def _alert(rule: str, subject: str, *, at: str, actor: str, resource: str, facts: dict[str, Any]) -> Event:
     known = hashlib.sha256(f"{rule} {subject}".encode()).hexdigest()[:32]
-    told = {name: facts[name] for name in ("answer", "ended_at", "account", "address", "client") if name in facts}
+    told = {name: value for name, value in facts.items() if name in _TOLD}
     return Event(
         id=f"evt_{known}",
         at=at,
