@@ -43,6 +43,7 @@ from casemate.iam import (
 _STATES = ("pending", "lapsed", "denied", "ready", "active", "expired", "revoked")
 _ACCOUNTS = ("owed", "given", "accepted")  # of emergency grants that were opened
 _MOST_ACTS = 200  # that are shown of what was done under one
+_ACTS = frozenset({"intent", "decision", "prediction"})  # kinds of entries
 
 
 def declare(door: Door) -> None:
