@@ -109,7 +109,7 @@ def break_glass_alerts(events: Iterable[Event]) -> list[Event]:
 
 def unaccounted_alerts(access: Access, *, now: datetime) -> list[Event]:
     """An alert, always the same one, for each opening that nobody accounted for in time."""
-    now = access.instant(now)
+    late = access.instant(now) - ACCOUNT_WITHIN
     return [
         _alert(
             UNACCOUNTED,
@@ -120,7 +120,7 @@ def unaccounted_alerts(access: Access, *, now: datetime) -> list[Event]:
             facts={"ended_at": rfc3339(glass.broken.until), "account": glass.account_state},
         )
         for glass in access.snapshot.glass.values()
-        if glass.accepted is None and now >= glass.broken.until + ACCOUNT_WITHIN
+        if glass.accepted is None and glass.broken.until <= late
     ]
 
 
