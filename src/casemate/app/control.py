@@ -20,7 +20,15 @@ from casemate.app.jwks import fetch_jwks
 from casemate.app.periodically import attempt, repeat
 from casemate.app.providers import provider_client
 from casemate.app.rollouts import RunningGateway, TrialRollout
-from casemate.console import LOCAL_OWNER, Services, Trained, build_console, refresh_all, tend_reviews
+from casemate.console import (
+    LOCAL_OWNER,
+    Services,
+    Trained,
+    build_console,
+    refresh_all,
+    tend_break_glass,
+    tend_reviews,
+)
 from casemate.core import (
     InputError,
     Principal,
@@ -314,5 +322,7 @@ async def serve_console(
             refresh = partial(refresh_all, services, local_owner(os.geteuid()))
             repeat(refresh, "the keys of an issuer were not refreshed", over, every=_FRESH)
             repeat(tend, _UNTENDED, over, every=_TENDED)
+            watch = partial(tend_break_glass, services)
+            repeat(watch, "emergency grants were not looked at", over, every=_TENDED)
         ready()
         await stop.wait()

@@ -1,4 +1,4 @@
-"""The log's pen with an eye on what it writes: unfamiliar use of credentials becomes an event of kind `alert`.
+"""The log's pen with an eye on what it writes: unfamiliar use, and emergency grants, become events of kind `alert`.
 
 The keeper sees the events of both doors and of every gateway, so one key used at two of them is one key here.
 """
@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 
 from casemate.auditlog import networks_seen
 from casemate.core import ConflictError, Event, EventSink
-from casemate.iam import Geography, GeographyFile, UnfamiliarUse
+from casemate.iam import Geography, GeographyFile, UnfamiliarUse, break_glass_alerts
 
 _log = logging.getLogger("casemate.keeper")
 
@@ -33,7 +33,7 @@ class WatchedLog:
         self._sink.append(events)
         try:
             with self._lock:
-                alerts = self._watch.look(events)
+                alerts = [*self._watch.look(events), *break_glass_alerts(events)]
             for alert in alerts:
                 self._raise(alert)
         except Exception:  # noqa: BLE001 what is on record is on record
@@ -44,7 +44,7 @@ class WatchedLog:
             self._sink.append([alert])
         except ConflictError:
             return  # it was raised before this process began
-        _log.warning("unfamiliar use: %s of %s (%s)", alert.reason, alert.facts["subject"], alert.id)
+        _log.warning("alert: %s of %s (%s)", alert.reason, alert.facts["subject"], alert.id)
 
 
 def watch_of(engine: Engine, networks: Path | None) -> UnfamiliarUse:

@@ -13,7 +13,7 @@ from casemate.cli.session import Session, pass_session
 from casemate.client import Casemate
 from casemate.core import Environment, Role
 
-_STATES = ("pending", "lapsed", "denied", "active", "expired", "revoked")
+_STATES = ("pending", "lapsed", "denied", "ready", "active", "expired", "revoked", "owed", "given", "accepted")
 _reason = click.option("--reason", required=True, help="Why; it goes into the audit log.")
 _id = click.argument("grant_id", metavar="ID")
 
@@ -28,15 +28,25 @@ def grant() -> None:
 @click.option("--on", required=True, metavar="WHAT", help="deployment:NAME, model:NAME, dataset:NAME, or '*' for all.")
 @click.option("--environment", type=click.Choice([one.value for one in Environment]), help="In this one only.")
 @click.option("--for", "life", required=True, help="How long, from the approval on: 30m, 2h, at most 30d.")
+@click.option("--emergency", is_flag=True, help="To lie ready, for up to 366d, until you open it: break-glass.")
 @_reason
 @json_option
 @pass_session
 def request(
-    session: Session, role: str, on: str, environment: str | None, life: str, reason: str, as_json: bool
+    session: Session,
+    role: str,
+    on: str,
+    environment: str | None,
+    life: str,
+    emergency: bool,
+    reason: str,
+    as_json: bool,
 ) -> None:
-    """Ask for ROLE, for the key in CASEMATE_KEY (with --server). Nothing changes until somebody else approves."""
+    """Ask for ROLE, for yourself (with --server). Nothing changes until somebody else approves."""
     with session.client() as casemate:
-        result = casemate.request_grant(role, on=on, life=life, environment=environment, reason=reason)
+        result = casemate.request_grant(
+            role, on=on, life=life, environment=environment, reason=reason, emergency=emergency
+        )
     output.show(result, as_json, _asked)
 
 
@@ -63,6 +73,27 @@ def show(session: Session, grant_id: str, as_json: bool) -> None:
         output.show(casemate.grant(grant_id), as_json, output.facts)
 
 
+@grant.command("break-glass")
+@_id
+@click.option("--for", "life", default="1h", show_default=True, help="How long, at most 4h.")
+@_reason
+@json_option
+@pass_session
+def break_glass(session: Session, grant_id: str, life: str, reason: str, as_json: bool) -> None:
+    """Open an emergency grant of your own, alone. An alert is raised, and you owe an account of what you did."""
+    with session.client() as casemate:
+        result = casemate.break_glass(grant_id, life=life, reason=reason)
+
+    def human(value: dict[str, Any]) -> None:
+        output.people.print(
+            f"{value['role']} on {value['scope']} is yours until {value['expires_at']}. Everybody who watches was told."
+        )
+        output.people.print("Afterwards, say what you did:")
+        click.echo(f"casemate grant account {value['id']} --reason ...")
+
+    output.show(result, as_json, human)
+
+
 def _decision(verb: str, said: str, decide: Callable[..., dict[str, Any]]) -> None:
     """`casemate grant VERB ID --reason ...`. Args: decide: of the client."""
 
@@ -78,6 +109,8 @@ def _decision(verb: str, said: str, decide: Callable[..., dict[str, Any]]) -> No
 
 _decision("approve", "Lend what was asked for, from now on. Never one's own request.", Casemate.approve_grant)
 _decision("deny", "Say no to a request.", Casemate.deny_grant)
+_decision("account", "Say what you did under an emergency grant that you opened, and why.", Casemate.account_for)
+_decision("accept", "Accept what somebody else says of an emergency grant they opened.", Casemate.accept_account)
 _decision("revoke", "End a grant now, at every gateway; or withdraw your own request.", Casemate.revoke_grant)
 
 

@@ -368,10 +368,14 @@ class Casemate:
     # Grants -----------------------------------------------------------------------------------------------------
 
     def request_grant(
-        self, role: str, *, on: str, life: str, reason: str, environment: str | None = None
+        self, role: str, *, on: str, life: str, reason: str, environment: str | None = None, emergency: bool = False
     ) -> dict[str, Any]:
-        """Ask for a role for yourself. `on`: `*` or `deployment:NAME`. `life`: from the approval on, as in `2h`."""
+        """Ask for a role for yourself. `on`: `*` or `deployment:NAME`. `life`: from the approval on, as in `2h`.
+
+        `emergency`: it lies ready, and gives nothing until you open it.
+        """
         query = {"role": role, "on": on, "life": life, "environment": environment, "reason": reason}
+        query |= {"emergency": "true"} if emergency else {}
         return self._change("POST", "/grants", query=query)
 
     def grants(self, *, state: str | None = None) -> list[dict[str, Any]]:
@@ -390,6 +394,18 @@ class Casemate:
     def revoke_grant(self, grant_id: str, *, reason: str) -> dict[str, Any]:
         """End a grant now, or withdraw a request."""
         return self._change("DELETE", f"/grants/{_id(grant_id)}", query={"reason": reason})
+
+    def break_glass(self, grant_id: str, *, life: str, reason: str) -> dict[str, Any]:
+        """Open an emergency grant of your own, alone, for at most 4 hours; the answer is the grant that it made."""
+        return self._change("POST", f"/grants/{_id(grant_id)}/break-glass", query={"life": life, "reason": reason})
+
+    def account_for(self, grant_id: str, *, reason: str) -> dict[str, Any]:
+        """Say what you did under an emergency grant that you opened, and why."""
+        return self._change("POST", f"/grants/{_id(grant_id)}/account", query={"reason": reason})
+
+    def accept_account(self, grant_id: str, *, reason: str) -> dict[str, Any]:
+        """Accept what somebody else says of an emergency grant that they opened."""
+        return self._change("POST", f"/grants/{_id(grant_id)}/acceptance", query={"reason": reason})
 
     @property
     def people(self) -> PeopleCalls:

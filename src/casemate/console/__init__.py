@@ -2,8 +2,18 @@
 
 from casemate.console.app import build_console, build_door
 from casemate.console.door import LOCAL_OWNER
+from casemate.console.grant_routes import tend_break_glass
 from casemate.console.issuer_routes import refresh_all
 from casemate.console.review_routes import tend_reviews
 from casemate.console.services import Services, Trained
 
-__all__ = ["LOCAL_OWNER", "Services", "Trained", "build_console", "build_door", "refresh_all", "tend_reviews"]
+__all__ = [
+    "LOCAL_OWNER",
+    "Services",
+    "Trained",
+    "build_console",
+    "build_door",
+    "refresh_all",
+    "tend_break_glass",
+    "tend_reviews",
+]

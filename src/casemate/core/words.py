@@ -186,6 +186,9 @@ class Action(StrEnum):
     GRANT_REQUEST = "grant:request"  # for oneself
     GRANT_APPROVE = "grant:approve"  # answer a request, with yes or no
     GRANT_REVOKE = "grant:revoke"
+    GRANT_BREAK_GLASS = "grant:break-glass"  # open an emergency grant of one's own
+    GRANT_ACCOUNT = "grant:account"  # say what was done under it
+    GRANT_ACCEPT = "grant:accept"  # accept what was said
     ISSUER_READ = "issuer:read"
     ISSUER_ADD = "issuer:add"  # whose tokens are read
     ISSUER_REFRESH = "issuer:refresh"  # its public keys

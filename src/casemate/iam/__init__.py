@@ -2,6 +2,14 @@
 
 from casemate.iam.access import Access, Standing, local_owner
 from casemate.iam.authorizer import FRESH, SECOND_FACTOR, Authorizer, Grounds, forbidden
+from casemate.iam.break_glass import (
+    accept_account,
+    account_for,
+    break_glass,
+    break_glass_alerts,
+    stated_account,
+    unaccounted_alerts,
+)
 from casemate.iam.conditions import plain_address
 from casemate.iam.credentials import (
     MAX_RATE,
@@ -188,12 +196,16 @@ __all__ = [
     "UnfamiliarUse",
     "Used",
     "Visitor",
+    "accept_account",
     "access_report",
+    "account_for",
     "answer_policy_resource",
     "answer_resource",
     "answer_review",
     "approve_grant",
     "approve_policy",
+    "break_glass",
+    "break_glass_alerts",
     "check_password",
     "close_review",
     "deny_grant",
@@ -255,5 +267,7 @@ __all__ = [
     "settle_overdue",
     "show_key",
     "spared_grants",
+    "stated_account",
     "stated_reason",
+    "unaccounted_alerts",
 ]

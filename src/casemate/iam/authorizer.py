@@ -45,6 +45,7 @@ SECOND_FACTOR = "urn:casemate:acr:second-factor"  # what a session's strength is
 _BROUGHT_BY = {  # whom a second person must not be
     Action.MODEL_APPROVE: "pushed_by",
     Action.GRANT_APPROVE: "holder",
+    Action.GRANT_ACCEPT: "holder",
     Action.POLICY_APPROVE: "holder",
     Action.REVIEW_ANSWER: "reviewed",
 }

@@ -212,6 +212,7 @@ def grant_of(
         role=asked.role,
         scope=asked.scope,
         environment=asked.environment,
+        emergency=isinstance(asked, GrantRequested) and asked.emergency,
         reason=reason,
         granted_by=by.id,
         granted_at=at,

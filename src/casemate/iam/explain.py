@@ -152,6 +152,14 @@ def explain(
     )
 
 
+def _aside(grant: Grant) -> str:
+    """Why a grant that counts gives nothing here."""
+    if grant.emergency:
+        return f"is for emergencies, and gives nothing until it is opened: casemate grant break-glass {grant.id}"
+    where = f" in {grant.environment}" if grant.environment else ""
+    return f"is for {grant.scope}{where} in the project {grant.project}"
+
+
 class _Asked(msgspec.Struct, frozen=True, kw_only=True):
     """One question and its answer; what it says more comes from asking the same policies with one thing changed."""
 
@@ -194,8 +202,7 @@ class _Asked(msgspec.Struct, frozen=True, kw_only=True):
             return "this takes no role" if self.without_role().allowed else f"{grant.role} alone may not"
         if self.ending():
             return standing.because
-        where = f" in {grant.environment}" if grant.environment else ""
-        return f"is for {grant.scope}{where} in the project {grant.project}"
+        return _aside(grant)
 
     def is_able(self, role: Role) -> bool:
         """Whether the policies would allow this for this role, to the same principal with no other one, once verified."""

@@ -18,6 +18,7 @@ from casemate.core import (
     LimitError,
     NotFoundError,
     Principal,
+    PrincipalKind,
     Resource,
     Role,
     new_id,
@@ -27,7 +28,7 @@ from casemate.core import (
 )
 from casemate.iam.access import LOCAL, Access
 from casemate.iam.credentials import MAX_REASON, LedgerItem, grant_of
-from casemate.iam.records import MAX_TEMPORARY, Grant, GrantDenied, GrantRequested, Revoked
+from casemate.iam.records import MAX_EMERGENCY, MAX_TEMPORARY, Grant, GrantDenied, GrantRequested, Revoked
 from casemate.iam.scope import Scope, parse_scope
 
 ANSWER_WITHIN = 86400.0  # s; a request that nobody has answered by then can no longer be approved
@@ -44,6 +45,7 @@ class GrantAsk(msgspec.Struct, frozen=True, kw_only=True):
     environment: Environment | None
     life: int  # seconds from the approval on
     reason: str
+    emergency: bool = False
 
     def resource(self) -> Resource:
         """What the gate is asked about for `grant:request`."""
@@ -59,8 +61,10 @@ class GrantAsk(msgspec.Struct, frozen=True, kw_only=True):
 class GrantInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of one grant or request.
 
-    Args: state: `pending`, `lapsed` (nobody answered in time), `denied`, `active`, `expired`, `revoked`. life: seconds.
-        reason: of who asked; of who granted, when nobody asked. answer: of who granted or denied what was asked for.
+    Args: state: `pending`, `lapsed` (nobody answered in time), `denied`, `ready` (an emergency grant that can be opened),
+        `active`, `expired`, `revoked`. life: seconds. reason: of who asked; of who granted, when nobody asked. answer: of
+        who granted or denied what was asked for. opens: the emergency grant that was opened. account: `owed`, `given` or
+        `accepted`, with its text; empty where none is due.
     """
 
     id: str
@@ -82,6 +86,11 @@ class GrantInfo(msgspec.Struct, frozen=True, kw_only=True):
     ended_by: str | None
     ended_at: str | None
     ended_because: str | None
+    emergency: bool = False
+    opens: str = ""
+    account: str = ""
+    account_text: str = ""
+    accepted_by: str = ""
 
     def resource(self) -> Resource:
         """What the gate is asked about for reading or ending it."""
@@ -96,15 +105,22 @@ def grant_ask(
     life: float,
     reason: str,
     environment: Environment | None = None,
+    emergency: bool = False,
 ) -> GrantAsk:
-    """Check what a person typed. Args: life: seconds. Raises: InputError."""
+    """Check what a person typed. Args: life: seconds. emergency: one to be opened when it is needed. Raises: InputError."""
     if principal.id.startswith(LOCAL):
         raise InputError(
             "The home's owner may do everything already: a grant is asked for with a key.", code="bad-grant"
         )
     if role not in set(Role):
         raise InputError(f"role {role[:40]!r} is not one of {', '.join(Role)}.", code="bad-role")
-    if not 1 <= life <= MAX_TEMPORARY:
+    if emergency and principal.kind is not PrincipalKind.USER:
+        raise InputError(
+            "An emergency grant is a person's, who gives a second factor to open it: sign in and ask.", code="bad-grant"
+        )
+    if emergency and not 1 <= life <= MAX_EMERGENCY:
+        raise InputError("An emergency grant lies ready for at most 366 days: --for 90d.", code="bad-expiry")
+    if not emergency and not 1 <= life <= MAX_TEMPORARY:
         raise InputError("A grant lives for at least a second and at most 30 days: --for 2h.", code="bad-expiry")
     return GrantAsk(
         principal=principal,
@@ -113,6 +129,7 @@ def grant_ask(
         environment=environment,
         life=int(life),
         reason=stated_reason(reason),
+        emergency=emergency,
     )
 
 
@@ -143,6 +160,7 @@ def request_grant(
         scope=ask.scope,
         environment=ask.environment,
         life=ask.life,
+        emergency=ask.emergency,
         reason=ask.reason,
         requested_at=now,
         answer_by=now + timedelta(seconds=ANSWER_WITHIN),
@@ -239,8 +257,11 @@ def revoke_grant(access: Access, grant_id: str, *, by: Principal, reason: str, n
         return []
     if grant_id in snapshot.ended:
         raise ConflictError("This request was denied: there is nothing to end.", code="grant-answered")
-    record = Revoked(id=grant_id, reason=reason, revoked_by=by.id, revoked_at=access.instant(now))
-    return [("grant", record.body())]
+    opened = [one.broken.id for one in snapshot.glass.values() if one.broken.emergency == grant_id]
+    return [
+        ("grant", Revoked(id=one, reason=reason, revoked_by=by.id, revoked_at=access.instant(now)).body())
+        for one in (grant_id, *(one for one in opened if one not in snapshot.revoked))
+    ]
 
 
 def list_grants(access: Access, *, now: datetime, project: str, state: str = "") -> Iterator[GrantInfo]:
@@ -248,7 +269,7 @@ def list_grants(access: Access, *, now: datetime, project: str, state: str = "")
     snapshot = access.snapshot
     for grant_id in sorted(snapshot.granted.keys() | snapshot.requests.keys()):
         info = find_grant(access, grant_id, now=now)
-        if info is not None and info.project == project and state in ("", info.state):
+        if info is not None and info.project == project and state in ("", info.state, info.account):
             yield info
 
 
@@ -259,7 +280,7 @@ def find_grant(access: Access, grant_id: str, *, now: datetime) -> GrantInfo | N
     record = grant or request
     if record is None:
         return None
-    ended = snapshot.ended.get(grant_id)
+    ended, glass = snapshot.ended.get(grant_id), snapshot.glass.get(grant_id)
     end: tuple[str | None, str | None, str | None]
     answer = grant.reason if grant and request else ""
     if isinstance(ended, GrantDenied):
@@ -288,6 +309,11 @@ def find_grant(access: Access, grant_id: str, *, now: datetime) -> GrantInfo | N
         ended_by=end[0],
         ended_at=end[1],
         ended_because=end[2],
+        emergency=record.emergency,
+        opens=glass.broken.emergency if glass else "",
+        account=glass.account_state if glass else "",
+        account_text=glass.account.text if glass and glass.account else "",
+        accepted_by=glass.accepted.accepted_by if glass and glass.accepted else "",
     )
 
 
@@ -305,7 +331,9 @@ def _state(
     if ended is not None or record.id in access.snapshot.revoked or record.principal in access.snapshot.revoked:
         return "revoked"
     if grant is not None:
-        return "expired" if now >= grant.expires_at else "active"
+        if now >= grant.expires_at:
+            return "expired"
+        return "ready" if grant.emergency else "active"
     assert request is not None, "what was not granted was asked for"
     return "lapsed" if now >= request.answer_by else "pending"
 

@@ -13,6 +13,7 @@ import msgspec
 from casemate.core import Environment, PrincipalKind, Role, VerificationError
 
 MAX_TEMPORARY = 30 * 86400  # s that a requested grant may live; what is needed for longer is a key's role
+MAX_EMERGENCY = 366 * 86400  # s that an emergency grant may lie ready
 
 Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 PrincipalId = Annotated[str, msgspec.Meta(pattern=r"^(usr|svc)_[0-9a-f]{32}\Z")]
@@ -76,7 +77,10 @@ class Retired(_Record, frozen=True, kw_only=True, tag="retire"):
 
 
 class GrantRequested(_Record, frozen=True, kw_only=True, tag="request"):
-    """Somebody asks for a role for `life` seconds from the approval on; gives nothing. The grant will bear its id."""
+    """Somebody asks for a role for `life` seconds from the approval on; gives nothing. The grant will bear its id.
+
+    `emergency`: for a grant that gives nothing either until its holder opens it.
+    """
 
     id: GrantId
     principal: PrincipalId
@@ -85,7 +89,8 @@ class GrantRequested(_Record, frozen=True, kw_only=True, tag="request"):
     role: Role
     scope: ScopeText
     environment: Environment | None = None
-    life: Annotated[int, msgspec.Meta(gt=0, le=MAX_TEMPORARY)]
+    life: Annotated[int, msgspec.Meta(gt=0, le=MAX_EMERGENCY)]
+    emergency: bool = False
     reason: str
     requested_at: Instant
     answer_by: Instant
@@ -101,12 +106,15 @@ class GrantDenied(_Record, frozen=True, kw_only=True, tag="deny"):
 
 
 class Grant(_Record, frozen=True, kw_only=True, tag="grant"):
+    """A role. `emergency`: it gives nothing; its holder may open it (`iam.glass`)."""
+
     id: GrantId
     principal: PrincipalId
     project: Name
     role: Role
     scope: ScopeText
     environment: Environment | None = None
+    emergency: bool = False
     reason: str
     granted_by: str
     granted_at: Instant

@@ -25,7 +25,7 @@ class AccessRow(msgspec.Struct, frozen=True, kw_only=True):
     """One grant as one key uses it.
 
     Args: since, until: RFC 3339; `until` is when the key or the grant ends, whichever is first, and None means never.
-        last_used: RFC 3339; None means never. networks: /24 or /48, the latest first. state: `active`, `expired`, `revoked`. ended: how, if it was revoked.
+        last_used: RFC 3339; None means never. networks: /24 or /48, the latest first. state: `active`, `ready` (for emergencies), `expired`, `revoked`. ended: how, if it was revoked.
     """
 
     principal: str
@@ -147,7 +147,7 @@ def _row(
         last_used=at,
         last_used_from=address,
         networks=networks,
-        state="revoked" if ended else "expired" if now >= until else "active",
+        state="revoked" if ended else "expired" if now >= until else "ready" if grant.emergency else "active",
         ended=ended,
     )
 

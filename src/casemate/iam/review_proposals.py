@@ -14,7 +14,9 @@ from casemate.iam.scope import WHOLE_PROJECT, scopes_covering
 
 UNUSED_AFTER = timedelta(days=90)  # a quarter: what nobody used for so long is hardly needed
 _NARROW_TO = 3  # scopes; whoever uses more things than that is not told to have a grant for each
-_OWN = frozenset({"own-account", "own-grants", "own-reviews"})  # allowed to everybody, whatever their roles
+_OWN = frozenset(
+    {"own-account", "own-grants", "own-break-glass", "own-reviews"}
+)  # allowed to everybody, whatever their roles
 
 
 class Used(msgspec.Struct, frozen=True, kw_only=True):

@@ -338,7 +338,8 @@ def spared_grants(access: Access, review_id: str, *, now: datetime) -> list[Gran
 
 
 def _is_owner(grant: Grant) -> bool:
-    return grant.role is Role.OWNER and grant.scope == WHOLE_PROJECT and grant.environment is None
+    whole = grant.scope == WHOLE_PROJECT and grant.environment is None
+    return grant.role is Role.OWNER and whole and not grant.emergency
 
 
 def _live(access: Access, project: str, now: datetime) -> Iterator[Grant]:
@@ -347,6 +348,9 @@ def _live(access: Access, project: str, now: datetime) -> Iterator[Grant]:
         if principal not in snapshot.revoked:
             for grants in by_scope.values():
                 yield from (one for one in grants.values() if one.project == project and now < one.expires_at)
+    for grant in snapshot.emergencies.values():
+        if grant.principal not in snapshot.revoked and grant.project == project and now < grant.expires_at:
+            yield grant
 
 
 # Looking ----------------------------------------------------------------------------------------------------------

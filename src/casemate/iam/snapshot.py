@@ -12,12 +12,15 @@ from typing import Any, Protocol
 import msgspec
 
 from casemate.core import Principal, PrincipalKind, VerificationError, parse_rfc3339
+from casemate.iam.glass import KIND as GLASS
+from casemate.iam.glass import Glass, GlassBroken, GlassRecord, after, broken, read_glass_record
 from casemate.iam.person import Person
 from casemate.iam.policy_records import KIND as POLICY
 from casemate.iam.policy_records import PolicyState, read_policy_record
 from casemate.iam.providers.records import KIND as PROVIDERS
 from casemate.iam.providers.records import Outside, ProviderRecord, SubjectLinked, read_provider_record
 from casemate.iam.records import (
+    MAX_TEMPORARY,
     RECORD_KINDS,
     Credential,
     Grant,
@@ -73,6 +76,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     retired: Mapping[str, Retired] = {}  # by the credential that was rotated
     grants: Mapping[str, GrantsByScope] = {}  # by principal; none that was revoked
     granted: Mapping[str, Grant] = {}  # by id, those revoked included
+    emergencies: Mapping[str, Grant] = {}  # by id; they give nothing. None that was revoked
+    glass: Mapping[str, Glass] = {}  # by the id of the grant that an opening made
     requests: Mapping[str, GrantRequested] = {}  # by id, however they were answered
     ended: Mapping[str, GrantDenied | Revoked] = {}  # by the id of the request or grant
     people: Mapping[str, Person] = {}  # by id, those revoked included
@@ -111,6 +116,8 @@ class _Folding:
         self._grants = dict(snapshot.grants)
         self._retired = dict(snapshot.retired)
         self._granted = dict(snapshot.granted)
+        self._emergencies = dict(snapshot.emergencies)
+        self._glass = dict(snapshot.glass)
         self._requests = dict(snapshot.requests)
         self._ended = dict(snapshot.ended)
         self._people = dict(snapshot.people)
@@ -133,6 +140,8 @@ class _Folding:
             self._latest = at
         if entry.kind in RECORD_KINDS:
             self._apply(read_record(entry.kind, entry.body))
+        elif entry.kind == GLASS:
+            self._break_glass(read_glass_record(entry.body))
         elif entry.kind == ISSUERS:
             self._apply_issuer(read_issuer_record(entry.body))
         elif entry.kind == REVIEWS:
@@ -198,6 +207,8 @@ class _Folding:
     def _request(self, record: GrantRequested) -> None:
         self._refuse_if(record.id in self._requests or record.id in self._granted, record.id, "is there already")
         self._refuse_if(record.principal not in self._principals, record.id, "belongs to nobody")
+        too_long = record.life > MAX_TEMPORARY and not record.emergency
+        self._refuse_if(too_long, record.id, "was asked for, for longer than anybody may")
         self._requests[record.id] = record
 
     def _deny(self, record: GrantDenied) -> None:
@@ -214,7 +225,13 @@ class _Folding:
         if grant.id in self._requests:
             self._answer(self._requests[grant.id], grant)
         self._granted[grant.id] = grant
-        if grant.id not in self._revoked:
+        if grant.emergency:
+            self._refuse_if(
+                grant.principal not in self._people, grant.id, "is for emergencies of somebody who is no person"
+            )
+            if grant.id not in self._revoked:
+                self._emergencies[grant.id] = grant
+        elif grant.id not in self._revoked:
             self._own(grant.principal).setdefault(grant.scope, {})[grant.id] = grant
 
     def _answer(self, request: GrantRequested, grant: Grant) -> None:
@@ -225,6 +242,18 @@ class _Folding:
         longest = grant.granted_at + timedelta(seconds=request.life)
         fits = _wanted(grant) == _wanted(request) and grant.expires_at <= longest
         self._refuse_if(not fits, grant.id, "gives something else than was asked for")
+
+    def _break_glass(self, record: GlassRecord) -> None:
+        try:
+            if not isinstance(record, GlassBroken):
+                self._glass[record.id] = after(self._glass.get(record.id), record)
+                return
+            emergency = self._emergencies.get(record.emergency)
+            self._glass[record.id] = broken(emergency, self._glass, record)
+        except ValueError as error:
+            raise _contradiction(record.id, str(error)) from error
+        assert emergency is not None, "asked for before"
+        self._grant(record.grant(emergency))
 
     def _apply_issuer(self, record: IssuerRecord) -> None:
         if isinstance(record, IssuerAdded):
@@ -276,6 +305,7 @@ class _Folding:
         grant = self._granted.get(record.id)
         if grant is not None or record.id in self._requests:
             self._ended.setdefault(record.id, record)
+        self._emergencies.pop(record.id, None)
         if grant is not None:
             self._own(grant.principal).get(grant.scope, {}).pop(record.id, None)
 
@@ -311,6 +341,8 @@ class _Folding:
             grants=self._grants,
             retired=self._retired,
             granted=self._granted,
+            emergencies=self._emergencies,
+            glass=self._glass,
             requests=self._requests,
             ended=self._ended,
             people=self._people,
@@ -327,7 +359,7 @@ class _Folding:
 
 
 def _wanted(record: Grant | GrantRequested) -> tuple[object, ...]:
-    return record.principal, record.project, record.role, record.scope, record.environment
+    return record.principal, record.project, record.role, record.scope, record.environment, record.emergency
 
 
 def _carried(record: Credential) -> tuple[object, ...]:

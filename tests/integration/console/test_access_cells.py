@@ -222,6 +222,7 @@ CONDITIONS: dict[str, Callable[..., tuple[dict, dict[str, str], dict[str, str]]]
     "own-account": Stage.own_account,
     "own-reviews": Stage.own_account,
     "own-grants": Stage.own_grants,
+    "own-break-glass": Stage.own_grants,
     "profile-open-in-dev-only": Stage.profile_open,
 }
 

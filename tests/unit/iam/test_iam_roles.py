@@ -36,6 +36,9 @@ TABLE = {
     "grant:request": "owner",  # and everybody who has proved who they are
     "grant:approve": "owner operator",
     "grant:revoke": "owner",  # and everybody their own
+    "grant:break-glass": "owner",  # and everybody; their own alone, says the grant
+    "grant:account": "owner",  # the same
+    "grant:accept": "owner operator",
     "issuer:read": "owner operator auditor",
     "issuer:add": "owner",
     "issuer:refresh": "owner",
