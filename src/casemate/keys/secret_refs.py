@@ -299,8 +299,9 @@ def _text(data: bytes, what: str) -> str:
         text = data.decode().strip()
     except UnicodeDecodeError as error:
         raise StorageError(f"A secret is no text: write it anew to {what}.", code="secret-missing") from error
-    if not text or len(data) > _LARGEST or not text.isprintable():
-        raise _missing(f"one line of text, of {_LARGEST} bytes at most, in {what}")
+    lines = text.splitlines() if text.startswith("-----BEGIN ") else [text]
+    if not text or len(data) > _LARGEST or not all(line.isprintable() for line in lines):
+        raise _missing(f"one line of text, or a PEM, of {_LARGEST} bytes at most, in {what}")
     return text
 
 

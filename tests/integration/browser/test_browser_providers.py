@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from joserfc.jwk import ECKey
 from real_chromium import Chromium, Page
 from test_browser_passkeys import Place
 
@@ -26,7 +28,6 @@ class Site:
     place: Place
     environment: dict[str, str]
     url: str
-    issuer: str
 
     def run(self, *words: str) -> Any:
         done = subprocess.run(
@@ -62,6 +63,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     secret.parent.mkdir(mode=0o700)
     secret.write_text(secrets.token_urlsafe(32))
     secret.chmod(0o600)
+    own = ECKey.generate_key("P-256", {"use": "sig", "alg": "ES256"})
+    signing = folder / "secrets" / "corp-key"
+    signing.write_bytes(own.as_pem(private=True))
+    signing.chmod(0o600)
     more = {"CASEMATE_PROVIDERS_HERE": "true", "CASEMATE_PROVIDER_SECRETS": str(secret.parent)}
     environment = {**place.environment, **more}
     subprocess.run(place.command("init"), env=environment, capture_output=True, check=True, timeout=300)
@@ -69,23 +74,22 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     pem = folder / "home" / "tls" / "server.pem"
     with started(place.command("up"), environment, folder / "up.log") as line:
         url = "https://localhost:" + line.rpartition(":")[2]
-        redirect = f"{url}/api/v1/session/provider/corp/callback"
-        node = ["node", str(NODE / "provider.mjs"), str(pem), str(key), redirect]
-        with started(node, {**environment, "CLIENT_SECRET": secret.read_text()}, folder / "node.log") as issuer:
-            made = Site(place, environment, url, issuer)
-            words = ["--issuer", issuer, "--client-id", "casemate", "--client-secret-from", f"file://{secret}"]
-            words += [
-                "--provider-ca",
-                str(folder / "home" / "tls" / "ca.pem"),
-                "--scope",
-                "groups",
-                "--scope",
-                "profile",
-            ]
-            added = made.run("provider", "add", "corp", *words)
-            assert redirect in added.replace("\n", "")
-            assert secret.read_text() not in added
-            made.run("provider", "map", "corp", "ml-team", "--role", "operator", "--on", "*")
+        clients = {
+            "corp": ({"CLIENT_SECRET": secret.read_text()}, secret, "client_secret_basic"),
+            "corp-key": ({"CLIENT_KEY": json.dumps(own.as_dict(private=False))}, signing, "private_key_jwt"),
+        }
+        made = Site(place, environment, url)
+        with ExitStack() as running:
+            for name, (told, file, how) in clients.items():
+                redirect = f"{url}/api/v1/session/provider/{name}/callback"
+                node = ["node", str(NODE / "provider.mjs"), str(pem), str(key), redirect]
+                issuer = running.enter_context(started(node, {**environment, **told}, folder / f"{name}.log"))
+                words = ["--issuer", issuer, "--client-id", "casemate", "--client-secret-from", f"file://{file}"]
+                words += ["--client-auth", how, "--provider-ca", str(folder / "home" / "tls" / "ca.pem")]
+                added = made.run("provider", "add", name, *words, "--scope", "groups", "--scope", "profile")
+                assert redirect in added.replace("\n", "")
+                assert secret.read_text() not in added
+                made.run("provider", "map", name, "ml-team", "--role", "operator", "--on", "*")
             yield made
 
 
@@ -115,6 +119,13 @@ def test_a_person_signs_in_and_has_the_role_of_their_group(site: Site, page: Pag
     said = site.run("access", "explain", "ml-ada", "deployment:pause", "deployment:risk")
     assert "operator" in said
     assert "group ml-team at corp" in site.run("access", "report", "--format", "csv")
+
+
+def test_a_client_proves_itself_with_a_key_of_its_own(site: Site, page: Page) -> None:
+    page.open(f"{site.url}/api/v1/session/provider/corp-key")
+    log_in(page, "ml-cyd")
+    page.arrive("/account")
+    assert "group ml-team at corp-key" in site.run("access", "report", "--format", "csv")
 
 
 @pytest.mark.parametrize(("name", "code"), [("guest", "no-role"), ("ml-bob-weak", "no-second-factor")])

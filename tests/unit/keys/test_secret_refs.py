@@ -112,6 +112,14 @@ def test_a_secret_of_several_lines_or_of_no_text_is_refused(tmp_path: Path) -> N
     assert refusal(f"file://{file}").code == "secret-missing"
 
 
+def test_a_private_key_is_a_secret_of_many_lines(tmp_path: Path) -> None:
+    pem = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0\n-----END PRIVATE KEY-----"
+    file = secret_file(tmp_path / "client", pem + "\n")
+    assert resolve_secret(f"file://{file}", setting="the client's", strength=Strength.TOKEN).reveal() == pem
+    file.write_text(pem.replace("MIGH", "MI\x1bGH"))
+    assert refusal(f"file://{file}").code == "secret-missing"
+
+
 @pytest.mark.parametrize(
     "value",
     ["", "password", "Password123!", "changeme", "postgres", "short1", "aaaaaaaaaaaaaaaa", "abababababab",
