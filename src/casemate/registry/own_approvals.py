@@ -87,12 +87,20 @@ def check_own(
         raise VerificationError(
             f"What was signed is another approval than one of {about} for {environment}.", code="approval-mismatch"
         )
-    if not pin.pinned_at <= parse_rfc3339(said.at) <= at + _AHEAD:
+    if not pin.pinned_at <= _time(said.at) <= at + _AHEAD:
         raise VerificationError(
             "This approval was signed before its key was pinned, or bears a time that is yet to come: sign it again.",
             code="approver-not-pinned",
         )
     return pin
+
+
+def _time(text: str) -> datetime:
+    """Raises: VerificationError `approval-mismatch`: it is none. What was signed is not always what we handed out."""
+    try:
+        return parse_rfc3339(text)
+    except (ValueError, OverflowError) as error:
+        raise VerificationError("What was signed bears no time.", code="approval-mismatch") from error
 
 
 def _opened(envelope: Envelope, pin: Approver) -> bytes:

@@ -227,6 +227,19 @@ def test_what_was_signed_before_a_key_was_pinned_again_is_not_played_back(house)
     deploy(house)
 
 
+@pytest.mark.parametrize("at", ["soon", "", "0001-01-01T00:00:00+23:59", "2099-01-01T00:00:00.000000Z", "1999-01-01"])
+def test_what_was_signed_says_when(house, at):
+    """Its words come from the control plane, or from an approver who wrote them alone."""
+    payload = base64.b64decode(house.models.approval_words(REF, Environment.DEV, approver=BEN).payload)
+    said = msgspec.json.decode(payload)
+    said["predicate"]["at"] = at
+    own = encode_envelope(KEYS[BEN.id].sign(msgspec.json.encode(said))).decode()
+    with pytest.raises(VerificationError):
+        approve(house, BEN, own=own)
+    forge(house, BEN, own)
+    assert house.models.approval_words(REF, Environment.DEV, approver=ANA).signed_by == ()
+
+
 def test_who_was_revoked_signs_nothing_more(house):
     """Their key is still pinned; the ledger, which only grows, says since when they are gone."""
     own = signed(house, CAT)
