@@ -73,7 +73,8 @@ def check_own(
     pin = approvers.find(read.signatures[0].keyid)
     if pin is None or pin.person != approver or not pin.pinned_at <= at < pin.until:
         raise VerificationError(
-            "This approval is signed with a key that is not pinned for its approver: see casemate approver list.",
+            "This approval is signed with a key that is not pinned for its approver: whoever holds the home's keys pins "
+            "it there, casemate approver pin.",
             code="approver-not-pinned",
         )
     if ended.holds(pin, at):
