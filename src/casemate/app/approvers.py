@@ -18,7 +18,7 @@ from casemate.core.wire import is_served
 from casemate.iam import Access, PasskeyAdded, Person, find_person, relying_party
 from casemate.registry import Approver, strict_before
 from casemate.settings import Settings
-from casemate.signing import keyid_of, load_public_key
+from casemate.signing import load_public_key, public_pem
 from casemate.storage import HomeLock
 
 
@@ -27,9 +27,9 @@ def pin_key(settings: Settings, person: str, pem: bytes, *, life: timedelta) -> 
 
     Raises: NotFoundError `user-not-found`; InputError `bad-public-key`; as `Approvers.with_pin`.
     """
-    keyid_of(load_public_key(pem))
+    key = public_pem(load_public_key(pem))  # what else the file holds is not kept
     with _ground(settings) as ground:
-        return _pin(ground, _person(ground, person), life, key=pem.decode())
+        return _pin(ground, _person(ground, person), life, key=key.decode())
 
 
 def pin_passkey(settings: Settings, person: str, passkey: str, *, life: timedelta, address: str = "") -> dict[str, Any]:

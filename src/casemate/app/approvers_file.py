@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from casemate.core import Event, StorageError, SystemClock, canonical, digest_of, new_id, rfc3339
+from casemate.core import Event, InputError, StorageError, SystemClock, canonical, digest_of, new_id, rfc3339
 from casemate.iam import local_owner
 from casemate.keys import KeptText, read_private, write_private
 from casemate.registry import Approvers
@@ -37,13 +37,17 @@ class ApproversFile:
             return Approvers(home=self._home)
         try:
             found = msgspec.json.decode(read_private(self._path), type=Approvers)
-        except msgspec.DecodeError as error:
-            raise StorageError(
-                f"The file {self._path} is broken: restore it from its copy.", code="key-file-broken"
-            ) from error
+            whole = len({one.keyid for one in found.pinned}) == len(found.pinned)
+        except (msgspec.DecodeError, InputError) as error:
+            raise self._broken() from error
+        if not whole:  # one key of two people would be whose it is by chance
+            raise self._broken()
         if found.home != self._home:
             raise StorageError(f"The file {self._path} is of another home.", code="key-file-broken")
         return found
+
+    def _broken(self) -> StorageError:
+        return StorageError(f"The file {self._path} is broken: restore it from its copy.", code="key-file-broken")
 
     @contextmanager
     def changing(self) -> Iterator[Callable[[Approvers], None]]:
@@ -61,9 +65,14 @@ class ApproversFile:
             found = self.read()
             digest = digest_of(canonical(found))
             if digest != (self._noted.read() or digest_of(canonical(Approvers(home=self._home)))):
-                append([_event(found, self._path.stat().st_uid, clock)])
+                append([_event(found, self._owner(), clock)])
                 self._noted.write(digest)
             return found
+
+    def _owner(self) -> int:
+        """Whose the file is; of the folder, where it was taken away."""
+        where = self._path if self._path.exists() else self._path.parent
+        return where.stat().st_uid
 
 
 def _event(approvers: Approvers, uid: int, clock: SystemClock) -> Event:

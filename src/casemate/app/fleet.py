@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from casemate.core import CasemateError, Digest, Resource, SandboxError, StorageError
+from casemate.core import CasemateError, Digest, Environment, Profile, Resource, SandboxError, StorageError
 from casemate.gateway import ServedModel, deployment_resource
 from casemate.registry import Deployment, Deployments
 from casemate.runtime import LiveModel, Pool
-from casemate.signing import VerifiedModel
+from casemate.signing import VerifiedModel, VersionIdentity
 
 _CONVERGE = 120.0  # seconds for a model to be verified, loaded and warmed
 _HEED = 5.0  # seconds for a look at the signed state
@@ -37,6 +37,18 @@ class _Later(NamedTuple):
     due: float
     pause: float
     error: CasemateError
+
+
+class _Terms(NamedTuple):
+    """What a deployment is admitted for. The walls around a live model are these, and not what the record says next."""
+
+    model: VersionIdentity
+    environment: Environment
+    profile: Profile
+
+    @classmethod
+    def of(cls, found: Deployment) -> _Terms:
+        return cls(found.model, found.environment, found.profile)
 
 
 class Fleet:
@@ -62,6 +74,7 @@ class Fleet:
         self._revoked: frozenset[Digest] = frozenset()
         self._served: dict[str, ServedModel] = {}
         self._live: dict[str, LiveModel] = {}
+        self._admitted: dict[str, _Terms] = {}  # what each of these was approved for
         self._failed: dict[str, tuple[int, CasemateError]] = {}  # the entry that could not be carried out, and why
         self._later: dict[str, _Later] = {}  # what failed for no fault of the model's
         self._reading = asyncio.Lock()  # so that nothing older is taken for the newest state
@@ -190,8 +203,7 @@ class Fleet:
             if number and self._failed_at(name) >= number:
                 raise self._failed[name][1]
             while (found := self._recorded.get(name)) is not None:
-                live = self._live.get(name)
-                if live is not None and live.about == found.model:
+                if self._admitted.get(name) == _Terms.of(found):
                     return
                 await self._load(found)
             await self._drop(name)  # its first deployment failed and was undone
@@ -202,15 +214,20 @@ class Fleet:
 
     async def _load(self, found: Deployment) -> None:
         try:
-            verified = await self._verified(found.name)
-            if verified.about != found.model:  # it moved on meanwhile
+            admitted, verified = await self._verified(found.name)
+            if _Terms.of(admitted) != _Terms.of(found):  # it moved on meanwhile
                 verified.close()
                 await self.read_record()
                 return
-            live = await self._pool.replace(found.name, verified, still_wanted=partial(self._is_recorded, found))
-            if live is None:
-                return
-            self._live[found.name] = live
+            before = self._live.get(found.name)
+            if before is not None and before.about == found.model:  # under other terms, which now hold
+                verified.close()
+            else:
+                live = await self._pool.replace(found.name, verified, still_wanted=partial(self._is_recorded, found))
+                if live is None:
+                    return
+                self._live[found.name] = live
+            self._admitted[found.name] = _Terms.of(found)
         except _PASSING:
             raise
         except CasemateError as error:
@@ -219,14 +236,13 @@ class Fleet:
         self._later.pop(found.name, None)
         self._show(found.name)
 
-    async def _verified(self, name: str) -> VerifiedModel:
+    async def _verified(self, name: str) -> tuple[Deployment, VerifiedModel]:
         loading = asyncio.ensure_future(asyncio.to_thread(self._deployments.load, name))
         try:
-            _, verified = await asyncio.shield(loading)
+            return await asyncio.shield(loading)
         except asyncio.CancelledError:
             loading.add_done_callback(_discard)
             raise
-        return verified
 
     async def _is_recorded(self, found: Deployment) -> bool:
         """Whether what was loaded for `found` is what the newest record wants, which may have been undone meanwhile."""
@@ -237,20 +253,25 @@ class Fleet:
     async def _drop(self, name: str) -> None:
         self._served.pop(name, None)
         self._live.pop(name, None)
+        self._admitted.pop(name, None)
         await self._pool.stop(name)
 
     def _show(self, name: str) -> None:
-        """Show what lives under `name` as the newest record has it; what is not on record answers nobody."""
+        """Show what lives under `name` as the newest record has it, within what it was admitted for.
+
+        What is not on record answers nobody.
+        """
         found, live, served = self._recorded.get(name), self._live[name], self._served.get(name)
+        terms = self._admitted[name]
         if found is not None and found.model == live.about:
             self._served[name] = ServedModel(
                 name=name,
                 version=found.model.number,
                 digest=found.model.digest,
                 signature=live.signature,
-                profile=found.profile,
+                profile=terms.profile,
                 infer=live.infer,
-                environment=found.environment,
+                environment=terms.environment,
                 project=found.project,
                 paused=found.paused or found.digest in self._revoked,
                 ready=live.ready,

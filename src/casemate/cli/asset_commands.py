@@ -253,7 +253,7 @@ def approve(
         envelope = ""
         if key_file is not None or digest is not None:
             words = casemate.approval_words(ref, environment=environment)
-            check_shown(words, digest, environment)
+            check_shown(words, ref, digest, environment)
             if key_file is not None:
                 passphrase = asked_passphrase(passphrase_file)
                 envelope = sign_words(words, ref, environment, key_file=key_file, passphrase=passphrase)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from casemate.core import (
     AssetKind,
-    CasemateError,
     Environment,
     PolicyError,
     Profile,
@@ -13,8 +12,9 @@ from casemate.core import (
     parse_rfc3339,
 )
 from casemate.registry.approvals import Approval, approvals_of, check_not_revoked, check_statement
-from casemate.registry.approvers import APPROVALS
+from casemate.registry.approvers import APPROVALS, Approvers
 from casemate.registry.deployments_state import strict_before
+from casemate.registry.ended import Ended, ended_of
 from casemate.registry.own_approvals import check_own
 from casemate.registry.stores import Stores
 from casemate.registry.versions import Version, find_version
@@ -68,19 +68,24 @@ def check_approved(stores: Stores, version: Version, environment: Environment, p
 
 
 def people_who_signed(stores: Stores, version: Version, environment: Environment) -> set[str]:
-    """Ids of those whose own signature under an approval of `version` counts now; never of who pushed it."""
+    """Ids of those whose own signature under an approval of `version` counts now; never of who pushed it.
+
+    Raises: StorageError: nobody can say whose keys are pinned; VerificationError.
+    """
     recorded = [approval for approval in approvals_of(stores, version) if approval.environment is environment]
-    return {one.approver for one in recorded if not one.self_approved and _is_signed(stores, version, one)}
+    signed = [one for one in recorded if one.own and not one.self_approved]
+    if not signed:
+        return set()
+    approvers, ended = stores.approvers(), ended_of(stores)
+    return {one.approver for one in signed if _counts(stores, approvers, ended, version, one)}
 
 
-def _is_signed(stores: Stores, version: Version, approval: Approval) -> bool:
-    if not approval.own:
-        return False
-    at = parse_rfc3339(approval.at)
+def _counts(stores: Stores, approvers: Approvers, ended: Ended, version: Version, approval: Approval) -> bool:
+    about, who, at = version.about, approval.approver, parse_rfc3339(approval.at)
     try:
         check_statement(stores, version, approval)
-        pin = check_own(stores.approvers(), approval.own, version.about, approval.environment, approval.approver, at=at)
-    except CasemateError:
+        pin = check_own(approvers, approval.own, about, approval.environment, who, at=at, ended=ended)
+    except VerificationError:
         return False
     return stores.clock.now() < pin.until
 

@@ -10,6 +10,7 @@ from casemate.core import Digest, Environment
 from casemate.registry.admission import people_who_signed
 from casemate.registry.approvals import check_not_revoked
 from casemate.registry.approvers import PASSKEY
+from casemate.registry.ended import ended_of
 from casemate.registry.own_approvals import words
 from casemate.registry.stores import Stores
 from casemate.registry.versions import Version
@@ -38,7 +39,7 @@ class ApprovalWords(msgspec.Struct, frozen=True, kw_only=True):
 def approval_words(stores: Stores, version: Version, environment: Environment, approver: str) -> ApprovalWords:
     """Raises: VerificationError `revoked`, or the version's release does not verify."""
     check_not_revoked(stores, version)
-    now, approvers = stores.clock.now(), stores.approvers()
+    now, approvers, ended = stores.clock.now(), stores.approvers(), ended_of(stores)
     payload = words(approvers.home, version.about, environment, approver, at=now)
     return ApprovalWords(
         name=version.about.name,
@@ -48,6 +49,6 @@ def approval_words(stores: Stores, version: Version, environment: Environment, a
         home=approvers.home,
         approver=approver,
         payload=base64.b64encode(payload).decode(),
-        keys=tuple(one.keyid for one in approvers.of(approver, now=now)),
+        keys=tuple(one.keyid for one in approvers.of(approver, now=now) if not ended.holds(one, now)),
         signed_by=tuple(sorted(people_who_signed(stores, version, environment))),
     )

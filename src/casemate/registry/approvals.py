@@ -7,6 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from casemate.core import Digest, Environment, PolicyError, Principal, VerificationError, rfc3339
+from casemate.registry.ended import ended_of
 from casemate.registry.own_approvals import check_own
 from casemate.registry.stores import Pen, Stores, T, unreadable
 from casemate.registry.versions import Version
@@ -90,7 +91,8 @@ def signed_approval(
     check_not_revoked(stores, version)
     now = stores.clock.now()
     if own:
-        check_own(stores.approvers(), own, version.about, environment, approver, at=now)
+        ended = ended_of(stores)
+        check_own(stores.approvers(), own, version.about, environment, approver, at=now, ended=ended)
     approval = Approval(
         about=version.about,
         environment=environment,

@@ -61,7 +61,10 @@ class Approvers(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         return [one for one in self.pinned if one.person == person and one.pinned_at <= now < one.until]
 
     def with_pin(self, pin: Approver) -> Approvers:
-        """Raises: ConflictError `pinned-for-another`: one key is one person's. InputError `bad-expiry`."""
+        """With this pin; a key that counts until then goes on counting from when it did.
+
+        Raises: ConflictError `pinned-for-another`: one key is one person's. InputError `bad-expiry`.
+        """
         before = self.find(pin.keyid)
         if before is not None and before.person != pin.person:
             raise ConflictError(
@@ -70,6 +73,8 @@ class Approvers(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             )
         if not timedelta(0) < pin.until - pin.pinned_at <= MAX_LIFE:
             raise InputError("A key is pinned for at most 366 days: --for 365d.", code="bad-expiry")
+        if before is not None and before.pinned_at <= pin.pinned_at < before.until:
+            pin = msgspec.structs.replace(pin, pinned_at=before.pinned_at)
         others = tuple(one for one in self.pinned if one.keyid != pin.keyid)
         return msgspec.structs.replace(self, pinned=(*others, pin))
 

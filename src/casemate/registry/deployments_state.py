@@ -91,10 +91,14 @@ def strict_before(stores: Stores, name: str) -> dict[Environment, int]:
     return stores.folded(KIND, _Folded(), partial(_fold, stores.project)).strict.get(name, {})
 
 
+_Before = dict[tuple[str, int], Deployment | None]
+"""By deployment and entry: what it was until then, without the history. No entry undoes one of another name."""
+
+
 class _Folded(msgspec.Struct, frozen=True):
     found: dict[str, Deployment] = {}
     strict: dict[str, dict[Environment, int]] = {}
-    before: dict[int, Deployment | None] = {}  # by entry: what its deployment was, without the history
+    before: _Before = {}
 
 
 def _fold(project: str, last: _Folded, entries: list[LedgerEntry]) -> _Folded:
@@ -109,7 +113,7 @@ def _fold(project: str, last: _Folded, entries: list[LedgerEntry]) -> _Folded:
         if record.profile is Profile.STRICT and record.change is Change.DEPLOYED:
             strict[record.name] = {**strict.get(record.name, {}), record.environment: entry.number}
         was = found.get(record.name)
-        before[entry.number] = was and msgspec.structs.replace(was, history=())
+        before[record.name, entry.number] = was and msgspec.structs.replace(was, history=())
         state = _after(was, record, before, number=entry.number, at=entry.at)
         if state is None:
             found.pop(record.name, None)
@@ -126,12 +130,12 @@ def is_undoing(entry: LedgerEntry) -> bool:
 def _after(
     last: Deployment | None,
     record: DeploymentRecord,
-    before: dict[int, Deployment | None],
+    before: _Before,
     *,
     number: int,
     at: str,
 ) -> Deployment | None:
-    restored = before.get(record.undoes) if record.change is Change.RESTORED else None
+    restored = before.get((record.name, record.undoes)) if record.change is Change.RESTORED else None
     model = restored.model if restored else record.model
     line = {
         "number": number,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -16,6 +16,7 @@ import msgspec
 from casemate.core import Environment, VerificationError, parse_rfc3339
 from casemate.iam.passkeys import verify_assertion
 from casemate.registry.approvers import Approver, Approvers
+from casemate.registry.ended import Ended
 from casemate.signing import (
     PAYLOAD_TYPE,
     Envelope,
@@ -31,6 +32,8 @@ from casemate.signing import (
     statement_payload,
     strict_base64,
 )
+
+_AHEAD = timedelta(minutes=1)  # that the clock which dated the words may be before the keeper's; both are one machine's
 
 
 def words(home: str, about: VersionIdentity, environment: Environment, approver: str, *, at: datetime) -> bytes:
@@ -58,18 +61,26 @@ def check_own(
     approver: str,
     *,
     at: datetime,
+    ended: Ended,
 ) -> Approver:
     """The pinned key of `approver` that signed exactly this. Args: at: when the ledger took it, or would.
 
-    Raises: VerificationError `approver-not-pinned`: unknown, another person's, not yet or no longer pinned at `at`;
-        `signature-invalid`, `bad-assertion`, `approval-mismatch`; as `read_statement`.
+    Raises: VerificationError `approver-not-pinned`: unknown, another person's, not yet or no longer pinned at `at`, or
+        when it was signed; `approver-ended`: they are revoked, or the passkey removed; `signature-invalid`,
+        `bad-assertion`, `approval-mismatch`; as `read_statement`.
     """
     read = decode_envelope(envelope.encode())
     pin = approvers.find(read.signatures[0].keyid)
     if pin is None or pin.person != approver or not pin.pinned_at <= at < pin.until:
         raise VerificationError(
-            "This approval is signed with a key that is not pinned for its approver: see casemate approver list.",
+            "This approval is signed with a key that is not pinned for its approver: whoever holds the home's keys pins "
+            "it there, casemate approver pin.",
             code="approver-not-pinned",
+        )
+    if ended.holds(pin, at):
+        raise VerificationError(
+            "This approval is signed by somebody who was revoked, or with a passkey that was removed.",
+            code="approver-ended",
         )
     payload = _opened(read, pin)
     said = read_statement(payload, Predicate.APPROVAL, about, keyid=pin.keyid)
@@ -77,8 +88,20 @@ def check_own(
         raise VerificationError(
             f"What was signed is another approval than one of {about} for {environment}.", code="approval-mismatch"
         )
-    parse_rfc3339(said.at)
+    if not pin.pinned_at <= _time(said.at) <= at + _AHEAD:
+        raise VerificationError(
+            "This approval was signed before its key was pinned, or bears a time that is yet to come: sign it again.",
+            code="approver-not-pinned",
+        )
     return pin
+
+
+def _time(text: str) -> datetime:
+    """Raises: VerificationError `approval-mismatch`: it is none. What was signed is not always what we handed out."""
+    try:
+        return parse_rfc3339(text)
+    except (ValueError, OverflowError) as error:
+        raise VerificationError("What was signed bears no time.", code="approval-mismatch") from error
 
 
 def _opened(envelope: Envelope, pin: Approver) -> bytes:

@@ -12,6 +12,7 @@ from casemate.signing.dsse import (
     load_public_key,
     open_envelope,
     pae,
+    public_pem,
     strict_base64,
 )
 from casemate.signing.own_key import OwnKey
@@ -47,6 +48,7 @@ __all__ = [
     "load_public_key",
     "open_envelope",
     "pae",
+    "public_pem",
     "read_statement",
     "sign_files",
     "sign_statement",

@@ -110,10 +110,14 @@ def load_public_key(pem: bytes) -> ec.EllipticCurvePublicKey:
     return key
 
 
+def public_pem(key: ec.EllipticCurvePublicKey) -> bytes:
+    """The one PEM of a key, whatever file it came from."""
+    return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
 def keyid_of(key: ec.EllipticCurvePublicKey) -> str:
     """Hex SHA-256 of the PEM, as `model-signing` writes it into a bundle's `hint`."""
-    pem = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    return hashlib.sha256(pem).hexdigest()
+    return hashlib.sha256(public_pem(key)).hexdigest()
 
 
 def encode_envelope(envelope: Envelope) -> bytes:

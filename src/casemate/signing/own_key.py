@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from casemate.core import InputError
-from casemate.signing.dsse import PAYLOAD_TYPE, Envelope, EnvelopeSignature, keyid_of, pae
+from casemate.signing.dsse import PAYLOAD_TYPE, Envelope, EnvelopeSignature, keyid_of, pae, public_pem
 
 MIN_PASSPHRASE = 12  # characters; the file may be copied and guessed at for ever
 
@@ -46,9 +46,7 @@ class OwnKey:
 
     @property
     def public_pem(self) -> bytes:
-        return self._private.public_key().public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
+        return public_pem(self._private.public_key())
 
     def sealed_pem(self, passphrase: str) -> bytes:
         """The private key, encrypted under `passphrase`. Raises: InputError `weak-passphrase`."""

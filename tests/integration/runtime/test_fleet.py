@@ -20,6 +20,7 @@ from casemate.core import (
     Digest,
     Environment,
     NotFoundError,
+    PolicyError,
     Profile,
     SandboxError,
     StorageError,
@@ -46,20 +47,29 @@ class Record:
         self.go, self.loading = threading.Event(), threading.Event()
         self.loads = 0
         self.number = 0
+        self.strict = False  # it stays so: no other profile is admitted
 
     def version(self, value: int) -> VerifiedModel:
         content = b"\x08not a graph" if value == BROKEN else models.constant_onnx(value)
         return self.signer.verified({"model.onnx": content}, number=abs(value))
 
-    def write(self, name: str, value: int, *, paused: bool = False) -> int:
+    def write(
+        self,
+        name: str,
+        value: int,
+        *,
+        paused: bool = False,
+        profile: Profile = Profile.STANDARD,
+        environment: Environment = Environment.DEV,
+    ) -> int:
         self.number += 1
         with self.version(value) as version:
             about = version.about
         self.recorded[name] = Deployment(
             name=name,
             project="default",
-            environment=Environment.DEV,
-            profile=Profile.STANDARD,
+            environment=environment,
+            profile=profile,
             model=about,
             number=self.number,
             since="",
@@ -80,6 +90,8 @@ class Record:
         found = self.recorded.get(name)
         if found is None:
             raise NotFoundError("gone")
+        if self.strict and found.profile is not Profile.STRICT:
+            raise PolicyError("It stays strict.", code="strict-stays")
         self.loads += 1
         for value in (BROKEN, found.model.number):
             version = self.version(value)
@@ -431,5 +443,44 @@ def test_what_was_undone_while_it_loaded_is_not_switched_to(signer: models.Signe
         assert after is not None
         assert after.infer == before.infer  # the very worker
         assert await answer(fleet) == 1
+
+    with_fleet(signer, play)
+
+
+@pytest.mark.parametrize("profile", [Profile.OPEN, Profile.STANDARD])
+def test_what_serves_as_strict_is_not_weakened_by_an_entry_that_would_not_be_admitted(
+    signer: models.Signer, profile: Profile
+) -> None:
+    """Whoever writes the ledger alone names the same model under a weaker profile: nothing has to load for that."""
+
+    async def play(fleet: Fleet, record: Record) -> None:
+        record.strict = True
+        await converge(fleet, "live", record.write("live", 1, profile=Profile.STRICT, environment=Environment.STAGING))
+        number = record.write("live", 1, profile=profile, environment=Environment.DEV)
+        await fleet.read_record()
+        await fleet.follow()
+        with pytest.raises(PolicyError, match="stays strict"):
+            await converge(fleet, "live", number)
+        served = fleet.current("live")
+        assert served is not None
+        assert (served.profile, served.environment) == (Profile.STRICT, Environment.STAGING)
+        assert await answer(fleet) == 1
+        record.write("live", 1, profile=profile, paused=True)
+        await fleet.read_record()
+        assert is_paused(fleet)  # a pause needs nobody's approval
+
+    with_fleet(signer, play)
+
+
+def test_another_profile_is_admitted_first_and_moves_no_worker(signer: models.Signer) -> None:
+    async def play(fleet: Fleet, record: Record) -> None:
+        await serving(fleet, record, 1)
+        before, loads = fleet.current("live"), record.loads
+        await converge(fleet, "live", record.write("live", 1, profile=Profile.STRICT))
+        after = fleet.current("live")
+        assert before is not None
+        assert after is not None
+        assert (after.profile, after.infer) == (Profile.STRICT, before.infer)
+        assert record.loads == loads + 1
 
     with_fleet(signer, play)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+from dataclasses import replace
 from datetime import timedelta
 
 import msgspec
@@ -20,13 +21,16 @@ from casemate.core import (
     Principal,
     PrincipalKind,
     Profile,
+    StorageError,
     VerificationError,
     parse_ref,
+    rfc3339,
 )
 from casemate.iam import PasskeyAdded
 from casemate.iam.passkeys import encode_base64url
 from casemate.registry import PASSKEY, Approver, Approvers, admitted, challenge, passkey_envelope
 from casemate.registry.approvers import MAX_LIFE
+from casemate.registry.ended import Ended
 from casemate.signing import OwnKey, encode_envelope
 
 CAT = Principal(id="usr_cat", kind=PrincipalKind.USER, name="cat")
@@ -162,11 +166,11 @@ def test_an_approval_from_before_a_key_was_pinned_does_not_count(house):
     approve(house, BEN)
     old = house.pins[0].find(KEYS[BEN.id].keyid)
     moved = msgspec.structs.replace(old, pinned_at=house.clock.now(), until=house.clock.now() + timedelta(days=1))
-    house.pins[0] = house.pins[0].with_pin(moved)
+    house.pins[0] = house.pins[0].without(BEN.id).with_pin(moved)
     refused("not-approved", PolicyError, deploy, house)
     body = next(e.body for e in house.stores.state.entries() if e.kind == "approval" and e.body["approver"] == BEN.id)
     ended = msgspec.structs.replace(old, until=house.clock.now())
-    house.pins[0] = house.pins[0].with_pin(ended)
+    house.pins[0] = house.pins[0].without(BEN.id).with_pin(ended)
     house.clock.at += timedelta(seconds=1)
     house.commit([("approval", {**body, "at": "2026-11-24T12:00:00Z"})], "evt_dated_back")
     refused("not-approved", PolicyError, deploy, house)
@@ -178,6 +182,140 @@ def test_an_unpinned_key_does_not_count_any_more(house):
     deploy(house)
     house.pins[0] = house.pins[0].without(KEYS[CAT.id].keyid[:12])
     refused("not-approved", PolicyError, house.deployments.load, "live")
+
+
+def renew(house, person, *, life=timedelta(days=2)):
+    pin(house, person, key=KEYS[person.id].public_pem.decode(), life=life)
+
+
+def test_a_key_that_is_pinned_for_longer_counts_on(house):
+    """The yearly renewal ends no deployment."""
+    approve(house, BEN)
+    approve(house, CAT)
+    deploy(house)
+    before = house.pins[0].find(KEYS[BEN.id].keyid)
+    house.clock.at += timedelta(hours=23)
+    renew(house, BEN)
+    renew(house, CAT)
+    house.clock.at += timedelta(hours=47)
+    house.deployments.load("live")[1].close()
+    assert house.pins[0].find(KEYS[BEN.id].keyid).pinned_at == before.pinned_at
+    assert house.pins[0].find(KEYS[BEN.id].keyid).until > before.until
+
+
+def test_a_key_that_is_pinned_again_after_it_ended_begins_anew(house):
+    approve(house, BEN)
+    approve(house, CAT)
+    house.clock.at += timedelta(days=1)
+    renew(house, BEN)
+    renew(house, CAT)
+    refused("not-approved", PolicyError, deploy, house)
+
+
+def test_what_was_signed_before_a_key_was_pinned_again_is_not_played_back(house):
+    """Taking a key away ends what it signed; the control plane still has it, and sends it in once more."""
+    kept = {person: signed(house, person) for person in (BEN, CAT)}
+    approve(house, BEN, own=kept[BEN])
+    house.pins[0] = house.pins[0].without(BEN.id)
+    renew(house, BEN)
+    refused("approver-not-pinned", VerificationError, approve, house, BEN, own=kept[BEN])
+    body = next(e.body for e in house.stores.state.entries() if e.kind == "approval")
+    house.commit([("approval", body)], "evt_played_back")
+    approve(house, CAT, own=kept[CAT])
+    refused("not-approved", PolicyError, deploy, house)
+    approve(house, BEN)
+    deploy(house)
+
+
+@pytest.mark.parametrize("at", ["soon", "", "0001-01-01T00:00:00+23:59", "2099-01-01T00:00:00.000000Z", "1999-01-01"])
+def test_what_was_signed_says_when(house, at):
+    """Its words come from the control plane, or from an approver who wrote them alone."""
+    payload = base64.b64decode(house.models.approval_words(REF, Environment.DEV, approver=BEN).payload)
+    said = msgspec.json.decode(payload)
+    said["predicate"]["at"] = at
+    own = encode_envelope(KEYS[BEN.id].sign(msgspec.json.encode(said))).decode()
+    with pytest.raises(VerificationError):
+        approve(house, BEN, own=own)
+    forge(house, BEN, own)
+    assert house.models.approval_words(REF, Environment.DEV, approver=ANA).signed_by == ()
+
+
+def test_who_was_revoked_signs_nothing_more(house):
+    """Their key is still pinned; the ledger, which only grows, says since when they are gone."""
+    own = signed(house, CAT)
+    approve(house, BEN)
+    end(house, CAT.id)
+    refused("approver-ended", VerificationError, approve, house, CAT, own=own)
+    forge(house, CAT, own)
+    refused("not-approved", PolicyError, deploy, house)
+
+
+def test_what_somebody_signed_while_they_were_here_counts_on(house):
+    approve(house, BEN)
+    approve(house, CAT)
+    end(house, CAT.id)
+    deploy(house)
+
+
+def forge(house, person, own):
+    """As a control plane would that was broken into: an honest record, with another name and signature."""
+    approve(house, person, own="")
+    body = [entry.body for entry in house.stores.state.entries() if entry.kind == "approval"][-1]
+    house.commit([("approval", {**body, "own": own})], "evt_forged")
+
+
+def end(house, principal):
+    at = rfc3339(house.clock.now())
+    body = {"op": "revoke", "id": principal, "reason": "left", "revoked_by": "local:1000", "revoked_at": at}
+    house.commit([("principal", body)], "evt_ended")
+
+
+def test_a_passkey_that_was_removed_or_reset_signs_nothing_more(house):
+    """Whoever lost the device takes it off their account, and need not know of any pin."""
+    device = SoftPasskey()
+    pin_passkey(house, CAT, device)
+    approve(house, BEN)
+    own = by_passkey(house, CAT, device)
+    at = rfc3339(house.clock.now())
+    gone = {
+        "op": "remove-passkey",
+        "id": "pky_0123456789abcdef0123456789abcdef",
+        "principal": "usr_" + "0" * 32,
+        "removed_at": at,
+    }
+    house.commit([("principal", gone)], "evt_removed")
+    refused("approver-ended", VerificationError, approve, house, CAT, own=own)
+    forge(house, CAT, own)
+    refused("not-approved", PolicyError, deploy, house)
+    assert house.models.approval_words(REF, Environment.DEV, approver=CAT).passkeys == ()
+
+
+def test_a_reset_ends_the_passkeys_from_before_it_and_no_key_in_a_file():
+    now, hour = a_moment(), timedelta(hours=1)
+    passkey = PasskeyAdded(
+        id="pky_" + "0" * 32, principal=CAT.id, credential="c" * 16, key="k" * 40, rp_id="casemate.example",
+        aaguid="00000000-0000-0000-0000-000000000000", name="laptop", added_at=now,
+    )  # fmt: skip
+    pinned = Approver(person=CAT.id, name="cat", pinned_at=now, until=now + MAX_LIFE, passkey=passkey, origin=ORIGIN)
+    key = msgspec.structs.replace(pinned, passkey=None, key=KEYS[CAT.id].public_pem.decode())
+    ended = Ended(reset={CAT.id: now + hour})
+    assert not ended.holds(pinned, now + hour - timedelta(microseconds=1))
+    assert ended.holds(pinned, now + hour)
+    assert not ended.holds(key, now + hour)
+    later = msgspec.structs.replace(pinned, passkey=msgspec.structs.replace(passkey, added_at=now + hour))
+    assert not ended.holds(later, now + hour)
+
+
+def test_what_cannot_be_read_is_not_taken_for_what_nobody_signed(house):
+    approve(house, BEN)
+    approve(house, CAT)
+
+    def broken():
+        raise StorageError("The file is broken.", code="key-file-broken")
+
+    stores = replace(house.stores, approvers=broken)
+    about = house.models.find(REF).about
+    refused("key-file-broken", StorageError, admitted, stores, "live", about, Environment.DEV, Profile.STRICT)
 
 
 def test_rolling_back_in_strict_asks_again(house):

@@ -234,6 +234,20 @@ def test_a_failed_first_rollout_leaves_no_deployment(ready):
     refused("not-found", NotFoundError, ready.deployments.find, "live")
 
 
+def test_no_entry_undoes_one_of_another_deployment(ready):
+    """What answers under a name is never what another name is admitted for."""
+    deploy(ready, 1)
+    other = ready.deployments.deploy("other", parse_ref("diagnosis@2"), actor=ANA, intent="evt_o")["number"]
+    ready.deployments.pause("other", actor=ANA, intent="evt_p")
+    pause = ready.deployments.find("other").number
+    assert pause > other
+    body = next(one.body for one in ready.stores.state.entries() if one.kind == "deployment")
+    forged = {**body, "change": "restored", "undoes": pause}
+    ready.commit([("deployment", forged)], "evt_forged")
+    assert body["name"] not in ready.deployments.all()
+    assert ready.deployments.find("other").number == pause
+
+
 def test_pause_and_resume(ready):
     deploy(ready, 1)
     said = ready.deployments.pause("live", actor=ANA, intent="e")
