@@ -75,6 +75,7 @@ class Fleet:
         self._served: dict[str, ServedModel] = {}
         self._live: dict[str, LiveModel] = {}
         self._admitted: dict[str, _Terms] = {}  # what each of these was approved for
+        self._asleep: set[str] = set()  # paused, and not admitted again since
         self._failed: dict[str, tuple[int, CasemateError]] = {}  # the entry that could not be carried out, and why
         self._later: dict[str, _Later] = {}  # what failed for no fault of the model's
         self._reading = asyncio.Lock()  # so that nothing older is taken for the newest state
@@ -155,6 +156,7 @@ class Fleet:
             read, began = self._loop.run_in_executor, self._monotonic()
             self._recorded = await read(self._reader, self._deployments.all)
             self._revoked = await read(self._reader, self._deployments.revoked)
+            self._asleep |= {name for name, found in self._recorded.items() if found.paused}
             for name in self._live:
                 self._show(name)
             self._seen = began
@@ -203,7 +205,7 @@ class Fleet:
             if number and self._failed_at(name) >= number:
                 raise self._failed[name][1]
             while (found := self._recorded.get(name)) is not None:
-                if self._admitted.get(name) == _Terms.of(found):
+                if self._admitted.get(name) == _Terms.of(found) and (found.paused or name not in self._asleep):
                     return
                 await self._load(found)
             await self._drop(name)  # its first deployment failed and was undone
@@ -228,6 +230,9 @@ class Fleet:
                     return
                 self._live[found.name] = live
             self._admitted[found.name] = _Terms.of(found)
+            newest = self._recorded.get(found.name)
+            if newest is not None and not newest.paused:
+                self._asleep.discard(found.name)
         except _PASSING:
             raise
         except CasemateError as error:
@@ -254,6 +259,7 @@ class Fleet:
         self._served.pop(name, None)
         self._live.pop(name, None)
         self._admitted.pop(name, None)
+        self._asleep.discard(name)
         await self._pool.stop(name)
 
     def _show(self, name: str) -> None:
@@ -273,7 +279,7 @@ class Fleet:
                 infer=live.infer,
                 environment=terms.environment,
                 project=found.project,
-                paused=found.paused or found.digest in self._revoked,
+                paused=found.paused or name in self._asleep or found.digest in self._revoked,
                 ready=live.ready,
             )
         elif served is not None and (found is None or found.paused or served.digest in self._revoked):

@@ -48,6 +48,7 @@ class Record:
         self.loads = 0
         self.number = 0
         self.strict = False  # it stays so: no other profile is admitted
+        self.ended = False  # an approval: nothing is admitted
 
     def version(self, value: int) -> VerifiedModel:
         content = b"\x08not a graph" if value == BROKEN else models.constant_onnx(value)
@@ -90,6 +91,8 @@ class Record:
         found = self.recorded.get(name)
         if found is None:
             raise NotFoundError("gone")
+        if self.ended:
+            raise PolicyError("An approval ended.", code="not-approved")
         if self.strict and found.profile is not Profile.STRICT:
             raise PolicyError("It stays strict.", code="strict-stays")
         self.loads += 1
@@ -482,5 +485,33 @@ def test_another_profile_is_admitted_first_and_moves_no_worker(signer: models.Si
         assert after is not None
         assert (after.profile, after.infer) == (Profile.STRICT, before.infer)
         assert record.loads == loads + 1
+
+    with_fleet(signer, play)
+
+
+def test_what_was_paused_answers_again_only_when_it_is_admitted_again(signer: models.Signer) -> None:
+    """An approval ended and the deployment was paused: an entry that resumes it is nobody's approval."""
+
+    async def play(fleet: Fleet, record: Record) -> None:
+        await converge(fleet, "live", record.write("live", 1, profile=Profile.STRICT))
+        before = fleet.current("live")
+        record.write("live", 1, profile=Profile.STRICT, paused=True)
+        await fleet.read_record()
+        assert is_paused(fleet)
+        record.ended = True
+        number = record.write("live", 1, profile=Profile.STRICT)
+        await fleet.read_record()
+        assert is_paused(fleet)
+        await fleet.follow()
+        with pytest.raises(PolicyError, match="ended"):
+            await converge(fleet, "live", number)
+        assert is_paused(fleet)
+        record.ended = False
+        await converge(fleet, "live", record.write("live", 1, profile=Profile.STRICT))
+        after = fleet.current("live")
+        assert before is not None
+        assert after is not None
+        assert after.infer == before.infer
+        assert await answer(fleet) == 1
 
     with_fleet(signer, play)
