@@ -159,7 +159,10 @@ def test_a_script_that_raises_is_refused_with_its_own_last_line() -> None:
     ],
 )
 def test_a_script_that_does_not_end_well_gives_nothing(script: str, reason: ExitReason) -> None:
-    tight = {ExitReason.CPU: {"cpu_seconds": 10}, ExitReason.TIMEOUT: {"wall_seconds": 15.0}}  # imports are in these
+    tight = {  # imports are in these
+        ExitReason.CPU: {"cpu_seconds": 10, "wall_seconds": 300.0},
+        ExitReason.TIMEOUT: {"wall_seconds": 15.0},
+    }
     limits = msgspec.structs.replace(LIMITS, **tight.get(reason, {}))
     result = run_training(script.encode(), {}, limits=limits)
     assert result.exit.reason is reason
