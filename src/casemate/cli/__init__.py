@@ -27,6 +27,7 @@ from casemate.cli.provider_commands import provider
 from casemate.cli.review_commands import review
 from casemate.cli.session import Session
 from casemate.cli.session_commands import login, logout, sessions, whoami
+from casemate.cli.version_commands import diff_dataset
 from casemate.core import CasemateError, InputError, is_text, refused_by_system
 
 
@@ -52,6 +53,8 @@ for command in (
 ):  # fmt: skip
     cli.add_command(command)
 user.add_command(passkey)
+for command in (diff_dataset,):
+    dataset.add_command(command)
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from casemate import __version__
 from casemate.console import (
     access_routes,
     asset_routes,
+    dataset_routes,
     audit_routes,
     deployment_routes,
     grant_routes,
@@ -48,7 +49,7 @@ def build_door() -> Door:
     """All routes."""
     door = Door()
     for rooms in (
-        asset_routes, deployment_routes, key_routes, grant_routes, issuer_routes, keyring_routes, people_routes,
+        asset_routes, dataset_routes, deployment_routes, key_routes, grant_routes, issuer_routes, keyring_routes, people_routes,
         session_routes, passkey_routes, provider_routes, access_routes, review_routes, audit_routes, policy_routes,
         prediction_routes,
     ):  # fmt: skip

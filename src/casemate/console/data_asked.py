@@ -21,6 +21,20 @@ def dataset_version(call: Call, arguments: dict[str, Any]) -> Resource:
     return Resource("dataset", ref.name, attributes={"data_class": _use(call, ref).data_class.value})
 
 
+def dataset_versions(call: Call, arguments: dict[str, Any]) -> Resource:
+    """Two versions of a dataset, with the higher of their classes."""
+    name = arguments["name"]
+    uses = [_use(call, parse_ref(f"{name}@{arguments[one]}")) for one in ("version", "to")]
+    highest = max((use.data_class for use in uses), key=lambda data_class: data_class.rank)
+    return Resource("dataset", checked_name(name), attributes={"data_class": highest.value})
+
+
+def dataset_versions_shown(call: Call, arguments: dict[str, Any]) -> Resource:
+    """The same, where rows are read: that needs a reason. Raises: InputError."""
+    stated_reason(call.reason)
+    return dataset_versions(call, arguments)
+
+
 def dataset_named(call: Call, arguments: dict[str, Any]) -> Resource | None:
     """The dataset that a push or a training run names."""
     if not arguments["dataset"]:

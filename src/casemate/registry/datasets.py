@@ -21,6 +21,7 @@ from casemate.core import (
     digest_of,
 )
 from casemate.registry.data_use import DataUse, signed_use, stated_use, use_in, use_of_newest
+from casemate.registry.dataset_differences import Compare, difference
 from casemate.registry.releases import Draft, commit_version, record_deletion, remove_version
 from casemate.registry.stores import Pen, Stores
 from casemate.registry.verification import Released, newest_of, verified_pusher, verify_report
@@ -34,7 +35,7 @@ from casemate.registry.versions import (
     list_versions,
     signed_version,
 )
-from casemate.scanning import ConvertedDataset
+from casemate.scanning import ConvertedDataset, compare_tables
 from casemate.signing import verify_version
 
 PARQUET, SCHEMA_FILE = "data.parquet", "schema.json"
@@ -65,8 +66,8 @@ class VerifiedDataset:
 class Datasets:
     """The datasets of one project. Args: pen: None where nothing may be changed."""
 
-    def __init__(self, stores: Stores, pen: Pen | None = None) -> None:
-        self._stores, self._pen = stores, pen
+    def __init__(self, stores: Stores, pen: Pen | None = None, *, compare: Compare = compare_tables) -> None:
+        self._stores, self._pen, self._compare = stores, pen, compare
 
     def push(
         self,
@@ -179,6 +180,11 @@ class Datasets:
         """The rows as Parquet: how many bytes, and the bytes, verified before the first is handed on."""
         dataset = self.open(ref)
         return dataset.parquet.size, _handing_on(dataset)
+
+    def diff(self, before: Ref, after: Ref, *, key: str = "", shown: int = 0) -> dict[str, Any]:
+        """What differs between two versions, as `difference` tells it. Raises: NotFoundError; VerificationError."""
+        with self.open(before) as first, self.open(after) as second:
+            return difference(self._compare, first, second, key=key, shown=shown)
 
     def read_schema(self, version: Version) -> dict[str, Any]:
         """Content of schema.json as it was released: trusted signers name the manifest that names these very bytes.

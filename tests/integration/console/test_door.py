@@ -230,6 +230,7 @@ SPOKEN = {
     "dataset list": [Action.DATASET_READ],
     "dataset show": [Action.DATASET_READ],
     "dataset pull": [Action.DATASET_EXPORT],
+    "dataset diff": [Action.DATASET_READ, Action.DATASET_EXPORT],
     "dataset verify": [Action.DATASET_VERIFY],
     "dataset delete": [Action.DATASET_DELETE],
     "train": [Action.MODEL_TRAIN],
