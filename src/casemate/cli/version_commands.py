@@ -1,4 +1,4 @@
-"""`casemate dataset diff`: versions of a dataset beside each other."""
+"""`casemate dataset diff|tag|untag|restore|retain`: versions of a dataset beside each other."""
 
 from __future__ import annotations
 
@@ -28,6 +28,70 @@ def diff_dataset(
     with session.client() as casemate, output.working(f"comparing {before} with {after}"):
         found = casemate.versions.diff(before, after, key=key, rows=rows, reason=reason)
     output.show(found, as_json, _difference)
+
+
+@click.command("tag")
+@click.argument("ref")
+@click.argument("tag")
+@_reason
+@json_option
+@pass_session
+def tag_dataset(session: Session, ref: str, tag: str, reason: str, as_json: bool) -> None:
+    """Let TAG name a version from now on: NAME@TAG finds it. Signed, and on record."""
+    with session.client() as casemate:
+        output.show(casemate.versions.tag(ref, tag, reason=reason), as_json, output.facts)
+
+
+@click.command("untag")
+@click.argument("name")
+@click.argument("tag")
+@_reason
+@json_option
+@pass_session
+def untag_dataset(session: Session, name: str, tag: str, reason: str, as_json: bool) -> None:
+    """Take a tag away; its version stays."""
+    with session.client() as casemate:
+        output.show(casemate.versions.untag(name, tag, reason=reason), as_json, output.facts)
+
+
+@click.command("restore")
+@click.argument("ref")
+@_reason
+@json_option
+@pass_session
+def restore_dataset(session: Session, ref: str, reason: str, as_json: bool) -> None:
+    """Make an older version the newest again, under a new number. REF is NAME@VERSION."""
+    with session.client() as casemate, output.working(f"restoring {ref}"):
+        result = casemate.versions.restore(ref, reason=reason)
+    output.show(result, as_json, output.facts)
+
+
+@click.command("retain")
+@click.argument("name")
+@click.option("--keep", default=0, metavar="N", help="Keep the newest N versions.")
+@click.option("--for", "life", metavar="TIME", help="Keep what was pushed in this time, as in 90d.")
+@click.option("--dry-run", "trial", is_flag=True, help="Say what would be deleted, and delete nothing.")
+@_reason
+@json_option
+@pass_session
+def retain_dataset(
+    session: Session, name: str, keep: int, life: str | None, trial: bool, reason: str, as_json: bool
+) -> None:
+    """Delete older versions, once, and their keys. What has a tag, or a model was made from, stays."""
+    if not keep and life is None:
+        raise click.UsageError("Say --keep N or --for TIME.")
+    with session.client() as casemate, output.working(f"looking through {name}"):
+        result = casemate.versions.retain(name, keep=keep, life=life, trial=trial, reason=reason)
+    output.show(result, as_json, _retained)
+
+
+COMMANDS = (diff_dataset, tag_dataset, untag_dataset, restore_dataset, retain_dataset)
+
+
+def _retained(result: dict[str, Any]) -> None:
+    output.table(result["kept"], {"version": "kept", "why": "why"}, empty="Nothing is kept.")
+    word = "would be deleted" if result["trial"] else "deleted"
+    output.say(f"{word}: {', '.join(map(str, result['deleted'])) or 'none'}")
 
 
 def _difference(found: dict[str, Any]) -> None:

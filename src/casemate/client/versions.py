@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from casemate.client.paths import ref_path
+from casemate.client.paths import name_part, ref_path, version_part
 from casemate.core import InputError, parse_ref
 
 Send = Callable[..., dict[str, Any]]
@@ -31,3 +31,33 @@ class VersionCalls:
         query: dict[str, Any] = {"to": str(second.version or "latest"), "key": key, "reason": reason}
         path = f"/datasets/{ref_path(before)}/diff"
         return self._get(f"{path}/rows", {**query, "rows": rows}) if rows else self._get(path, query)
+
+    def tag(self, ref: str, tag: str, *, reason: str = "") -> dict[str, Any]:
+        """Let `tag` name this version from now on: NAME@TAG finds it."""
+        path = f"/datasets/{ref_path(ref)}/tags/{_tag(tag)}"
+        return self._change("PUT", path, query={"reason": reason})
+
+    def untag(self, name: str, tag: str, *, reason: str = "") -> dict[str, Any]:
+        """Take a tag away; its version stays."""
+        return self._change("DELETE", f"/datasets/{name_part(name)}/tags/{_tag(tag)}", query={"reason": reason})
+
+    def restore(self, ref: str, *, reason: str = "") -> dict[str, Any]:
+        """Make an older version the newest again, under a new number, of the very same files."""
+        return self._change("POST", f"/datasets/{ref_path(ref)}/restoration", query={"reason": reason})
+
+    def retain(
+        self, name: str, *, keep: int = 0, life: str | None = None, trial: bool = False, reason: str = ""
+    ) -> dict[str, Any]:
+        """Delete the versions that nothing needs: not the newest `keep`, nor those of the last `life`, as in `90d`.
+
+        What has a tag, or a model was made from, stays. `trial`: say which, and delete nothing.
+        """
+        query = {"keep": keep or None, "life": life, "trial": "true" if trial else None, "reason": reason}
+        return self._change("POST", f"/datasets/{name_part(name)}/retention", query=query)
+
+
+def _tag(text: str) -> str:
+    version = parse_ref(f"dataset@{text}").version
+    if not isinstance(version, str) or ":" in version:
+        raise InputError(f"{text[:80]!r} is no tag: begin with a letter.", code="bad-tag")
+    return version_part(version)

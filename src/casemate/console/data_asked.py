@@ -59,6 +59,23 @@ def dataset_as_pushed(call: Call, arguments: dict[str, Any]) -> Resource:
     return Resource("dataset", name, attributes={"data_class": use.data_class.value, "lowers_class": lowers})
 
 
+def dataset_as_restored(call: Call, arguments: dict[str, Any]) -> Resource:
+    """A dataset as it would be with an older version as its newest. A class that falls needs a reason. Raises: InputError."""
+    ref = parse_ref(f"{arguments['name']}@{arguments['version']}")
+    use, before = _use(call, ref), call.services.datasets.use_of_newest(ref.name)
+    lowers = before is not None and use.is_wider_than(before)
+    if lowers:
+        stated_reason(call.reason)
+    return Resource("dataset", ref.name, attributes={"data_class": use.data_class.value, "lowers_class": lowers})
+
+
+def dataset_tagged(call: Call, arguments: dict[str, Any]) -> Resource:
+    """A version of a dataset that gets a tag, or a dataset that loses one."""
+    name, version = arguments["name"], arguments.get("version")
+    use = _use(call, parse_ref(f"{name}@{version}" if version else name))
+    return Resource("dataset", checked_name(name), attributes={"data_class": use.data_class.value})
+
+
 def model_version(call: Call, arguments: dict[str, Any]) -> Resource:
     """One version of a model, with the class of what it was made from."""
     ref = parse_ref(f"{arguments['name']}@{arguments['version']}")

@@ -47,9 +47,7 @@ def _finite(column: pa.ChunkedArray) -> Floats:
     return values[np.isfinite(values)]
 
 
-def _by_decile(
-    first: Floats, second: Floats, before: pa.ChunkedArray, after: pa.ChunkedArray
-) -> tuple[Floats, Floats]:
+def _by_decile(first: Floats, second: Floats, before: pa.ChunkedArray, after: pa.ChunkedArray) -> tuple[Floats, Floats]:
     """Counts in each bin; the last two are of infinite and of missing values."""
     edges = np.unique(np.quantile(first, np.arange(1, _BINS) / _BINS)) if len(first) else np.zeros(0)
     counts = []
