@@ -78,8 +78,6 @@ def retain_dataset(
     session: Session, name: str, keep: int, life: str | None, trial: bool, reason: str, as_json: bool
 ) -> None:
     """Delete older versions, once, and their keys. What has a tag, or a model was made from, stays."""
-    if not keep and life is None:
-        raise click.UsageError("Say --keep N or --for TIME.")
     with session.client() as casemate, output.working(f"looking through {name}"):
         result = casemate.versions.retain(name, keep=keep, life=life, trial=trial, reason=reason)
     output.show(result, as_json, _retained)

@@ -10,8 +10,8 @@ from casemate import __version__
 from casemate.console import (
     access_routes,
     asset_routes,
-    dataset_routes,
     audit_routes,
+    dataset_routes,
     deployment_routes,
     grant_routes,
     issuer_routes,

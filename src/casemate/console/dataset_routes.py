@@ -57,8 +57,10 @@ def declare(door: Door) -> None:
         return plain(datasets.restore(ref, widening=widening, actor=call.principal, intent=call.intent))
 
     @door.change("POST", "/datasets/{name}/retention", Action.DATASET_DELETE)
-    def retain(call: Caller, name: str, keep: int = 0, life: str = "", trial: bool = False) -> dict[str, Any]:
-        """Delete the versions that nothing needs but the newest `keep`, or those of the last `life`."""
+    def retain(call: Caller, name: str, keep: int = 0, life: str = "", trial: str = "") -> dict[str, Any]:
+        """Delete the versions that nothing needs but the newest `keep`, or those of the last `life`. `trial`: only say so."""
         seconds = parse_duration(life) if life else 0.0
         datasets = call.services.datasets
-        return plain(datasets.retain(checked_name(name), keep=keep, life=seconds, trial=trial, intent=call.intent))
+        return plain(
+            datasets.retain(checked_name(name), keep=keep, life=seconds, trial=bool(trial), intent=call.intent)
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import math
 import os
 from typing import Any
@@ -106,7 +106,7 @@ def _values(file: pq.ParquetFile, places: Places) -> list[dict[str, Any]]:
 
 def plain_value(value: Any) -> Any:
     """A cell as JSON has it: times as text, and what is no number by its name."""
-    if isinstance(value, datetime.date):
+    if isinstance(value, dt.date):
         return value.isoformat()
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)

@@ -63,10 +63,10 @@ def test_a_restored_version_is_the_newest_with_the_same_files(
     casemate: Casemate, services: Services, settings: Settings, tmp_path: Path
 ) -> None:
     pushed(casemate, tmp_path, "back", [1, 2])
-    blobs = {path for path in settings.home.rglob("blob_*")}
+    blobs = set(settings.home.rglob("blob_*"))
     made = casemate.versions.restore("back@1", reason="the second was wrong")
     assert (made["version"], made["restored"]) == (3, 1)
-    assert {path for path in settings.home.rglob("blob_*")} == blobs
+    assert set(settings.home.rglob("blob_*")) == blobs
     old, new = (services.datasets.find(Ref("back", number)).read_manifest() for number in (1, 3))
     assert new.files == old.files
     assert casemate.dataset("back")["restored"]["version"] == 1
@@ -75,10 +75,11 @@ def test_a_restored_version_is_the_newest_with_the_same_files(
     casemate.pull_dataset("back", tmp_path / "rows.parquet")
     assert pq.read_table(tmp_path / "rows.parquet").to_pydict() == {"a": [1]}
     casemate.delete_dataset("back@3")
-    assert len([path for path in settings.home.rglob("blob_*")]) == len(blobs) - 2
+    assert len(list(settings.home.rglob("blob_*"))) == len(blobs) - 2
     assert casemate.verify_datasets()["ok"]
 
 
+@pytest.mark.slow
 def test_the_newest_is_not_restored_and_the_same_one_again_is(casemate: Casemate, tmp_path: Path) -> None:
     pushed(casemate, tmp_path, "again", [1, 2])
     with pytest.raises(ConflictError, match="newest version already"):
@@ -88,6 +89,7 @@ def test_the_newest_is_not_restored_and_the_same_one_again_is(casemate: Casemate
     assert casemate.versions.restore("again@1")["version"] == 5
 
 
+@pytest.mark.slow
 def test_a_version_of_a_lower_class_comes_back_for_a_reason(casemate: Casemate, tmp_path: Path) -> None:
     pushed(casemate, tmp_path, "classed", [1])
     pushed(casemate, tmp_path, "classed", [2], data_class="health")
@@ -97,6 +99,7 @@ def test_a_version_of_a_lower_class_comes_back_for_a_reason(casemate: Casemate, 
     assert casemate.dataset("classed")["data_class"] == "internal"
 
 
+@pytest.mark.slow
 def test_what_is_needed_outlives_its_time(casemate: Casemate, services: Services, tmp_path: Path) -> None:
     pushed(casemate, tmp_path, "kept", [1, 2, 3, 4, 5])
     casemate.versions.tag("kept@1", "audited")
@@ -122,6 +125,7 @@ def test_what_is_needed_outlives_its_time(casemate: Casemate, services: Services
         casemate.versions.retain("nothing-there", keep=1)
 
 
+@pytest.mark.slow
 def test_the_commands_say_so(casemate: Casemate, settings: Settings, tmp_path: Path) -> None:
     pushed(casemate, tmp_path, "spoken", [1, 2, 3])
     environment = {"CASEMATE_HOME": str(settings.home), "CASEMATE_KEYS": str(settings.keys)}

@@ -65,6 +65,7 @@ def test_an_auditor_compares_and_sees_no_row(app, casemate: Casemate, visits: st
     assert call(app, "GET", path + "/rows", **asked).status_code == 403
 
 
+@pytest.mark.slow
 def test_the_higher_class_of_the_two_decides(app, casemate: Casemate, tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("a\n1\n")
     casemate.push_dataset("ward", tmp_path / "rows.csv")
@@ -100,6 +101,7 @@ def run(settings: Settings, *words: str) -> Any:
     return CliRunner().invoke(cli, ["dataset", *words], env=environment)
 
 
+@pytest.mark.slow
 def test_the_command_says_it_in_a_table_and_as_json(settings: Settings, visits: str) -> None:
     said = run(settings, "diff", f"{visits}@1", f"{visits}@2", "--key", "id")
     assert said.exit_code == 0, said.output
