@@ -62,7 +62,7 @@ from casemate.keys import Purpose
 from casemate.registry import Datasets, Deployments, Lineage, Models, Pen, Pushed, Rollout, check_purpose, took_effect
 from casemate.runtime import describe, findings_of, run_training
 from casemate.sandbox import ExitReason
-from casemate.scanning import DatasetLimits, convert_dataset, scan
+from casemate.scanning import DatasetLimits, compare_tables, convert_dataset, scan
 from casemate.signing import ReleaseSigner
 from casemate.storage import Quota, RowCipher, SealedRows, unwrap_people_key
 
@@ -133,7 +133,7 @@ def build_services(
     passkey_sign_in = PasskeySignIn(sign_in, party=partial(relying_party, control_url))
     signer = ReleaseSigner(ground.keeper.keys, lambda: ground.keeper.public_pem(Purpose.RELEASE))
     pen = Pen(signer=signer, commit=commit)
-    datasets = Datasets(ground.stores, pen)
+    datasets = Datasets(ground.stores, pen, compare=partial(compare_tables, insecure=insecure))
     models = Models(
         ground.stores, pen, scan=partial(scan, insecure=insecure), describe=partial(describe, insecure=insecure)
     )

@@ -14,7 +14,6 @@ import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import quote
 
 import httpx
 import msgspec
@@ -31,19 +30,19 @@ from casemate.client.files import (
     unpack,
     write_private_file,
 )
+from casemate.client.paths import id_part as _id
+from casemate.client.paths import name_part as _name
+from casemate.client.paths import ref_path as _path
 from casemate.client.people import PeopleCalls, StepUp
 from casemate.client.policies import PolicyCalls
 from casemate.client.providers import ProviderCalls
 from casemate.client.reviews import ReviewCalls
+from casemate.client.versions import VersionCalls
 from casemate.core import (
-    DEFAULT_PROJECT,
     InputError,
     UpstreamError,
-    checked_id,
-    checked_name,
     is_text,
     new_id,
-    parse_ref,
 )
 
 _TIMEOUT = httpx.Timeout(10, read=3600)  # seconds; training answers when it is done
@@ -145,6 +144,11 @@ class Casemate:
 
     def delete_dataset(self, ref: str, *, reason: str = "") -> dict[str, Any]:
         return self._change("DELETE", f"/datasets/{_path(ref)}", query={"reason": reason})
+
+    @property
+    def versions(self) -> VersionCalls:
+        """Versions of a dataset beside each other."""
+        return VersionCalls(self._get, self._change)
 
     # Models -----------------------------------------------------------------------------------------------------
 
@@ -540,30 +544,6 @@ def _trust(ca: Path | str | None) -> ssl.SSLContext:
             f"The certificate authority {ca} cannot be read ({error.strerror or error}): name a PEM file.",
             code="bad-ca",
         ) from error
-
-
-# What stands in a path is checked before a request is made: no value reaches another route than its method's. -----------
-
-
-def _name(text: str) -> str:
-    return _part(checked_name(text))
-
-
-def _id(text: str) -> str:
-    return _part(checked_id(text))
-
-
-def _path(text: str) -> str:
-    """`name@2` -> `name/versions/2`; no version means the latest."""
-    ref = parse_ref(text)
-    if ref.project != DEFAULT_PROJECT:
-        raise InputError(f"There is one project, {DEFAULT_PROJECT!r}: leave {ref.project!r} out.", code="bad-name")
-    return f"{_name(ref.name)}/versions/{_part(str(ref.version or 'latest'))}"
-
-
-def _part(text: str) -> str:
-    """One part of a path. A digest's colon stays, since the door never unquotes."""
-    return quote(text, safe=":")
 
 
 def _is_pairs(given: object) -> bool:

@@ -21,6 +21,20 @@ def dataset_version(call: Call, arguments: dict[str, Any]) -> Resource:
     return Resource("dataset", ref.name, attributes={"data_class": _use(call, ref).data_class.value})
 
 
+def dataset_versions(call: Call, arguments: dict[str, Any]) -> Resource:
+    """Two versions of a dataset, with the higher of their classes."""
+    name = arguments["name"]
+    uses = [_use(call, parse_ref(f"{name}@{arguments[one]}")) for one in ("version", "to")]
+    highest = max((use.data_class for use in uses), key=lambda data_class: data_class.rank)
+    return Resource("dataset", checked_name(name), attributes={"data_class": highest.value})
+
+
+def dataset_versions_shown(call: Call, arguments: dict[str, Any]) -> Resource:
+    """The same, where rows are read: that needs a reason. Raises: InputError."""
+    stated_reason(call.reason)
+    return dataset_versions(call, arguments)
+
+
 def dataset_named(call: Call, arguments: dict[str, Any]) -> Resource | None:
     """The dataset that a push or a training run names."""
     if not arguments["dataset"]:
@@ -43,6 +57,23 @@ def dataset_as_pushed(call: Call, arguments: dict[str, Any]) -> Resource:
     if lowers:
         stated_reason(call.reason)
     return Resource("dataset", name, attributes={"data_class": use.data_class.value, "lowers_class": lowers})
+
+
+def dataset_as_restored(call: Call, arguments: dict[str, Any]) -> Resource:
+    """A dataset as it would be with an older version as its newest. A class that falls needs a reason. Raises: InputError."""
+    ref = parse_ref(f"{arguments['name']}@{arguments['version']}")
+    use, before = _use(call, ref), call.services.datasets.use_of_newest(ref.name)
+    lowers = before is not None and use.is_wider_than(before)
+    if lowers:
+        stated_reason(call.reason)
+    return Resource("dataset", ref.name, attributes={"data_class": use.data_class.value, "lowers_class": lowers})
+
+
+def dataset_tagged(call: Call, arguments: dict[str, Any]) -> Resource:
+    """A version of a dataset that gets a tag, or a dataset that loses one."""
+    name, version = arguments["name"], arguments.get("version")
+    use = _use(call, parse_ref(f"{name}@{version}" if version else name))
+    return Resource("dataset", checked_name(name), attributes={"data_class": use.data_class.value})
 
 
 def model_version(call: Call, arguments: dict[str, Any]) -> Resource:

@@ -327,9 +327,11 @@ class Door:
         def run(handler: Handler, arguments: dict[str, Any]) -> Any:
             call: Call = arguments["call"]
             noted = named_in(call.services, action, arguments)
-            call.read(action, _asked(call, action, arguments, about), noted)
+            call.read(action, _asked(call, action, arguments, about), noted, reason=call.reason)
             if "digest" in noted and "version" in arguments:
                 arguments = arguments | {"version": str(noted["version"])}  # the very one that is on record
+            if "to_digest" in noted:
+                arguments = arguments | {"to": str(noted["to"])}
             return handler(**arguments)
 
         return self._route("GET", path, action, run, about, long=long, media=media)

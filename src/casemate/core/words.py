@@ -160,6 +160,8 @@ class Action(StrEnum):
     DATASET_READ = "dataset:read"  # metadata, never rows
     DATASET_EXPORT = "dataset:export"  # rows
     DATASET_PUSH = "dataset:push"
+    DATASET_TAG = "dataset:tag"
+    DATASET_RESTORE = "dataset:restore"  # an older version as the newest
     DATASET_VERIFY = "dataset:verify"
     DATASET_DELETE = "dataset:delete"
     MODEL_READ = "model:read"  # metadata, never weights

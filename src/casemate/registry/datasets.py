@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from typing import Any, Self
 
 import msgspec
@@ -21,8 +22,11 @@ from casemate.core import (
     digest_of,
 )
 from casemate.registry.data_use import DataUse, signed_use, stated_use, use_in, use_of_newest
+from casemate.registry.dataset_differences import Compare, difference
+from casemate.registry.dataset_versions import restore_version, retain_versions, tag_version, untag
 from casemate.registry.releases import Draft, commit_version, record_deletion, remove_version
 from casemate.registry.stores import Pen, Stores
+from casemate.registry.tags import tags_of
 from casemate.registry.verification import Released, newest_of, verified_pusher, verify_report
 from casemate.registry.versions import (
     FileEntry,
@@ -34,7 +38,7 @@ from casemate.registry.versions import (
     list_versions,
     signed_version,
 )
-from casemate.scanning import ConvertedDataset
+from casemate.scanning import ConvertedDataset, compare_tables
 from casemate.signing import verify_version
 
 PARQUET, SCHEMA_FILE = "data.parquet", "schema.json"
@@ -65,8 +69,8 @@ class VerifiedDataset:
 class Datasets:
     """The datasets of one project. Args: pen: None where nothing may be changed."""
 
-    def __init__(self, stores: Stores, pen: Pen | None = None) -> None:
-        self._stores, self._pen = stores, pen
+    def __init__(self, stores: Stores, pen: Pen | None = None, *, compare: Compare = compare_tables) -> None:
+        self._stores, self._pen, self._compare = stores, pen, compare
 
     def push(
         self,
@@ -154,6 +158,7 @@ class Datasets:
         return {
             **version.summary(),
             **manifest.facts,
+            "tags": [tag for tag, about in tags_of(self._stores, ref.name).items() if about == version.about],
             "purposes": list(manifest.purposes),
             "columns": columns,
             "size": sum(entry.size for entry in manifest.files.values()),
@@ -180,6 +185,30 @@ class Datasets:
         dataset = self.open(ref)
         return dataset.parquet.size, _handing_on(dataset)
 
+    def diff(self, before: Ref, after: Ref, *, key: str = "", shown: int = 0) -> dict[str, Any]:
+        """What differs between two versions, as `difference` tells it. Raises: NotFoundError; VerificationError."""
+        with self.open(before) as first, self.open(after) as second:
+            return difference(self._compare, first, second, key=key, shown=shown)
+
+    def tag(self, ref: Ref, tag: str, *, actor: Principal, intent: str) -> dict[str, Any]:
+        """As `tag_version`."""
+        return tag_version(self._stores, writable(self._pen), ref, tag, actor=actor, intent=intent)
+
+    def untag(self, name: str, tag: str, *, actor: Principal, intent: str) -> dict[str, Any]:
+        """As `untag`."""
+        return untag(self._stores, writable(self._pen), name, tag, actor=actor, intent=intent)
+
+    def restore(self, ref: Ref, *, widening: bool = False, actor: Principal, intent: str) -> dict[str, Any]:
+        """As `restore_version`."""
+        pen = writable(self._pen)
+        return restore_version(self._stores, pen, ref, widening=widening, actor=actor, intent=intent)
+
+    def retain(self, name: str, *, keep: int, life: float, trial: bool, intent: str) -> dict[str, Any]:
+        """As `retain_versions`. Args: life: seconds; 0: not asked."""
+        since = self._stores.clock.now() - timedelta(seconds=life) if life else None
+        pen = writable(self._pen)
+        return retain_versions(self._stores, pen, name, keep=keep, since=since, trial=trial, intent=intent)
+
     def read_schema(self, version: Version) -> dict[str, Any]:
         """Content of schema.json as it was released: trusted signers name the manifest that names these very bytes.
 
@@ -197,9 +226,10 @@ class Datasets:
         Raises: NotFoundError.
         """
         version = find_version(self._stores, AssetKind.DATASET, ref, deleted=True)
-        dependents = self._dependents(version)
-        record_deletion(self._stores, writable(self._pen), version, intent=intent)
-        left = remove_version(self._stores, version, intent=intent)
+        dependents, pen = self._dependents(version), writable(self._pen)
+        with pen.deciding:  # nothing that shares its blobs is committed meanwhile
+            record_deletion(self._stores, pen, version, intent=intent)
+            left = remove_version(self._stores, version, intent=intent)
         about = version.about
         return {"name": about.name, "version": about.number, "state": "deleted", "used_by": dependents, **left}
 

@@ -46,10 +46,19 @@ class Draft:
 
 
 def commit_version(
-    stores: Stores, pen: Pen, draft: Draft, push: Push, *, actor: Principal, intent: str
+    stores: Stores,
+    pen: Pen,
+    draft: Draft,
+    push: Push,
+    *,
+    actor: Principal,
+    intent: str,
+    shared: Mapping[str, BlobRecord] | None = None,
 ) -> tuple[Version, bool]:
     """Keep the push's blobs, sign, and commit; or return the live version that has this very content already.
 
+    Args: shared: by path, blobs that another version of this asset holds, for this one to hold too; the caller sees to it
+        that none of them is deleted meanwhile.
     Returns: the version, and whether it is new. After a failure nothing of the push is left.
     Raises: ConflictError `busy`: too many pushes of this name at once. StorageError.
     """
@@ -76,7 +85,7 @@ def commit_version(
                 kept = True
             rows = _Rows(about=about, manifest=data, data_class=manifest.data_class, signed=signed)
             try:
-                _insert(stores, rows, push.records, actor=actor, intent=intent, at=rfc3339(now))
+                _insert(stores, rows, push.records, shared or {}, actor=actor, intent=intent, at=rfc3339(now))
             except IntegrityError:
                 continue
             kept = False
@@ -196,7 +205,14 @@ def _sign(
 
 
 def _insert(
-    stores: Stores, rows: _Rows, records: Mapping[str, BlobRecord], *, actor: Principal, intent: str, at: str
+    stores: Stores,
+    rows: _Rows,
+    records: Mapping[str, BlobRecord],
+    shared: Mapping[str, BlobRecord],
+    *,
+    actor: Principal,
+    intent: str,
+    at: str,
 ) -> None:
     about, version_id = rows.about, new_id("ver")
     context = manifest_context(about.project, about.kind.value, about.name, about.number)
@@ -218,11 +234,16 @@ def _insert(
                 intent=intent,
             )
         )
-        connection.execute(insert(blobs), [{**msgspec.structs.asdict(r), "created_at": at} for r in records.values()])
-        stores.blobs.check_keys(records.values())
+        if records:
+            made = [{**msgspec.structs.asdict(record), "created_at": at} for record in records.values()]
+            connection.execute(insert(blobs), made)
+            stores.blobs.check_keys(records.values())
         connection.execute(
             insert(version_blobs),
-            [{"version_id": version_id, "path": path, "blob_id": record.id} for path, record in records.items()],
+            [
+                {"version_id": version_id, "path": path, "blob_id": record.id}
+                for path, record in {**shared, **records}.items()
+            ],
         )
         connection.execute(
             insert(attestations),

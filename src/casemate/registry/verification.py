@@ -15,7 +15,8 @@ from casemate.storage import BlobRecord
 
 Released = frozenset[tuple[AssetKind, str, int]]  # kind, name and number of versions
 
-RELEASING = ("dataset:push", "dataset:delete", "model:push", "model:train", "model:delete")  # what ends in or ends one
+# What ends in or ends one.
+RELEASING = ("dataset:push", "dataset:restore", "dataset:delete", "model:push", "model:train", "model:delete")
 
 _CHUNK = 1 << 20  # bytes read at a time
 

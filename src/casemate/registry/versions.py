@@ -20,6 +20,7 @@ from casemate.core import (
 )
 from casemate.registry.deletions import Deleted, deleted_of
 from casemate.registry.stores import Stores
+from casemate.registry.tags import find_tagged
 from casemate.signing import SignedVersion, VersionIdentity
 from casemate.storage import BlobRecord, reading
 from casemate.storage.database import attestations, blobs, version_blobs, versions
@@ -112,13 +113,23 @@ def find_version(stores: Stores, kind: AssetKind, ref: Ref, *, deleted: bool = F
     if isinstance(ref.version, int):
         query = query.where(versions.c.number == ref.version)
     elif ref.version is not None and ref.version != "latest":
-        query = query.where(versions.c.digest == ref.version)
+        query = query.where(*_named(stores, kind, ref.name, ref.version))
     with reading(stores.engine) as connection:
         rows = connection.execute(query.order_by(versions.c.number.desc()))
         row = next((row for row in rows if not gone.holds(row.project, kind, row.name, row.number)), None)
     if row is None or ref.project != stores.project:
         raise NotFoundError(f"There is no {kind} {ref}: see casemate {kind} list.", code="not-found")
     return _version(stores, row)
+
+
+def _named(stores: Stores, kind: AssetKind, name: str, version: str) -> list[Any]:
+    """Conditions for a digest, or for a tag as the signed state has it: only datasets have tags."""
+    about = find_tagged(stores, name, version) if kind is AssetKind.DATASET and ":" not in version else None
+    return (
+        [versions.c.digest == version]
+        if about is None
+        else [versions.c.digest == about.digest, versions.c.number == about.number]
+    )
 
 
 def list_versions(stores: Stores, kind: AssetKind, name: str | None = None) -> list[Version]:

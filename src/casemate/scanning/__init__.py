@@ -9,6 +9,7 @@ inspection itself fails, that is a critical finding.
 
 from casemate.scanning.collect import collect_files
 from casemate.scanning.dataset import convert_dataset
+from casemate.scanning.difference import TableDifference, compare_tables
 from casemate.scanning.limits import DatasetLimits, ScanLimits
 from casemate.scanning.report import ConvertedDataset, ScanReport
 from casemate.scanning.scan import scan, scan_path
@@ -18,7 +19,9 @@ __all__ = [
     "DatasetLimits",
     "ScanLimits",
     "ScanReport",
+    "TableDifference",
     "collect_files",
+    "compare_tables",
     "convert_dataset",
     "scan",
     "scan_path",

@@ -122,6 +122,8 @@ class Stage:
         (folder / "rows.csv").write_text("age,label\n41,1\n52,0\n63,1\n" * 4)
         casemate.push_dataset("plain", folder / "rows.csv", target="label")
         casemate.push_dataset("patients", folder / "rows.csv", target="label", data_class="health")
+        casemate.push_dataset("calmed", folder / "rows.csv", data_class="public")
+        casemate.push_dataset("calmed", folder / "rows.csv", data_class="health")
         casemate.push_dataset("purposed", folder / "rows.csv", target="label", purposes=["research"])
         casemate.push_model("plain", folder / "model.onnx")
         casemate.push_model("patients", folder / "model.onnx", dataset="patients")
@@ -202,7 +204,10 @@ class Stage:
         return self.keys[role], {"name": name}, {"dataset": name}
 
     def lowered(self, role: Role, *, met: bool) -> tuple[dict, dict[str, str], dict[str, str]]:
-        return self.keys[role], {"name": "patients"}, {"data_class": "health" if met else "public"}
+        """A version of a lower class than the newest, pushed or restored; one of the same."""
+        if met:
+            return self.keys[role], {"name": "patients"}, {"data_class": "health"}
+        return self.keys[role], {"name": "calmed"}, {"data_class": "public"}
 
     def purpose(self, role: Role, *, met: bool) -> tuple[dict, dict[str, str], dict[str, str]]:
         return self.keys[role], {}, {"dataset": "purposed", "purpose": "research" if met else "marketing"}

@@ -16,13 +16,15 @@ from starlette.routing import Match
 
 from casemate.client import Casemate
 from casemate.client.people import PeopleCalls
+from casemate.client.versions import VersionCalls
 from casemate.console.app import build_door
 from casemate.core import InputError, UpstreamError
 
 ROUTES = build_door().router.routes
+KINDS = {"": Casemate, "people": PeopleCalls, "versions": VersionCalls}
 METHODS = sorted(  # all: a new one is tried as well
-    prefix + name
-    for prefix, kind in (("", Casemate), ("people.", PeopleCalls))
+    f"{prefix}.{name}".lstrip(".")
+    for prefix, kind in KINDS.items()
     for name, _ in inspect.getmembers(kind, inspect.isfunction)
     if not name.startswith("_")
 )
@@ -88,8 +90,8 @@ def reached(method: str, folder: Path, values: dict[str, str]) -> set[str]:
 
 
 def taken_by(method: str) -> Any:
-    kind = PeopleCalls if method.startswith("people.") else Casemate
-    return inspect.signature(getattr(kind, method.removeprefix("people."))).parameters
+    prefix, _, name = method.rpartition(".")
+    return inspect.signature(getattr(KINDS[prefix], name)).parameters
 
 
 def named(taken: Any) -> list[str]:

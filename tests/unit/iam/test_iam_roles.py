@@ -10,6 +10,8 @@ TABLE = {
     "dataset:read": "owner data-scientist approver auditor",
     "dataset:export": "owner data-scientist",
     "dataset:push": "owner data-scientist",
+    "dataset:tag": "owner data-scientist",
+    "dataset:restore": "owner data-scientist",
     "dataset:verify": "owner data-scientist auditor",
     "dataset:delete": "owner",
     "model:read": READERS,

@@ -1,0 +1,66 @@
+"""What may be asked about a dataset's versions, and what names them."""
+
+from typing import Any
+
+from casemate.console.asset_routes import plain
+from casemate.console.data_asked import dataset_as_restored, dataset_tagged, dataset_versions, dataset_versions_shown
+from casemate.console.door import Caller, Door
+from casemate.console.places import Long
+from casemate.core import Action, checked_name, parse_duration, parse_ref
+
+
+def declare(door: Door) -> None:
+    """The routes under /datasets/{name} beside push, show, rows and delete."""
+
+    @door.read("/datasets/{name}/versions/{version}/diff", Action.DATASET_READ, about=dataset_versions, long=Long.BYTES)
+    def diff(call: Caller, name: str, version: str, to: str = "latest", key: str = "") -> dict[str, Any]:
+        """What differs between a version and a later one: schema, rows, distributions. No value of a row."""
+        before, after = parse_ref(f"{name}@{version}"), parse_ref(f"{name}@{to}")
+        return plain(call.services.datasets.diff(before, after, key=key))
+
+    @door.read(
+        "/datasets/{name}/versions/{version}/diff/rows",
+        Action.DATASET_EXPORT,
+        about=dataset_versions_shown,
+        long=Long.BYTES,
+    )
+    def diff_rows(
+        call: Caller, name: str, version: str, to: str = "latest", key: str = "", rows: int = 20
+    ) -> dict[str, Any]:
+        """The same with the first rows that were added, removed and changed, for a stated reason."""
+        before, after = parse_ref(f"{name}@{version}"), parse_ref(f"{name}@{to}")
+        return plain(call.services.datasets.diff(before, after, key=key, shown=rows))
+
+    @door.change("PUT", "/datasets/{name}/versions/{version}/tags/{tag}", Action.DATASET_TAG, about=dataset_tagged)
+    def tag(call: Caller, name: str, version: str, tag: str) -> dict[str, Any]:
+        """Let a tag name this version from now on."""
+        ref = parse_ref(f"{name}@{version}")
+        return plain(call.services.datasets.tag(ref, tag, actor=call.principal, intent=call.intent))
+
+    @door.change("DELETE", "/datasets/{name}/tags/{tag}", Action.DATASET_TAG, about=dataset_tagged)
+    def untag(call: Caller, name: str, tag: str) -> dict[str, Any]:
+        """Take a tag away."""
+        return plain(call.services.datasets.untag(checked_name(name), tag, actor=call.principal, intent=call.intent))
+
+    @door.change(
+        "POST",
+        "/datasets/{name}/versions/{version}/restoration",
+        Action.DATASET_RESTORE,
+        about=dataset_as_restored,
+        long=Long.BYTES,
+    )
+    def restore(call: Caller, name: str, version: str) -> dict[str, Any]:
+        """Make an older version the newest again."""
+        ref = parse_ref(f"{name}@{version}")
+        widening = call.decided.attributes["lowers_class"] is True
+        datasets = call.services.datasets
+        return plain(datasets.restore(ref, widening=widening, actor=call.principal, intent=call.intent))
+
+    @door.change("POST", "/datasets/{name}/retention", Action.DATASET_DELETE)
+    def retain(call: Caller, name: str, keep: int = 0, life: str = "", trial: str = "") -> dict[str, Any]:
+        """Delete the versions that nothing needs but the newest `keep`, or those of the last `life`. `trial`: only say so."""
+        seconds = parse_duration(life) if life else 0.0
+        datasets = call.services.datasets
+        return plain(
+            datasets.retain(checked_name(name), keep=keep, life=seconds, trial=bool(trial), intent=call.intent)
+        )
