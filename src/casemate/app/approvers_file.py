@@ -20,7 +20,7 @@ from casemate.iam import local_owner
 from casemate.keys import KeptText, read_private, write_private
 from casemate.registry import Approvers
 
-CHANGED = "approvers.changed"
+CHANGED = "approvers"
 
 
 class ApproversFile:

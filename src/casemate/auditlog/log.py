@@ -30,6 +30,7 @@ MAX_GROUP = 1000  # events in one commit
 KEPT_EVERY = 1024  # entries; of the checkpoints between two multiples only the newest is kept
 
 _ENCODER = msgspec.json.Encoder(order="deterministic")
+_KIND = 16  # characters of an event's kind that its column holds
 _Row = tuple[str, str, str, str, str, str, str, str, bytes, bytes]
 
 
@@ -245,6 +246,8 @@ def _store_tiles(connection: Connection, filled: list[Tile], grown: list[Tile]) 
 
 
 def _row(event: Event) -> _Row:
+    if len(event.kind) > _KIND:
+        raise InputError(f"An event's kind has at most {_KIND} characters: {event.kind[:40]!r}.", code="bad-event")
     try:
         body = _ENCODER.encode(event)
     except (TypeError, ValueError, OverflowError) as error:

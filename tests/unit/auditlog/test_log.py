@@ -111,9 +111,10 @@ def test_callers_who_wait_share_one_commit(house: LogHouse) -> None:
     assert (len(commits), house.log.reader.size(), house.verify().ok) == (1, 20, True)
 
 
-def test_an_event_that_is_no_json_is_refused_by_itself(house: LogHouse) -> None:
+@pytest.mark.parametrize("wrong", [{"facts": {"x": object()}}, {"kind": "x" * 17}])
+def test_an_event_that_cannot_be_written_is_refused_by_itself(house: LogHouse, wrong: dict) -> None:
     with pytest.raises(InputError) as caught:
-        house.log.append([event(), event(facts={"x": object()})])
+        house.log.append([event(), event(**wrong)])
     assert caught.value.code == "bad-event"
     assert house.log.reader.size() == 0
 
