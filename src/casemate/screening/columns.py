@@ -71,13 +71,17 @@ def rows_of(
     if features.ndim != 2 or len(features) != len(places) or not features.shape[1]:
         raise InputError("Features are rows by columns, and each row has one label.", code="screen-shape")
     if len(features) < _LEAST_ROWS:
-        raise InputError(f"A screening needs at least {_LEAST_ROWS} rows; there are {len(features)}.", code="screen-rows")
+        raise InputError(
+            f"A screening needs at least {_LEAST_ROWS} rows; there are {len(features)}.", code="screen-rows"
+        )
     if not 1 < len(classes) <= _MAX_CLASSES or len(classes) * _LEAST_OF_CLASS > len(places):
         raise InputError(
             f"The label has {len(classes)} values over {len(places)} rows: it must be a class, not a number or an id.",
             code="screen-labels",
         )
-    names, who = (None, None) if contributors is None else np.unique(np.asarray(contributors).astype(str), return_inverse=True)
+    names, who = (
+        (None, None) if contributors is None else np.unique(np.asarray(contributors).astype(str), return_inverse=True)
+    )
     return Rows(
         features=features,
         labels=places.astype(np.int64),
@@ -100,7 +104,9 @@ def rows_of_table(table: Any, *, label: str, contributor: str | None = None, tim
         if name is not None and name not in table.column_names:
             raise InputError(f"There is no column {name[:_CLIP]!r} for the {what}.", code="screen-column")
     if table.column(label).null_count:
-        raise InputError(f"The label {label[:_CLIP]!r} is missing in {table.column(label).null_count} rows.", code="screen-labels")
+        raise InputError(
+            f"The label {label[:_CLIP]!r} is missing in {table.column(label).null_count} rows.", code="screen-labels"
+        )
     blocks, names = [], []
     for name in table.column_names:
         if name not in (label, contributor, time):
@@ -126,9 +132,14 @@ def _features(column: Any, name: str) -> tuple[Floats, list[str]]:
         return _numbers(column)[:, None], [name]
     values, places, counts = np.unique(_text(column), return_inverse=True, return_counts=True)
     if len(values) <= _FEW:
-        return (places[:, None] == np.arange(len(values))).astype(np.float64), [f"{name}={str(v)[:_CLIP]}" for v in values]
+        return (places[:, None] == np.arange(len(values))).astype(np.float64), [
+            f"{name}={str(v)[:_CLIP]}" for v in values
+        ]
     lengths = np.char.str_len(values).astype(np.float64)
-    return np.column_stack([np.log(counts[places]), np.log1p(lengths[places])]), [f"{name} (frequency)", f"{name} (length)"]
+    return np.column_stack([np.log(counts[places]), np.log1p(lengths[places])]), [
+        f"{name} (frequency)",
+        f"{name} (length)",
+    ]
 
 
 def _numbers(column: Any) -> Floats:

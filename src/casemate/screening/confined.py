@@ -64,7 +64,9 @@ def screen_dataset(
     """
     unknown = set(set_aside) - {rule.id for rule in ALL}
     if unknown:
-        raise InputError(f"There is no rule {min(unknown)[:80]!r}: name one that the screening found.", code="screen-rule")
+        raise InputError(
+            f"There is no rule {min(unknown)[:80]!r}: name one that the screening found.", code="screen-rule"
+        )
     outputs = [memory_file("clean"), memory_file("suspects")]
     try:
         frame = run_confined(

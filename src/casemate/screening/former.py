@@ -48,9 +48,7 @@ def change(rows: Rows, former: Rows, *, seed: int = 0) -> Change:
         known = {name: place for place, name in enumerate(classes)}
         own = np.array([known.get(rows.classes[label], -1) for label in rows.labels[added]])
         against[added] = (said.max(1) >= _SURE) & (said.argmax(1) != own)
-    shares = {
-        name: (_share(former, name), _share(rows, name)) for name in sorted({*former.classes, *rows.classes})
-    }
+    shares = {name: (_share(former, name), _share(rows, name)) for name in sorted({*former.classes, *rows.classes})}
     return Change(
         relabelled=relabelled,
         added=added,
@@ -82,7 +80,9 @@ def over_limit(rows: Rows, *, share: float, unless: int = 20) -> list[tuple[str,
     return [(rows.names[c], rows.contributors == c) for c in over]
 
 
-def slow_drift(rows: Rows, *, seed: int = 0, base: float = 0.4, slack: float = 0.02, bar: float = 8.0) -> tuple[Bools, float]:
+def slow_drift(
+    rows: Rows, *, seed: int = 0, base: float = 0.4, slack: float = 0.02, bar: float = 8.0
+) -> tuple[Bools, float]:
     """Rows, in the order of time, from which on labels go against what the first 40 % of the time teach, and the height that the sum reached.
 
     A one-sided cumulative sum of disagreement over its usual rate plus a slack: a small change that lasts is told as surely as a

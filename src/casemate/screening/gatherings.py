@@ -73,7 +73,9 @@ def _standing_out(names: list[str], members: list[Bools], tries: Floats, suspect
     usual = np.minimum(usual, max(float(np.median(hits / np.maximum(tries, 1))), _LEAST_RATE) * 3)
     tries = np.maximum(tries, hits)
     chances, bounds = above(hits, tries, usual), rate_bound(hits, tries)
-    standing = discovered(chances) & (hits >= _LEAST) & (hits / np.maximum(tries, 1) >= _TIMES * usual) & (bounds > usual)
+    standing = (
+        discovered(chances) & (hits >= _LEAST) & (hits / np.maximum(tries, 1) >= _TIMES * usual) & (bounds > usual)
+    )
     return [
         Gathering(
             what=names[k], rows=members[k] & suspects, hits=int(hits[k]), tries=int(tries[k]),

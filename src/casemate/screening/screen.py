@@ -43,14 +43,19 @@ def screen(
     found = _Found(rows, config, verdicts)
     errors = label_errors(rows, seed=config.seed)
     wrong = errors.likely > found.thresholds[rules.LABEL_ERROR.id]
-    found.add(rules.LABEL_ERROR, wrong, errors.likely, "{count} rows; models that never saw them think of another class")
+    found.add(
+        rules.LABEL_ERROR, wrong, errors.likely, "{count} rows; models that never saw them think of another class"
+    )
     for one in targeted_flips(rows, errors, wrong):
         found.add(rules.TARGETED_FLIP, one.rows, errors.likely, _told(one))
     triggers = find_triggers(rows, seed=config.seed)
     stamped = triggers.score > found.thresholds[rules.BACKDOOR_TRIGGER.id]
     if stamped.sum() >= config.trigger_rows:
         found.add(
-            rules.BACKDOOR_TRIGGER, stamped, triggers.score, "{count} rows, most of them labelled " + _main_class(rows, stamped)
+            rules.BACKDOOR_TRIGGER,
+            stamped,
+            triggers.score,
+            "{count} rows, most of them labelled " + _main_class(rows, stamped),
         )
     for one in by_contributor(rows, wrong):
         found.add(rules.CONTRIBUTOR_DISAGREES, one.rows, errors.likely, _told(one))
@@ -62,7 +67,9 @@ def screen(
             f"contributor {name[:80]!r} gave {{count}} of {len(rows)} rows; {config.limit:.0%} is the limit", sets_aside=False,
         )  # fmt: skip
     drifted, height = slow_drift(rows, seed=config.seed)
-    found.add(rules.SLOW_FEEDBACK, drifted, errors.likely, f"{{count}} rows; the sum reached {height:.1f} times the alarm")
+    found.add(
+        rules.SLOW_FEEDBACK, drifted, errors.likely, f"{{count}} rows; the sum reached {height:.1f} times the alarm"
+    )
     _repeated_and_odd(rows, config, found)
     if former is not None:
         _changed(rows, former, config, found)
@@ -73,7 +80,13 @@ def _repeated_and_odd(rows: Rows, config: ScreeningConfig, found: _Found) -> Non
     clusters = near_duplicates(rows, least=config.duplicates)
     sizes = np.bincount(clusters, minlength=1)[clusters].astype(np.float64)
     copies = clusters > 0
-    found.add(rules.NEAR_DUPLICATES, copies, sizes, f"{{count}} rows in {len(np.unique(clusters[copies]))} clusters", sets_aside=False)
+    found.add(
+        rules.NEAR_DUPLICATES,
+        copies,
+        sizes,
+        f"{{count}} rows in {len(np.unique(clusters[copies]))} clusters",
+        sets_aside=False,
+    )
     odd = outlier_scores(rows, seed=config.seed)
     found.add(rules.OUTLIERS, odd > found.thresholds[rules.OUTLIERS.id], odd, "{count} rows", sets_aside=False)
 
@@ -119,10 +132,14 @@ class _Found:
         if sets_aside:
             self._named[rule.id] = self._named.get(rule.id, np.zeros(len(named), bool)) | named
         order = places[np.argsort(-scores[places], kind="stable")][:LISTED]
-        finding = rule.found(said.format(count=len(places)), confidence=round(float(np.clip(scores[places].mean(), 0, 1)), 3))
+        finding = rule.found(
+            said.format(count=len(places)), confidence=round(float(np.clip(scores[places].mean(), 0, 1)), 3)
+        )
         self._suspicions.append(
             Suspicion(
-                finding=finding, count=len(places), suspects=tuple(self._suspect(int(p), float(scores[p])) for p in order)
+                finding=finding,
+                count=len(places),
+                suspects=tuple(self._suspect(int(p), float(scores[p])) for p in order),
             )
         )
 

@@ -25,6 +25,8 @@ _CHUNK = 4000  # rows compared at a time
 _SURPRISING = 2.5  # robust spreads from what the other features predict
 _TIGHT = 0.003  # spreads; values of a column that is no grid are seldom so near each other
 _FEW = 4  # rows that share a value, at least
+_UNLIKE = 3.0  # spreads from the nearest rows
+_LOOKED_AT = 8  # halves in which values are compared, too
 _WINDOW = 0.15  # spreads; values so near each other are the same
 _SUBSETS = 5  # of other features, for the prediction; a trigger's features would predict each other
 _CLUSTERS = 4  # of one class
@@ -45,8 +47,8 @@ def find_triggers(rows: Rows, *, seed: int = 0) -> Triggers:
     """How much each row looks like one of a backdoor."""
     rng = np.random.default_rng(seed)
     scaled = standardised(rows.features)
-    against = disagreement_in_halves(scaled, rows.labels, len(rows.classes), rng)
-    stamped = shared_surprise(scaled, rows.labels, rng)
+    against, unlike = views_in_halves(scaled, rows.labels, rng)
+    stamped = shared_surprise(scaled, rows.labels, against, unlike, rng)
     inner = representation(scaled, rows.labels, seed)
     spectral = spectral_scores(inner, rows.labels)
     evidence = against + np.minimum(stamped, 3.0)
@@ -56,19 +58,24 @@ def find_triggers(rows: Rows, *, seed: int = 0) -> Triggers:
     )
 
 
-def disagreement_in_halves(scaled: Floats, labels: Ints, width: int, rng: np.random.Generator) -> Floats:
-    """float64 (n,) in 0..1: the upper quartile, over random halves of the features, of the neighbours' votes for other labels.
+def views_in_halves(scaled: Floats, labels: Ints, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """What the nearest rows in random halves of the features say of a row.
 
-    Args: scaled: (n, d). width: how many classes there are.
+    Returns: against: float64 (n,) in 0..1, the upper quartile over the halves of their votes for other labels. unlike: float64
+    (n, d), >= 0, spreads between a value and their median, in the halves that do not hold its feature: the largest of few.
     """
     count, dims = scaled.shape
     known = rng.permutation(count)[:_REFERENCE]
     votes = np.zeros((_HALVES, count), np.float32)
+    unlike = np.zeros((count, dims))
     for half in range(_HALVES):
-        chosen = rng.choice(dims, max(1, (dims + 1) // 2), replace=False) if dims > 1 else np.array([0])
+        chosen = rng.choice(dims, max(1, (dims + 1) // 2), replace=False)
         near = nearest(scaled[:, chosen], known, _NEIGHBOURS)
         votes[half] = (labels[near] != labels[:, None]).mean(1)
-    return np.quantile(votes, 0.75, axis=0).astype(np.float64)
+        if half < _LOOKED_AT:
+            for j in np.setdiff1d(np.arange(dims), chosen):
+                unlike[:, j] = np.maximum(unlike[:, j], np.abs(scaled[:, j] - np.median(scaled[near, j], axis=1)))
+    return np.quantile(votes, 0.75, axis=0).astype(np.float64), unlike
 
 
 def nearest(scaled: Floats, known: Ints, neighbours: int) -> Ints:
@@ -90,35 +97,45 @@ def nearest(scaled: Floats, known: Ints, neighbours: int) -> Ints:
     return found
 
 
-def shared_surprise(scaled: Floats, labels: Ints, rng: np.random.Generator) -> Floats:
+def shared_surprise(scaled: Floats, labels: Ints, against: Floats, unlike: Floats, rng: np.random.Generator) -> Floats:
     """float64 (n,), >= 0: how unlikely it is by chance that so many rows of this label share a surprising value; 1 is rare.
 
-    A value is surprising when it is far from what random subsets of the other features predict. Summed over the three
-    features that say most.
+    A value is surprising when random subsets of the other features predict another (what the neighbours think of the label is
+    then no surprise, and allowed for), when the nearest rows have another, or when it is repeated beyond its surroundings.
+    Summed over the three features that say most.
     """
     count, dims = scaled.shape
-    shares = np.bincount(labels) / count
+    shares = (np.bincount(labels) / count)[labels]
     evidence = np.zeros((count, dims))
     for j in range(dims):
-        for places in (np.flatnonzero(_surprise(scaled, j, rng) > _SURPRISING), repeated(scaled[:, j])):
+        values = scaled[:, j]
+        for places, usual in (
+            (np.flatnonzero(_surprise(scaled, j, rng) > _SURPRISING), np.maximum(shares, 1 - against)),
+            (np.flatnonzero(unlike[:, j] > _UNLIKE), shares),
+            (repeated(values), shares),
+        ):
             if len(places) >= _FEW:
-                _purity(evidence, scaled[:, j], labels, j, places, shares)
+                found = _purity(values[places], labels[places], usual[places])
+                evidence[places, j] = np.maximum(evidence[places, j], found)
     evidence = np.sort(evidence, axis=1)[:, -3:]
-    return np.maximum(evidence - np.log(dims * len(shares)) - 4, 0).sum(1) / 10
+    return np.maximum(evidence - np.log(dims * len(np.unique(labels))) - 4, 0).sum(1) / 10
 
 
-def _purity(evidence: Floats, values: Floats, labels: Ints, j: int, places: Ints, shares: Floats) -> None:
-    """Raise `evidence[places, j]` by how unlikely it is that rows of nearly the same value share so many labels."""
-    places = places[np.argsort(values[places])]
-    sorted_values, same = values[places], labels[places]
-    low = np.searchsorted(sorted_values, sorted_values - _WINDOW)
-    high = np.searchsorted(sorted_values, sorted_values + _WINDOW, "right")
-    for label in np.unique(same):
-        seen = np.concatenate([[0], np.cumsum(same == label)])
-        mine = same == label
-        of_label, of_all = (seen[high] - seen[low])[mine], (high - low)[mine]
-        chance = -binom.logsf(of_label - 1, of_all, shares[label])
-        evidence[places[mine], j] = np.maximum(evidence[places[mine], j], chance)
+def _purity(values: Floats, labels: Ints, usual: Floats) -> Floats:
+    """float64 (k,): minus the logarithm of the chance that rows of nearly the same value share so many labels, each at its usual rate."""
+    order = np.argsort(values)
+    values, labels, usual = values[order], labels[order], usual[order]
+    low, high = np.searchsorted(values, values - _WINDOW), np.searchsorted(values, values + _WINDOW, "right")
+    found = np.zeros(len(values))
+    for label in np.unique(labels):
+        mine = labels == label
+        seen = np.concatenate([[0], np.cumsum(mine)])
+        rate = np.concatenate([[0.0], np.cumsum(usual * mine)])
+        of_label = seen[high] - seen[low]
+        expected = (rate[high] - rate[low]) / np.maximum(of_label, 1)
+        chance = -binom.logsf(of_label - 1, high - low, np.clip(expected, 1e-6, 1 - 1e-6))
+        found[order[mine]] = chance[mine]
+    return found
 
 
 def repeated(values: Floats) -> Ints:
@@ -161,7 +178,9 @@ def representation(scaled: Floats, labels: Ints, seed: int) -> Floats:
     rng = np.random.default_rng(seed)
     fitted = rng.permutation(len(scaled))[: 2 * _REFERENCE]
     epochs = max(20, min(150, 150_000 // len(fitted)))
-    network = MLPClassifier((64, 32), max_iter=epochs, tol=0.0, n_iter_no_change=epochs, random_state=seed, batch_size=64)
+    network = MLPClassifier(
+        (64, 32), max_iter=epochs, tol=0.0, n_iter_no_change=epochs, random_state=seed, batch_size=64
+    )
     import warnings
 
     with warnings.catch_warnings():
