@@ -109,7 +109,7 @@ def slow_drift(
     if best > spread:
         stretch = rest[found[0] : found[1]]
         alarmed[stretch[wrong[stretch] > 0.5]] = True
-    return alarmed, best / spread
+    return alarmed, float(best / spread)
 
 
 def _keys(features: Floats) -> list[bytes]:

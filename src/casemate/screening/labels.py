@@ -13,7 +13,7 @@ import numpy as np
 from casemate.screening.columns import Bools, Floats, Ints, Rows
 from casemate.screening.opinions import opinions
 
-_ROUNDS = 2  # fits without the suspects of the round before
+_ROUNDS = 4  # fits without the suspects of the round before, at most
 _SHARPER = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)  # powers to which the mean of several models, which is timid, is raised
 _LEAST_RATE = 0.002  # errors per row that are taken to be there anyway
 MOST_LIKELY = 0.5  # posterior above which a row is named
@@ -40,7 +40,9 @@ def label_errors(rows: Rows, *, seed: int = 0, rounds: int = _ROUNDS) -> LabelEr
         said = opinions(rows, seed=seed + 100 * (number + 1), without=suspects)
         said = _sharpened(said, rows.labels, suspects)
         likely, rates = _weighed(said, rows.labels, suspects)
-        suspects = likely > MOST_LIKELY
+        before, suspects = suspects, likely > MOST_LIKELY
+        if (suspects == before).all():
+            break
     others = said.copy()
     others[np.arange(len(rows)), rows.labels] = -1
     return LabelErrors(likely=likely, meant=others.argmax(1), rates=rates, said=said)

@@ -26,6 +26,7 @@ _SURPRISING = 2.5  # robust spreads from what the other features predict
 _TIGHT = 0.003  # spreads; values of a column that is no grid are seldom so near each other
 _FEW = 4  # rows that share a value, at least
 _UNLIKE = 3.0  # spreads from the nearest rows
+_LEAST_BELIEVED = 0.1  # share of a label, however little the neighbours think of it
 _LOOKED_AT = 8  # halves in which values are compared, too
 _WINDOW = 0.15  # spreads; values so near each other are the same
 _SUBSETS = 5  # of other features, for the prediction; a trigger's features would predict each other
@@ -106,13 +107,14 @@ def shared_surprise(scaled: Floats, labels: Ints, against: Floats, unlike: Float
     """
     count, dims = scaled.shape
     shares = (np.bincount(labels) / count)[labels]
+    believed = np.maximum(1 - against, _LEAST_BELIEVED)
     evidence = np.zeros((count, dims))
     for j in range(dims):
         values = scaled[:, j]
         for places, usual in (
-            (np.flatnonzero(_surprise(scaled, j, rng) > _SURPRISING), np.maximum(shares, 1 - against)),
-            (np.flatnonzero(unlike[:, j] > _UNLIKE), shares),
-            (repeated(values), shares),
+            (np.flatnonzero(_surprise(scaled, j, rng) > _SURPRISING), believed),
+            (np.flatnonzero(unlike[:, j] > _UNLIKE), np.minimum(shares, believed)),
+            (repeated(values), np.minimum(shares, believed)),
         ):
             if len(places) >= _FEW:
                 found = _purity(values[places], labels[places], usual[places])
