@@ -39,7 +39,7 @@ def opinions(rows: Rows, *, seed: int, without: Bools | None = None, fitted: int
                 part = judged[start : start + _JUDGED]
                 total[np.ix_(part, model.classes_)] += _said(model, scaled[part])
     total = np.maximum(total / total.sum(1, keepdims=True), _FLOOR)
-    return total / total.sum(1, keepdims=True)
+    return np.asarray(total / total.sum(1, keepdims=True))
 
 
 def standardised(features: Floats, usable: Bools | None = None) -> Floats:
@@ -47,7 +47,7 @@ def standardised(features: Floats, usable: Bools | None = None) -> Floats:
     seen = features if usable is None or not usable.any() else features[usable]
     spread = seen.std(0)
     spread[spread < 1e-12] = 1.0
-    return np.clip((features - seen.mean(0)) / spread, -_HELD, _HELD)
+    return np.asarray(np.clip((features - seen.mean(0)) / spread, -_HELD, _HELD))
 
 
 def _folds(labels: Ints, rng: np.random.Generator) -> Ints:
@@ -66,7 +66,7 @@ def _said(model: Any, scaled: Floats) -> Floats:
     margins = np.asarray(model.decision_function(scaled))
     margins = np.column_stack([-margins, margins]) if margins.ndim == 1 else 2 * margins
     powers = np.exp(margins - margins.max(1, keepdims=True))
-    return powers / powers.sum(1, keepdims=True)
+    return np.asarray(powers / powers.sum(1, keepdims=True))
 
 
 def _neighbours(_seed: int, rows: int) -> Any:

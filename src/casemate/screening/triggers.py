@@ -120,7 +120,7 @@ def shared_surprise(scaled: Floats, labels: Ints, against: Floats, unlike: Float
                 found = _purity(values[places], labels[places], usual[places])
                 evidence[places, j] = np.maximum(evidence[places, j], found)
     evidence = np.sort(evidence, axis=1)[:, -3:]
-    return np.maximum(evidence - np.log(dims * len(np.unique(labels))) - 4, 0).sum(1) / 10
+    return np.asarray(np.maximum(evidence - np.log(dims * len(np.unique(labels))) - 4, 0).sum(1) / 10)
 
 
 def _purity(values: Floats, labels: Ints, usual: Floats) -> Floats:
@@ -170,7 +170,7 @@ def _surprise(scaled: Floats, j: int, rng: np.random.Generator) -> Floats:
         rest = scaled[:, j] - table @ weights
         rest -= np.median(rest)
         found.append(np.abs(rest) / max(1.4826 * float(np.median(np.abs(rest))), 0.2))
-    return np.sort(found, axis=0)[-2:].mean(0)
+    return np.asarray(np.sort(found, axis=0)[-2:].mean(0))
 
 
 def representation(scaled: Floats, labels: Ints, seed: int) -> Floats:
