@@ -30,7 +30,7 @@ TARGETED_FLIP = Rule(
 BACKDOOR_TRIGGER = Rule(
     id="backdoor-trigger",
     title="Labels hang on a pattern that the rest of the row does not explain",
-    severity=Severity.HIGH,
+    severity=Severity.MEDIUM,
     remediation=_QUARANTINE,
     references=_BACKDOOR,
 )
