@@ -54,6 +54,7 @@ def test_suspects_are_named_and_parted_from_the_rest(run, table, options, tmp_pa
     assert json.loads(again)["code"] == "exists"
 
 
+@pytest.mark.slow
 def test_what_people_called_fine_is_not_named_again(run, table, options, tmp_path) -> None:
     out, _ = run("dataset", "screen", str(table), *options, code=1)
     first = next(one for one in json.loads(out)["suspicions"] if one["finding"]["id"] == "label-error")["suspects"][0]

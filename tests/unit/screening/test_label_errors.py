@@ -60,6 +60,7 @@ def test_a_clean_table_passes_and_says_what_was_not_looked_at() -> None:
     assert len(report.skipped) == 3
 
 
+@pytest.mark.slow
 def test_the_same_rows_give_the_same_report(flipped) -> None:
     first, second = screen(flipped[0]), screen(flipped[0])
     assert msgspec.json.encode(first.report) == msgspec.json.encode(second.report)
@@ -71,6 +72,7 @@ def test_the_same_rows_give_the_same_report(flipped) -> None:
     } >= {"2"}
 
 
+@pytest.mark.slow
 def test_a_row_that_a_person_called_fine_is_not_named_again(flipped) -> None:
     rows, bad = flipped
     said = [
