@@ -13,6 +13,7 @@ from casemate.cli.approver_commands import asked_passphrase, passphrase_option
 from casemate.cli.output import json_option
 from casemate.cli.own_signature import check_shown, sign_words
 from casemate.cli.scan_commands import convert_model, scan_model
+from casemate.cli.screening_commands import screen_dataset
 from casemate.cli.session import Session, pass_session
 from casemate.core import DataClass, Environment, Verdict
 
@@ -115,6 +116,9 @@ def delete_dataset(session: Session, ref: str, reason: str, as_json: bool) -> No
     """Delete one version and destroy the keys of what no other version holds. REF is NAME@VERSION."""
     with session.client() as casemate:
         output.show(casemate.delete_dataset(ref, reason=reason), as_json, output.facts)
+
+
+dataset.add_command(screen_dataset)
 
 
 @click.command()

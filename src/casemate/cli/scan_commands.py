@@ -89,10 +89,10 @@ def convert_model(
     with ExitStack() as closing, output.working(f"converting {path.name}"):
         rows = None
         if sample is not None:
-            rows = conversion.read_sample(closing.enter_context(_sealed(sample)), sample.name, insecure=insecure)
+            rows = conversion.read_sample(closing.enter_context(sealed_file(sample)), sample.name, insecure=insecure)
         converted = closing.enter_context(
             conversion.convert_model(
-                closing.enter_context(_sealed(path)),
+                closing.enter_context(sealed_file(path)),
                 path.name,
                 to=target,
                 sample=rows,
@@ -101,7 +101,7 @@ def convert_model(
             )
         )
         record = closing.enter_context(conversion.seal_record(converted))
-        _write(folder, {converted.path: converted.file, conversion.RECORD: record})
+        write_files(folder, {converted.path: converted.file, conversion.RECORD: record})
     result = {"path": str(folder), "record": converted.record}
     if name:
         result |= _pushed(session, name, folder, reason)
@@ -127,7 +127,7 @@ def _say(result: Any) -> None:
         output.say("Made-up rows say little about yours: name some with --sample.")
 
 
-def _sealed(path: Path) -> SealedFile:
+def sealed_file(path: Path) -> SealedFile:
     """Raises: InputError: it is no plain file, or cannot be read."""
     try:
         if not path.is_file():
@@ -138,7 +138,7 @@ def _sealed(path: Path) -> SealedFile:
         raise refused_by_system(error) from error
 
 
-def _write(folder: Path, files: dict[str, SealedFile]) -> None:
+def write_files(folder: Path, files: dict[str, SealedFile]) -> None:
     """Raises: InputError: the system refuses."""
     try:
         folder.mkdir(mode=0o700)

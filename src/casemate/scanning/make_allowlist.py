@@ -21,7 +21,7 @@ from typing import Any
 
 import joblib  # type: ignore[import-untyped]  # noqa: TID251 the same
 import numpy as np
-import scipy.sparse  # type: ignore[import-untyped]
+import scipy.sparse
 import sklearn
 import skops.io
 from onnxruntime.capi import onnxruntime_pybind11_state

@@ -54,6 +54,7 @@ LOCAL = {
     "demo": "walks through the doors as a user",
     "doctor": "looks at this machine",
     "home adopt": "says which of two copies is the home, before any door of it opens",
+    "dataset screen": "needs no home",
     "model scan": "needs no home",
     "model convert": "needs no home; with --push it goes on as model push",
     "database migrate": "changes tables, as their owner",

@@ -1,0 +1,81 @@
+"""Label errors: rows whose label models that never saw them do not believe, and where such errors gather.
+
+Source: Northcutt et al., Confident Learning, JAIR 2021 (arXiv 1911.00068), for the first estimate of how often one class is
+given for another. What is our own: the models are fitted again without the suspects, and a row is named when it is more
+likely, at that rate of errors, to be one than not.
+"""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+
+from casemate.screening.columns import Bools, Floats, Ints, Rows
+from casemate.screening.opinions import opinions
+
+_ROUNDS = 4  # fits without the suspects of the round before, at most
+_SHARPER = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)  # powers to which the mean of several models, which is timid, is raised
+_LEAST_RATE = 0.002  # errors per row that are taken to be there anyway
+MOST_LIKELY = 0.5  # posterior above which a row is named
+
+
+class LabelErrors(msgspec.Struct, frozen=True, kw_only=True):
+    """Args: likely: float64 (n,) in 0..1, that the label is wrong. meant: int64 (n,), the class that the models think of.
+    rates: float64 (classes, classes), how often a row of the first bears the label of the second; rows sum to 1.
+    said: float64 (n, classes), the opinions."""
+
+    likely: Floats
+    meant: Ints
+    rates: Floats
+    said: Floats
+
+
+def label_errors(rows: Rows, *, seed: int = 0, rounds: int = _ROUNDS) -> LabelErrors:
+    """How likely each label is to be wrong, told by models that were fitted on other rows."""
+    said = opinions(rows, seed=seed)
+    suspects = confident_errors(said, rows.labels)
+    said = _sharpened(said, rows.labels, suspects)
+    likely, rates = _weighed(said, rows.labels, suspects)
+    for number in range(rounds):
+        said = opinions(rows, seed=seed + 100 * (number + 1), without=suspects)
+        said = _sharpened(said, rows.labels, suspects)
+        likely, rates = _weighed(said, rows.labels, suspects)
+        before, suspects = suspects, likely > MOST_LIKELY
+        if (suspects == before).all():
+            break
+    others = said.copy()
+    others[np.arange(len(rows)), rows.labels] = -1
+    return LabelErrors(likely=likely, meant=others.argmax(1), rates=rates, said=said)
+
+
+def confident_errors(said: Floats, labels: Ints) -> Bools:
+    """bool (n,): rows that are confidently of another class than their label. Source: JAIR 2021, section 3.1."""
+    width = said.shape[1]
+    bars = np.array([said[labels == c, c].mean() if (labels == c).any() else 1.0 for c in range(width)])
+    confident = np.where(said >= bars, said, -1.0)
+    return np.asarray((confident.max(1) >= 0) & (confident.argmax(1) != labels))
+
+
+def _sharpened(said: Floats, labels: Ints, suspects: Bools) -> Floats:
+    """The opinions raised to the power at which they describe the labels of the rows that are no suspects best."""
+    kept = np.flatnonzero(~suspects)
+
+    def powered(power: float) -> Floats:
+        raised = said**power
+        return np.asarray(np.maximum(raised / raised.sum(1, keepdims=True), 1e-6))
+
+    best = min(_SHARPER, key=lambda power: -np.log(powered(power)[kept, labels[kept]]).mean())
+    return powered(best)
+
+
+def _weighed(said: Floats, labels: Ints, suspects: Bools) -> tuple[Floats, Floats]:
+    """Posterior that a label is wrong: the opinions are the prior over true classes, the suspects give the rate of errors."""
+    width = said.shape[1]
+    rates = np.zeros((width, width))
+    truth = np.where(suspects, said.argmax(1), labels)
+    np.add.at(rates, (truth, labels), 1.0)
+    rates += np.full_like(rates, 0.5 / width) + _LEAST_RATE * rates.sum(1, keepdims=True) / width
+    rates /= rates.sum(1, keepdims=True)
+    joint = said * rates[:, labels].T  # (n, classes): this truth, and this label given it
+    here = joint[np.arange(len(labels)), labels]
+    return 1.0 - here / joint.sum(1), rates

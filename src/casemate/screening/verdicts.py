@@ -1,0 +1,81 @@
+"""What people said of suspects: a row that was called fine is not named again, and each rule's threshold learns within bounds."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from enum import StrEnum
+
+import msgspec
+import numpy as np
+
+from casemate.core import Digest, InputError
+from casemate.screening.columns import Bools, Rows
+
+LEAST = 10  # verdicts on a rule before its threshold moves
+LOWEST, HIGHEST = 0.8, 1.5  # times the default; nobody's verdicts put a rule out of work
+_WANTED = 0.5  # of the rows above a threshold, judged to be poisoned
+MAX_VERDICTS = 1_000_000
+
+
+class Judged(StrEnum):
+    POISONED = "poisoned"
+    FINE = "fine"
+
+
+class HumanVerdict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Args: row: digest of the row's features and label, as a report names it. score: as the rule gave it then. by: who judged."""
+
+    rule: str
+    row: Digest
+    score: float
+    judged: Judged
+    by: str = ""
+
+
+def read_verdicts(lines: bytes) -> tuple[HumanVerdict, ...]:
+    """One JSON object a line. Raises: InputError `screen-verdicts`, naming the line."""
+    found = []
+    for number, line in enumerate(lines.splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            found.append(msgspec.json.decode(line, type=HumanVerdict))
+        except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError):
+            raise InputError(
+                f"Line {number} of the verdicts is not an object of rule, row, score and judged (poisoned or fine).",
+                code="screen-verdicts",
+            ) from None
+        if len(found) > MAX_VERDICTS:
+            raise InputError(f"There are over {MAX_VERDICTS} verdicts.", code="screen-verdicts")
+    return tuple(found)
+
+
+def learned(default: float, rule: str, verdicts: Sequence[HumanVerdict]) -> float:
+    """The lowest threshold above which people called at least half of the rows poisoned, from 0.8 to 1.5 times the default.
+
+    The default itself, below 10 verdicts on the rule.
+    """
+    mine = sorted((v for v in verdicts if v.rule == rule), key=lambda v: -v.score)
+    if len(mine) < LEAST:
+        return default
+    right = np.cumsum([v.judged is Judged.POISONED for v in mine]) / np.arange(1, len(mine) + 1)
+    good = np.flatnonzero(right >= _WANTED)
+    wanted = mine[good[-1]].score if len(good) else np.inf
+    return float(np.clip(np.nextafter(wanted, -np.inf), LOWEST * default, HIGHEST * default))
+
+
+def row_digest(rows: Rows, place: int) -> Digest:
+    """Names one row by its features and label: the same in every version that has it."""
+    data = rows.features[place].tobytes() + rows.classes[rows.labels[place]].encode()
+    return Digest("sha256:" + hashlib.sha256(data).hexdigest())
+
+
+def called_fine(rows: Rows, rule: str, named: Bools, verdicts: Sequence[HumanVerdict]) -> Bools:
+    """Of the rows named, those that a person called fine for this rule, and whose newest verdict says so."""
+    newest = {v.row: v.judged for v in verdicts if v.rule == rule}
+    fine = np.zeros(len(rows), bool)
+    if newest:
+        for place in np.flatnonzero(named):
+            fine[place] = newest.get(row_digest(rows, int(place))) is Judged.FINE
+    return fine
