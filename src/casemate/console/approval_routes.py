@@ -7,7 +7,7 @@ import msgspec
 from casemate.console.asset_routes import Body, numbered, plain
 from casemate.console.data_asked import class_of_model, model_version
 from casemate.console.door import Call, Caller, Door, UndecidedError
-from casemate.core import Action, CasemateError, Environment, InputError, Ref, Resource
+from casemate.core import Action, CasemateError, Environment, InputError, Resource, parse_ref
 from casemate.iam.passkeys import decode_base64url, encode_base64url
 from casemate.registry import APPROVALS, PASSKEY, challenge, passkey_envelope
 from casemate.signing import strict_base64
@@ -93,11 +93,12 @@ def _approved(call: Call, arguments: dict[str, Any]) -> Resource:
     Who may approve nothing of that name is asked about alike whether the version is there or not, so the refusal
     does not tell. That somebody who may asked for one that cannot be read is on record.
     """
-    ref: Ref = numbered(arguments["name"], arguments["version"])
+    ref = parse_ref(f"{arguments['name']}@{arguments['version']}")
     environment = Environment(arguments["environment"])
     unknown = Resource("model", ref.name, environment=environment, attributes={"pushed_by": ""})
     if not call.services.authorizer.decide(call.principal, Action.MODEL_APPROVE, unknown, **call.origin).allowed:
         return unknown
+    ref = numbered(arguments["name"], arguments["version"])
     try:
         pushed_by = call.services.models.pusher(ref)
     except CasemateError as error:
