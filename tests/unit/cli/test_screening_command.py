@@ -30,6 +30,7 @@ def options() -> list[str]:
     return ["--label", "kind", "--contributor", "who", "--json"]
 
 
+@pytest.mark.slow
 def test_suspects_are_named_and_parted_from_the_rest(run, table, options, tmp_path) -> None:
     folder = tmp_path / "q"
     out, _ = run("dataset", "screen", str(table), *options, "--quarantine", str(folder), code=1)
