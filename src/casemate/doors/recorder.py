@@ -154,7 +154,8 @@ class Recorder:
                 self._hurry.wait(self._config.wait)
             self._wake.clear()
             self._hurry.clear()
-            self._queue.extend((event, None) for event in self._refusals.due(everything=self._closing))
+            closing = self._closing  # one answer for this round, or a close in between would lose what was counted
+            self._queue.extend((event, None) for event in self._refusals.due(everything=closing))
             due = len(self._queue)  # what comes in while these are written waits for company again
             while due > 0:
                 if self._write_batch():
@@ -164,7 +165,7 @@ class Recorder:
                     return
                 self._hurry.clear()
                 self._hurry.wait(self._config.retry)
-            if self._closing and not self._queue:
+            if closing and not self._queue:
                 return
 
     def _write_batch(self) -> bool:

@@ -218,3 +218,28 @@ def test_what_a_caller_calls_itself_tells_no_refusals_apart():
     (rest,) = counter.due(everything=True)
     assert (events[0].facts["client"], rest.facts["client"], rest.facts["count"]) == ("liar/0", "liar/99", 99)
     assert rest.facts["network"] == "198.51.100.0/24"
+
+
+def test_a_close_between_two_looks_loses_no_refusal(monkeypatch):
+    """The count of a running window was lost when the server stopped just after the recorder had looked at it."""
+    sink = Sink()
+    recorder = Recorder(sink, RecorderConfig(wait=0.001), clock=CLOCK)
+    looks, closing = recorder._refusals.due, threading.Thread(target=recorder.close)
+
+    def close_meanwhile(*, everything: bool = False) -> list[Event]:
+        found = looks(everything=everything)
+        if not everything and closing.ident is None:
+            closing.start()
+            while not recorder._closing:
+                threading.Event().wait(0.001)
+        return found
+
+    for _ in range(3):
+        recorder._refusals.count(Refusal("expired-credential", 401))
+    monkeypatch.setattr(recorder._refusals, "due", close_meanwhile)
+    recorder.put(event(1))
+    while closing.ident is None:
+        threading.Event().wait(0.001)
+    closing.join(30)
+    counted = [one.facts["count"] for batch in sink.batches for one in batch if one.facts]
+    assert counted == [2]  # beside the first, which whoever counts hands in
