@@ -66,19 +66,21 @@ def screen_dataset(
         raise InputError(f"{folder} exists: name a new folder with --quarantine.", code="exists")
     insecure = session.insecure_no_sandbox
 
-    def table(of: Path) -> SealedFile:
-        source = closing.enter_context(sealed_file(of))
+    def table(of: Path, source: SealedFile) -> SealedFile:
         return closing.enter_context(convert_dataset(source, of.name, insecure=insecure)).parquet
 
     with ExitStack() as closing, output.working(f"screening {path.name}"):
+        # All that is named is read before anything is worked on.
+        sources = [(of, closing.enter_context(sealed_file(of))) for of in (path, against) if of is not None]
+        given = b"" if verdicts is None else _read(verdicts)
         found = closing.enter_context(
             screened(
-                table(path),
+                table(*sources[0]),
                 label=label,
                 contributor=contributor,
                 time=time,
-                former=None if against is None else table(against),
-                verdicts=b"" if verdicts is None else _read(verdicts),
+                former=None if against is None else table(*sources[1]),
+                verdicts=given,
                 set_aside=findings,
                 config=ScreeningConfig(limit=limit),
                 insecure=insecure,
