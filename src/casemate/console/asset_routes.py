@@ -231,7 +231,7 @@ def _ref(name: str, version: str) -> Ref:
 
 
 def numbered(name: str, version: str) -> Ref:
-    """Exactly one version. Raises: InputError `bad-version`: `latest`, or none at all."""
+    """Exactly one version, by its number or digest. Raises: InputError `bad-version`: a tag, `latest` among them."""
     ref = _ref(name, version)
     if isinstance(ref.version, str) and ":" not in ref.version:  # a tag, which may name another by then
         raise InputError("Name the very version that you mean: NAME@VERSION.", code="bad-version")

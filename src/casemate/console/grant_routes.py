@@ -140,12 +140,7 @@ def _declare_break_glass(door: Door) -> None:
     @door.change("POST", "/grants/{grant_id}/account", Action.GRANT_ACCOUNT, about=_accounted)
     def account(call: Caller, grant_id: str) -> dict[str, Any]:
         """Say what you did under an emergency grant that you opened, and why: the `reason`."""
-        services, text = call.services, stated_account(call.reason)
-        services.settle(
-            lambda: account_for(services.access, grant_id, by=call.principal, reason=text, now=services.clock.now()),
-            call.intent,
-        )
-        return _shown(call, grant_id)
+        return _decided(call, grant_id, account_for, stated=stated_account)
 
     @door.change("POST", "/grants/{grant_id}/acceptance", Action.GRANT_ACCEPT, about=_ending)
     def accept(call: Caller, grant_id: str) -> dict[str, Any]:
@@ -182,9 +177,11 @@ def _acts(call: Call, grant_id: str) -> list[dict[str, Any]]:
     ]
 
 
-def _decided(call: Call, grant_id: str, entries: Callable[..., list[LedgerItem]]) -> dict[str, Any]:
-    """Commit what `entries` says of this grant on the newest state. Args: entries: as `deny_grant`."""
-    services, reason = call.services, stated_reason(call.reason)
+def _decided(
+    call: Call, grant_id: str, entries: Callable[..., list[LedgerItem]], *, stated: Callable[[str], str] = stated_reason
+) -> dict[str, Any]:
+    """Commit what `entries` says of this grant on the newest state. Args: entries: as `deny_grant`. stated: checks the reason."""
+    services, reason = call.services, stated(call.reason)
 
     def make() -> list[LedgerItem]:
         return entries(services.access, grant_id, by=call.principal, reason=reason, now=services.clock.now())
