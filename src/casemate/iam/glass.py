@@ -12,8 +12,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from casemate.core import VerificationError
-from casemate.iam.records import Grant, GrantId, Instant, PrincipalId, _Record
+from casemate.iam.records import Grant, GrantId, Instant, PrincipalId, _Record, read_strictly
 
 KIND = "glass"  # of ledger entries
 MAX_OPEN = timedelta(hours=4)
@@ -69,13 +68,7 @@ GlassRecord = GlassBroken | GlassAccounted | GlassAccepted
 
 def read_glass_record(body: Any) -> GlassRecord:
     """Read one entry of the ledger. Raises: VerificationError (state-unreadable)."""
-    try:
-        record: GlassRecord = msgspec.convert(body, type=GlassRecord)
-    except msgspec.ValidationError as error:
-        raise VerificationError(
-            f"A signed glass entry cannot be read ({error}): it was written by another version of Casemate.",
-            code="state-unreadable",
-        ) from error
+    record: GlassRecord = read_strictly("glass", body, GlassRecord)
     return record
 
 

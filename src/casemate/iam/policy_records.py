@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import msgspec
 
 from casemate.core import Digest, VerificationError, digest_of
-from casemate.iam.records import Instant, _Record
+from casemate.iam.records import Instant, _Record, read_strictly
 
 KIND = "policy"
 MAX_TEXT = 64 << 10  # bytes of a home's own policies; the packaged ones have 8 KiB
@@ -128,13 +128,7 @@ class PolicyState(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_policy_record(body: Any) -> PolicyRecord:
     """Read one entry of the ledger. Raises: VerificationError (state-unreadable)."""
-    try:
-        record: PolicyRecord = msgspec.convert(body, type=PolicyRecord)
-    except msgspec.ValidationError as error:
-        raise VerificationError(
-            f"A signed policy entry cannot be read ({error}): it was written by another version of Casemate.",
-            code="state-unreadable",
-        ) from error
+    record: PolicyRecord = read_strictly("policy", body, PolicyRecord)
     return record
 
 

@@ -247,11 +247,16 @@ RECORD_KINDS = frozenset(_SHAPES)
 
 def read_record(kind: str, body: Any) -> Record:
     """Read one entry of the ledger. Raises: VerificationError (state-unreadable)."""
+    record: Record = read_strictly(kind, body, _SHAPES[kind])
+    return record
+
+
+def read_strictly(kind: str, body: Any, shape: Any) -> Any:
+    """A body as the record that it is. Args: kind: for the message. Raises: VerificationError (state-unreadable)."""
     try:
-        record: Record = msgspec.convert(body, type=_SHAPES[kind])
+        return msgspec.convert(body, type=shape)
     except msgspec.ValidationError as error:
         raise VerificationError(
             f"A signed {kind} entry cannot be read ({error}): it was written by another version of Casemate.",
             code="state-unreadable",
         ) from error
-    return record

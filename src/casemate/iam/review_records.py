@@ -11,8 +11,8 @@ from typing import Annotated, Any
 
 import msgspec
 
-from casemate.core import Role, VerificationError
-from casemate.iam.records import Grant, GrantId, Instant, Name, ScopeText, _Record
+from casemate.core import Role
+from casemate.iam.records import Grant, GrantId, Instant, Name, ScopeText, _Record, read_strictly
 
 KIND = "review"
 MAX_ANSWERED = 500  # grants that one answer names
@@ -154,11 +154,5 @@ def _answered(review: Review | None, record: ReviewAnswered | ReviewClosed) -> R
 
 def read_review_record(body: Any) -> ReviewRecord:
     """Read one entry of the ledger. Raises: VerificationError (state-unreadable)."""
-    try:
-        record: ReviewRecord = msgspec.convert(body, type=ReviewRecord)
-    except msgspec.ValidationError as error:
-        raise VerificationError(
-            f"A signed review entry cannot be read ({error}): it was written by another version of Casemate.",
-            code="state-unreadable",
-        ) from error
+    record: ReviewRecord = read_strictly("review", body, ReviewRecord)
     return record

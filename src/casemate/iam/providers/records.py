@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import msgspec
 
 from casemate.core import Environment, InputError, Role, VerificationError
-from casemate.iam.records import Instant, Name, PrincipalId, Revoked, ScopeText, _Record
+from casemate.iam.records import Instant, Name, PrincipalId, Revoked, ScopeText, _Record, read_strictly
 from casemate.iam.tokens.records import Line, Url
 
 KIND = "provider"
@@ -107,13 +107,7 @@ class Outside(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_provider_record(body: Any) -> ProviderRecord:
     """Read one entry of the ledger. Raises: VerificationError (state-unreadable)."""
-    try:
-        record: ProviderRecord = msgspec.convert(body, type=ProviderRecord)
-    except msgspec.ValidationError as error:
-        raise VerificationError(
-            f"A signed provider entry cannot be read ({error}): it was written by another version of Casemate.",
-            code="state-unreadable",
-        ) from error
+    record: ProviderRecord = read_strictly("provider", body, ProviderRecord)
     return record
 
 

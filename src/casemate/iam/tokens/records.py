@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import msgspec
 
 from casemate.core import Environment, InputError, Role, VerificationError
-from casemate.iam.records import Credential, Instant, Name, PrincipalId, Revoked, ScopeText, _Record
+from casemate.iam.records import Credential, Instant, Name, PrincipalId, Revoked, ScopeText, _Record, read_strictly
 
 KIND = "issuer"
 
@@ -112,13 +112,7 @@ class Issuer(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_issuer_record(body: Any) -> IssuerRecord:
     """Read one entry of the ledger. Raises: VerificationError (state-unreadable)."""
-    try:
-        record: IssuerRecord = msgspec.convert(body, type=IssuerRecord)
-    except msgspec.ValidationError as error:
-        raise VerificationError(
-            f"A signed issuer entry cannot be read ({error}): it was written by another version of Casemate.",
-            code="state-unreadable",
-        ) from error
+    record: IssuerRecord = read_strictly("issuer", body, IssuerRecord)
     return record
 
 
