@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 # The locks are whole, so nothing is resolved on the day: pip only fetches and checks hashes, then that nothing is missing.
 LOCKED := $(PIP) --no-deps --require-hashes -r
 # Three workers on two processors, since tests wait much; a file is one worker's, since some tell one story in several tests.
-PYTEST := $(BIN)/pytest -n 3 --dist loadfile
+PYTEST := $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 CHECK := $(BIN)/python -m pip --disable-pip-version-check check --quiet
 
 .PHONY: setup demo test test-full test-postgres test-formats bench bench-scanners lint clean help

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from tiny_models import ROWS
 
 from casemate.app.local import init_home
@@ -59,6 +60,7 @@ def test_a_run_whose_client_is_gone_is_stopped(casemate: Casemate, socket_path: 
     assert confined_below(os.getpid()) == []
 
 
+@pytest.mark.slow
 def test_an_interrupted_command_stops_its_run_and_says_so(tmp_path: Path) -> None:
     made = load_settings({}, home=tmp_path / "home", keys=tmp_path / "keys")
     init_home(made)

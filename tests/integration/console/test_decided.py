@@ -45,7 +45,9 @@ class AfterAnother:
         pass
 
 
-@pytest.mark.parametrize("act", ["deploy", "rollback", "resume"])
+@pytest.mark.parametrize(
+    "act", ["deploy", *(pytest.param(one, marks=pytest.mark.slow) for one in ("rollback", "resume"))]
+)
 def test_a_change_that_waited_is_made_only_where_it_was_allowed(
     services: Services, casemate: Casemate, tmp_path: Path, act: str
 ) -> None:

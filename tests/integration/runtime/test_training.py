@@ -150,8 +150,8 @@ def test_a_script_that_raises_is_refused_with_its_own_last_line() -> None:
 @pytest.mark.parametrize(
     ("script", "reason"),
     [
-        ("while True: pass", ExitReason.CPU),
-        ("import time; time.sleep(600)", ExitReason.TIMEOUT),
+        pytest.param("while True: pass", ExitReason.CPU, marks=pytest.mark.slow),
+        pytest.param("import time; time.sleep(600)", ExitReason.TIMEOUT, marks=pytest.mark.slow),
         ("x = bytearray(8 << 30)", ExitReason.MEMORY),
         ("import ctypes; ctypes.string_at(0)", ExitReason.CRASHED),
         ("import sys; sys.exit(3)", ExitReason.FAILED),

@@ -84,12 +84,14 @@ def test_a_copy_is_adopted_on_request_and_refuses_the_original(folder: Path) -> 
     assert json.loads(casemate(folder, "copy", "home", "adopt", "--json").stdout)["before"] is None
 
 
+@pytest.mark.slow
 def test_an_older_copy_is_never_adopted(folder: Path) -> None:
     casemate(folder, "home", "key", "issue", "k", "--role", "caller", "--expires", "1h")
     casemate(folder, "copy", "home", "adopt", code=1)
     casemate(folder, "home", "status")
 
 
+@pytest.mark.slow
 def test_a_link_to_a_home_is_that_home(folder: Path) -> None:
     (folder / "link").symlink_to(folder / "home")
     casemate(folder, "link", "status")

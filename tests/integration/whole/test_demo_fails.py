@@ -27,6 +27,7 @@ def test_a_failed_walk_does_not_say_that_the_server_stays_up(tmp_path: Path) -> 
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_port_that_was_taken_meanwhile_is_left_to_its_owner(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -64,6 +64,7 @@ def until_answered(casemate: Casemate) -> None:
     pytest.fail("the keeper did not come back")
 
 
+@pytest.mark.slow
 def test_an_upload_outlives_the_keeper(tmp_path: Path) -> None:
     settings = load_settings({}, home=tmp_path / "home", keys=tmp_path / "keys")
     init_home(settings)

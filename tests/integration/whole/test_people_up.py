@@ -193,6 +193,7 @@ def test_on_a_terminal_the_code_is_asked_for_and_the_command_goes_on(place: Plac
     place.json("whoami")  # under the new token, which was kept
 
 
+@pytest.mark.slow
 def test_strict_takes_two_people_who_sign_with_keys_of_their_own(place: Place, enrolled, tmp_path: Path) -> None:
     """Made where they work, pinned where the home's keys are, and verified by the gateway that serves."""
     enrol(place, "bea", "approver")

@@ -68,6 +68,7 @@ def test_versions_from_before_and_after_the_move_verify_and_deploy(
         assert casemate.verify_models()["problems"] == []
 
 
+@pytest.mark.slow
 def test_a_sealed_vault_cannot_be_moved_to_and_the_old_key_goes_on(
     settings: Settings, transit: dict[str, str], bao: Bao, tmp_path: Path
 ) -> None:

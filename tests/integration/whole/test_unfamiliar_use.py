@@ -25,6 +25,7 @@ def home(tmp_path: Path) -> Walked:
     return made
 
 
+@pytest.mark.slow
 def test_far_networks_and_refused_attempts_become_one_alert_each(home: Walked) -> None:
     trust = ssl.create_default_context(cafile=str(home.home / "tls" / "ca.pem"))
     with serving(home) as data, Casemate(socket=home.home / "run" / "control.sock") as casemate:

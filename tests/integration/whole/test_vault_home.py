@@ -147,6 +147,7 @@ def test_a_rotation_that_a_sealed_vault_cuts_short_is_finished_by_the_next(
         assert casemate.verify_models()["problems"] == []
 
 
+@pytest.mark.slow
 def test_init_refuses_a_second_provider_and_keeps_the_first(vaulted: Walked) -> None:
     assert code_of(vaulted, "init", "--keys", "file") == "keys-elsewhere"
     assert code_of(vaulted, "init", "--keys-setting", "address=https://x") == "bad-key-settings"
@@ -158,6 +159,7 @@ def test_init_refuses_a_second_provider_and_keeps_the_first(vaulted: Walked) -> 
     assert os.listdir(vaulted.keys)
 
 
+@pytest.mark.slow
 def test_a_vault_that_is_killed_while_serving_and_in_a_rotation_loses_nothing(
     durable_bao: DurableBao, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -153,6 +153,7 @@ def test_init_changes_nothing_the_second_time(walked: Walked) -> None:
     assert {file: file.read_bytes() for file in walked.keys.rglob("*.key")} == before
 
 
+@pytest.mark.slow
 def test_verify_names_what_was_altered(walked: Walked, tmp_path: Path) -> None:
     before = set((walked.home / "blobs").rglob("blob_*"))
     (tmp_path / "model.onnx").write_bytes(doubling_model(3.0))

@@ -286,6 +286,7 @@ def test_two_rotations_at_once_are_one(tmp_path: Path, monkeypatch: pytest.Monke
     check_readable(house)
 
 
+@pytest.mark.slow
 @pytest.mark.once
 def test_a_killed_rotation_loses_nothing_and_is_finished_by_the_next(tmp_path: Path) -> None:
     push(House(tmp_path), 600)

@@ -32,6 +32,7 @@ def run_and_kill(path: Path, chance: random.Random) -> list[list[str]]:
     return [line.split() for line in lines if line.endswith("\n") and line != "ready\n"]
 
 
+@pytest.mark.slow
 @pytest.mark.once
 def test_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
     chance = random.Random()
