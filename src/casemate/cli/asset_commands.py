@@ -15,6 +15,7 @@ from casemate.cli.own_signature import check_shown, sign_words
 from casemate.cli.scan_commands import convert_model, scan_model
 from casemate.cli.screening_commands import screen_dataset
 from casemate.cli.session import Session, pass_session
+from casemate.cli.signature_commands import SignedBy, sign_model, signed_by_options, verify_files_at
 from casemate.core import DataClass, Environment, Verdict
 
 _file = click.Path(path_type=Path)
@@ -169,6 +170,7 @@ def push_model(session: Session, name: str, path: Path, dataset_ref: str | None,
 
 model.add_command(scan_model)
 model.add_command(convert_model)
+model.add_command(sign_model)
 
 
 @model.command("list")
@@ -217,11 +219,22 @@ def pull_model(session: Session, ref: str, to: Path, reason: str, as_json: bool)
 @model.command("verify")
 @click.argument("ref", required=False)
 @click.option("--all", "everything", is_flag=True, help="Every version of every model.")
+@signed_by_options
 @json_option
 @pass_session
-def verify_model(session: Session, ref: str | None, everything: bool, as_json: bool) -> None:
-    """Read every stored byte and check every signature."""
+def verify_model(session: Session, /, ref: str | None, everything: bool, as_json: bool, **signer: Any) -> None:
+    """Read every stored byte and check every signature.
+
+    With a signer named (--key, --roots or --identity), REF is a file or folder on this machine with an OpenSSF model
+    signature of somebody else; it needs no home and no network (docs/signatures.md).
+    """
     _one_or_all(ref, everything)
+    by = SignedBy(**signer)
+    if by.is_asked:
+        if ref is None:
+            raise click.UsageError("Name the file or folder whose signer you named; --all is about a home.")
+        verify_files_at(Path(ref), by, as_json=as_json)
+        return
     with session.client() as casemate, output.working("reading every byte"):
         result = casemate.verify_models(ref)
     _verified(result, as_json)

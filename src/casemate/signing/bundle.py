@@ -34,7 +34,7 @@ from casemate.signing.dsse import (
 )
 from casemate.signing.trust import Predicate, TrustPolicy, certificate_key, certificate_window, check_windows
 
-_MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
+MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 
 
 class _PublicKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -70,6 +70,16 @@ def sign_files(name: str, files: Mapping[str, Digest], *, signer: ReleaseSigner)
     Args: name: informative only, as upstream; our release statement binds it. files: path -> digest of sealed bytes.
     Raises: InputError: a path or digest is not allowed, or there is no file.
     """
+    envelope = signer.sign(files_statement(name, files))
+    material = _Material(public_key=_PublicKey(hint=envelope.signatures[0].keyid))
+    return canonical(_Bundle(media_type=MEDIA_TYPE, verification_material=material, dsse_envelope=envelope))
+
+
+def files_statement(name: str, files: Mapping[str, Digest]) -> bytes:
+    """The in-toto statement of upstream over whole files. Args: files: or a single one, named `.` as upstream does.
+
+    Raises: InputError: a path or digest is not allowed, or there is no file.
+    """
     from model_signing import manifest
     from model_signing._hashing.hashing import Digest as UpstreamDigest
     from model_signing._signing.signing import Payload
@@ -78,7 +88,7 @@ def sign_files(name: str, files: Mapping[str, Digest], *, signer: ReleaseSigner)
         raise InputError("There is no file to sign.", code="no-files")
     items = [
         manifest.FileManifestItem(
-            path=PurePosixPath(checked_path(path)),
+            path=PurePosixPath(path if files.keys() == {"."} else checked_path(path)),
             digest=UpstreamDigest("sha256", bytes.fromhex(checked_digest(digest).removeprefix("sha256:"))),
         )
         for path, digest in files.items()
@@ -87,9 +97,7 @@ def sign_files(name: str, files: Mapping[str, Digest], *, signer: ReleaseSigner)
         {"method": "files", "hash_type": "sha256", "allow_symlinks": False}
     )
     payload = Payload(manifest.Manifest(name, items, serialization))
-    envelope = signer.sign(canonical(_plain(payload.statement.pb)))
-    material = _Material(public_key=_PublicKey(hint=envelope.signatures[0].keyid))
-    return canonical(_Bundle(media_type=_MEDIA_TYPE, verification_material=material, dsse_envelope=envelope))
+    return canonical(_plain(payload.statement.pb))
 
 
 def verify_bundle(bundle: bytes, *, trust: TrustPolicy, at: datetime) -> dict[str, Digest]:
@@ -103,7 +111,7 @@ def verify_bundle(bundle: bytes, *, trust: TrustPolicy, at: datetime) -> dict[st
         read = msgspec.json.decode(bundle, type=_Bundle)
     except ValueError as error:
         raise malformed("it is not a Sigstore bundle") from error
-    if read.media_type != _MEDIA_TYPE:
+    if read.media_type != MEDIA_TYPE:
         raise malformed("it is not a Sigstore bundle of version 0.3")
     check_envelope(read.dsse_envelope)
     keyid = _signer_of(read.verification_material, at=at)
