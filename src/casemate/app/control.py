@@ -245,7 +245,9 @@ def train(
     """Run a script on a dataset version behind the walls; push what it wrote, if nothing speaks against it.
 
     Raises: InputError `client-gone`: nobody waits for it any more, so it was stopped. PolicyError `purpose-not-allowed`.
+        VerificationError `revoked`: the dataset was.
     """
+    datasets.check_trainable(dataset)
     with datasets.open(dataset) as rows:
         check_purpose(rows.use, purpose, rows.about)
         schema = seal_bytes([canonical(rows.schema)], name="schema.json")

@@ -12,6 +12,7 @@ from casemate.cli import output
 from casemate.cli.approver_commands import asked_passphrase, passphrase_option
 from casemate.cli.output import json_option
 from casemate.cli.own_signature import check_shown, sign_words
+from casemate.cli.revoking import revoking, say_revoked
 from casemate.cli.scan_commands import convert_model, scan_model
 from casemate.cli.screening_commands import screen_dataset
 from casemate.cli.session import Session, pass_session
@@ -280,19 +281,17 @@ def approve(
 
 @model.command("revoke")
 @click.argument("ref")
-@click.option("--reason", required=True, help="Why; it goes into the audit log.")
+@revoking
 @json_option
 @pass_session
-def revoke_model(session: Session, ref: str, reason: str, as_json: bool) -> None:
-    """End a version for good: never deployed or loaded again; what serves it is paused. REF is NAME@VERSION."""
+def revoke_model(session: Session, ref: str, reason: str, cascade: bool, as_json: bool) -> None:
+    """End a version for good: never deployed or loaded again; what serves it is paused. REF is NAME@VERSION.
+
+    --cascade ends every version that serves the same file with it, under whatever name.
+    """
     with session.client() as casemate:
-        result = casemate.revoke_model(ref, reason=reason)
-    output.show(result, as_json, output.facts)
-    when = "now" if result["confirmed"] else "as soon as the gateway reads it, which has not confirmed it yet"
-    for name in result["paused"]:
-        output.people.print(
-            f"{name} answers nobody {when}: casemate rollback {name}, or deploy another version.", markup=False
-        )
+        result = casemate.revoke_model(ref, reason=reason, cascade=cascade)
+    output.show(result, as_json, say_revoked)
 
 
 @model.command("delete")

@@ -8,6 +8,7 @@ import click
 
 from casemate.cli import output
 from casemate.cli.output import json_option
+from casemate.cli.revoking import revoking, say_revoked
 from casemate.cli.session import Session, pass_session
 
 _reason = click.option("--reason", default="", help="Why; it goes into the audit log.")
@@ -83,7 +84,22 @@ def retain_dataset(
     output.show(result, as_json, _retained)
 
 
-COMMANDS = (diff_dataset, tag_dataset, untag_dataset, restore_dataset, retain_dataset)
+@click.command("revoke")
+@click.argument("ref")
+@revoking
+@json_option
+@pass_session
+def revoke_dataset(session: Session, ref: str, reason: str, cascade: bool, as_json: bool) -> None:
+    """End a version for good: nothing is trained on it or restored from it again. REF is NAME@VERSION.
+
+    --cascade ends what was made from it, too: the models are never loaded again, and what serves them is paused.
+    """
+    with session.client() as casemate:
+        result = casemate.versions.revoke(ref, reason=reason, cascade=cascade)
+    output.show(result, as_json, say_revoked)
+
+
+COMMANDS = (diff_dataset, tag_dataset, untag_dataset, restore_dataset, retain_dataset, revoke_dataset)
 
 
 def _retained(result: dict[str, Any]) -> None:

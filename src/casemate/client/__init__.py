@@ -222,9 +222,13 @@ class Casemate:
             content=msgspec.json.encode(checked_body(envelope=envelope)) if envelope else b"",
         )
 
-    def revoke_model(self, ref: str, *, reason: str) -> dict[str, Any]:
-        """End a version for good: it is never deployed or loaded again, and what serves it is paused."""
-        return self._change("POST", f"/models/{_path(ref)}/revocation", query={"reason": reason})
+    def revoke_model(self, ref: str, *, reason: str, cascade: bool = False) -> dict[str, Any]:
+        """End a version for good: it is never deployed or loaded again, and what serves it is paused.
+
+        `cascade`: the same for every version that serves the same file, under whatever name.
+        """
+        query = {"reason": reason, "cascade": "true" if cascade else None}
+        return self._change("POST", f"/models/{_path(ref)}/revocation", query=query)
 
     def delete_model(self, ref: str, *, reason: str = "") -> dict[str, Any]:
         return self._change("DELETE", f"/models/{_path(ref)}", query={"reason": reason})

@@ -45,6 +45,14 @@ class VersionCalls:
         """Make an older version the newest again, under a new number, of the very same files."""
         return self._change("POST", f"/datasets/{ref_path(ref)}/restoration", query={"reason": reason})
 
+    def revoke(self, ref: str, *, reason: str, cascade: bool = False) -> dict[str, Any]:
+        """End a version for good: nothing is trained on it or restored from it any more.
+
+        `cascade`: what was made from it ends, too: versions restored from it, and models, whose deployments are paused.
+        """
+        query = {"reason": reason, "cascade": "true" if cascade else None}
+        return self._change("POST", f"/datasets/{ref_path(ref)}/revocation", query=query)
+
     def retain(
         self, name: str, *, keep: int = 0, life: str | None = None, trial: bool = False, reason: str = ""
     ) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from casemate.console.data_asked import (
     dataset_as_pushed,
     dataset_named,
     dataset_version,
+    every_model,
     model_as_trained,
     model_version,
 )
@@ -149,12 +150,19 @@ def _declare_models(door: Door) -> None:
         """The files as a tar stream."""
         return _download(_tar(call.services.models.export(_ref(name, version))), _TAR, {})
 
-    @door.change("POST", "/models/{name}/versions/{version}/revocation", Action.MODEL_REVOKE, urgent=True)
-    def revoke(call: Caller, name: str, version: str) -> dict[str, Any]:
-        """End a version for good, and pause what serves it."""
-        deployments = call.services.deployments
-        ref = numbered(name, version)
-        return plain(deployments.revoke(ref, actor=call.principal, intent=call.intent, reason=call.reason))
+    @door.change(
+        "POST",
+        "/models/{name}/versions/{version}/revocation",
+        Action.MODEL_REVOKE,
+        also=Also(action=Action.MODEL_REVOKE, about=every_model),
+        urgent=True,
+    )
+    def revoke(call: Caller, name: str, version: str, cascade: str = "") -> dict[str, Any]:
+        """End a version for good, and pause what serves it. `cascade`: and what serves the same file."""
+        deployments, ref = call.services.deployments, numbered(name, version)
+        return plain(
+            deployments.revoke(ref, actor=call.principal, intent=call.intent, reason=call.reason, cascade=bool(cascade))
+        )
 
     @door.change("DELETE", "/models/{name}/versions/{version}", Action.MODEL_DELETE)
     def delete(call: Caller, name: str, version: str) -> dict[str, Any]:

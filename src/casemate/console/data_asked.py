@@ -96,6 +96,11 @@ def model_as_trained(call: Call, arguments: dict[str, Any]) -> Resource:
     return Resource("model", arguments["name"], attributes=attributes)
 
 
+def every_model(call: Call, arguments: dict[str, Any]) -> Resource | None:  # noqa: ARG001 - no one model is meant
+    """All models, where what was made from a version is to end with it."""
+    return Resource("model", "*") if arguments["cascade"] else None
+
+
 def class_of_model(call: Call, ref: Ref) -> str:
     """Of what it was made from."""
     return _known(lambda: DataUse(data_class=call.services.models.data_class_of(ref))).data_class.value

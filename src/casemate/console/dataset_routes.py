@@ -2,11 +2,17 @@
 
 from typing import Any
 
-from casemate.console.asset_routes import plain
-from casemate.console.data_asked import dataset_as_restored, dataset_tagged, dataset_versions, dataset_versions_shown
-from casemate.console.door import Caller, Door
+from casemate.console.asset_routes import numbered, plain
+from casemate.console.data_asked import (
+    dataset_as_restored,
+    dataset_tagged,
+    dataset_versions,
+    dataset_versions_shown,
+    every_model,
+)
+from casemate.console.door import Also, Caller, Door
 from casemate.console.places import Long
-from casemate.core import Action, checked_name, parse_duration, parse_ref
+from casemate.core import Action, AssetKind, checked_name, parse_duration, parse_ref
 
 
 def declare(door: Door) -> None:
@@ -55,6 +61,26 @@ def declare(door: Door) -> None:
         widening = call.decided.attributes["lowers_class"] is True
         datasets = call.services.datasets
         return plain(datasets.restore(ref, widening=widening, actor=call.principal, intent=call.intent))
+
+    @door.change(
+        "POST",
+        "/datasets/{name}/versions/{version}/revocation",
+        Action.DATASET_REVOKE,
+        also=Also(action=Action.MODEL_REVOKE, about=every_model),
+        urgent=True,
+    )
+    def revoke(call: Caller, name: str, version: str, cascade: str = "") -> dict[str, Any]:
+        """End a version for good: nothing is made from it any more. `cascade`: and what was made from it ends, too."""
+        return plain(
+            call.services.deployments.revoke(
+                numbered(name, version),
+                actor=call.principal,
+                intent=call.intent,
+                reason=call.reason,
+                kind=AssetKind.DATASET,
+                cascade=bool(cascade),
+            )
+        )
 
     @door.change("POST", "/datasets/{name}/retention", Action.DATASET_DELETE)
     def retain(call: Caller, name: str, keep: int = 0, life: str = "", trial: str = "") -> dict[str, Any]:

@@ -163,6 +163,7 @@ class Action(StrEnum):
     DATASET_TAG = "dataset:tag"
     DATASET_RESTORE = "dataset:restore"  # an older version as the newest
     DATASET_VERIFY = "dataset:verify"
+    DATASET_REVOKE = "dataset:revoke"  # for good: nothing is made from it any more
     DATASET_DELETE = "dataset:delete"
     MODEL_READ = "model:read"  # metadata, never weights
     MODEL_EXPORT = "model:export"  # weights

@@ -47,6 +47,7 @@ PACKAGED_ALONE = frozenset(
         Action.SESSION_READ,
         Action.SESSION_VERIFY,
         Action.SESSION_REVOKE,
+        Action.DATASET_REVOKE,
         Action.MODEL_REVOKE,
         Action.DEPLOYMENT_READ,
         Action.DEPLOYMENT_PAUSE,

@@ -9,7 +9,6 @@ A gateway reads with `Deployments(stores).load(name)` and needs no pen.
 
 from casemate.registry.admission import admitted
 from casemate.registry.approval_words import ApprovalWords
-from casemate.registry.approvals import revoked_digests
 from casemate.registry.approvers import APPROVALS, PASSKEY, Approver, Approvers
 from casemate.registry.data_use import DataUse, check_purpose, stated_use
 from casemate.registry.datasets import Datasets, VerifiedDataset
@@ -19,6 +18,7 @@ from casemate.registry.deployments_state import Deployment, DeploymentRecord, de
 from casemate.registry.models import Describe, Models, Pushed, Scan
 from casemate.registry.own_approvals import challenge, passkey_envelope
 from casemate.registry.releases import finish_deletions, took_effect
+from casemate.registry.revocations import revoked_digests
 from casemate.registry.stores import Pen, SignedState, Stores
 from casemate.registry.verification import RELEASING, Released, released_on_record
 from casemate.registry.versions import Lineage, Manifest, Version, known_blobs

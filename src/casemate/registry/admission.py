@@ -11,11 +11,12 @@ from casemate.core import (
     VerificationError,
     parse_rfc3339,
 )
-from casemate.registry.approvals import Approval, approvals_of, check_not_revoked, check_statement
+from casemate.registry.approvals import Approval, approvals_of, check_statement
 from casemate.registry.approvers import APPROVALS, Approvers
 from casemate.registry.deployments_state import strict_before
 from casemate.registry.ended import Ended, ended_of
 from casemate.registry.own_approvals import check_own
+from casemate.registry.revocations import check_not_revoked
 from casemate.registry.stores import Stores
 from casemate.registry.versions import Version, find_version
 from casemate.signing import VersionIdentity

@@ -8,10 +8,10 @@ import msgspec
 
 from casemate.core import Digest, Environment
 from casemate.registry.admission import people_who_signed
-from casemate.registry.approvals import check_not_revoked
 from casemate.registry.approvers import PASSKEY
 from casemate.registry.ended import ended_of
 from casemate.registry.own_approvals import words
+from casemate.registry.revocations import check_not_revoked
 from casemate.registry.stores import Stores
 from casemate.registry.versions import Version
 

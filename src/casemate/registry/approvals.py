@@ -1,4 +1,4 @@
-"""Approvals and revocations: signed, bound to one version's digest, kept in the ledger."""
+"""Approvals: signed, bound to one version's digest, kept in the ledger."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from typing import Any, Literal
 
 import msgspec
 
-from casemate.core import Digest, Environment, PolicyError, Principal, VerificationError, rfc3339
+from casemate.core import Environment, PolicyError, VerificationError, rfc3339
 from casemate.registry.ended import ended_of
 from casemate.registry.own_approvals import check_own
-from casemate.registry.stores import Pen, Stores, T, unreadable
+from casemate.registry.revocations import check_not_revoked
+from casemate.registry.stores import Pen, Stores, unreadable
 from casemate.registry.versions import Version
 from casemate.signing import Predicate, VersionIdentity, sign_statement, verify_statement
 from casemate.storage import LedgerEntry
 
-APPROVAL, _REVOCATION = "approval", "revocation"
+APPROVAL = "approval"
 
 
 class Approval(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -57,16 +58,6 @@ class Approval(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         }
 
 
-class Revocation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A ledger body: nothing with this digest may be deployed or loaded again."""
-
-    about: VersionIdentity
-    revoked_by: str
-    reason: str
-    at: str
-    schema: Literal[1] = 1
-
-
 def signed_approval(
     stores: Stores,
     pen: Pen,
@@ -107,36 +98,10 @@ def signed_approval(
     return msgspec.structs.replace(approval, statement=statement.decode())
 
 
-def revocation(stores: Stores, version: Version, *, actor: Principal, reason: str) -> tuple[str, dict[str, Any]]:
-    """The ledger entry that ends a version: it is never deployed or loaded again."""
-    at = rfc3339(stores.clock.now())
-    body = Revocation(about=version.about, revoked_by=actor.id, reason=reason, at=at)
-    return _REVOCATION, msgspec.to_builtins(body)
-
-
 def approvals_of(stores: Stores, version: Version) -> list[Approval]:
     """All approvals of exactly this version, oldest first, as recorded. Raises: VerificationError."""
     found: dict[VersionIdentity, tuple[Approval, ...]] = stores.folded(APPROVAL, {}, _fold_approvals)
     return list(found.get(version.about, ()))
-
-
-def is_revoked(stores: Stores, version: Version) -> bool:
-    """Whether this content was revoked, under whatever number."""
-    return version.digest in revoked_digests(stores)
-
-
-def revoked_digests(stores: Stores) -> frozenset[Digest]:
-    """The contents that were revoked. Raises: VerificationError."""
-    start: frozenset[Digest] = frozenset()
-    return stores.folded(_REVOCATION, start, _fold_revocations)
-
-
-def check_not_revoked(stores: Stores, version: Version) -> None:
-    """Raises: VerificationError `revoked`."""
-    if is_revoked(stores, version):
-        raise VerificationError(
-            f"{version.about.name}@{version.number} was revoked: use another version.", code="revoked"
-        )
 
 
 def check_statement(stores: Stores, version: Version, approval: Approval) -> None:
@@ -159,17 +124,9 @@ def _fold_approvals(
 ) -> dict[VersionIdentity, tuple[Approval, ...]]:
     found = dict(last)
     for entry in entries:
-        approval = msgspec.structs.replace(_read(entry, Approval), at=entry.at)
+        try:
+            approval = msgspec.structs.replace(msgspec.convert(entry.body, Approval), at=entry.at)
+        except msgspec.ValidationError as error:
+            raise unreadable(entry.kind, entry.number) from error
         found[approval.about] = (*found.get(approval.about, ()), approval)
     return found
-
-
-def _fold_revocations(last: frozenset[Digest], entries: list[LedgerEntry]) -> frozenset[Digest]:
-    return last | {_read(entry, Revocation).about.digest for entry in entries}
-
-
-def _read(entry: LedgerEntry, shape: type[T]) -> T:
-    try:
-        return msgspec.convert(entry.body, shape)
-    except msgspec.ValidationError as error:
-        raise unreadable(entry.kind, entry.number) from error

@@ -10,6 +10,7 @@ import msgspec
 from casemate.core import AssetKind, ConflictError, InputError, NotFoundError, Principal, Ref, parse_rfc3339
 from casemate.registry.data_use import signed_use
 from casemate.registry.releases import Draft, commit_version, record_deletion, remove_version
+from casemate.registry.revocations import check_not_revoked
 from casemate.registry.stores import Pen, Stores
 from casemate.registry.tags import MOST_TAGS, checked_tag, find_tagged, tagging, tags_of
 from casemate.registry.verification import verify_stored
@@ -49,13 +50,14 @@ def restore_version(
     """A new newest version of the very files of an older one, which it names, signed. No byte is stored again.
 
     Args: widening: it may be of a lower class, or for more purposes, than the newest; the gate has decided so.
-    Raises: NotFoundError; VerificationError: what is stored is not what was signed; ConflictError `newest-already`,
+    Raises: NotFoundError; VerificationError: `revoked`, or what is stored is not what was signed; ConflictError `newest-already`,
         `wider-use`.
     """
     with pen.deciding:  # no deletion takes the blobs between the look at them and the commit
         old, newest = (find_version(stores, AssetKind.DATASET, one) for one in (ref, Ref(ref.name)))
         if old.number == newest.number:
             raise ConflictError(f"{old.about.name}@{old.number} is the newest version already.", code="newest-already")
+        check_not_revoked(stores, old)
         verify_stored(stores, old)
         if signed_use(stores, old).is_wider_than(signed_use(stores, newest)) and not widening:
             raise ConflictError(f"The newest version of {ref.name} has changed: restore again.", code="wider-use")

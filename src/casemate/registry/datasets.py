@@ -25,6 +25,7 @@ from casemate.registry.data_use import DataUse, signed_use, stated_use, use_in, 
 from casemate.registry.dataset_differences import Compare, difference
 from casemate.registry.dataset_versions import restore_version, retain_versions, tag_version, untag
 from casemate.registry.releases import Draft, commit_version, record_deletion, remove_version
+from casemate.registry.revocations import check_not_revoked, is_revoked
 from casemate.registry.stores import Pen, Stores
 from casemate.registry.tags import tags_of
 from casemate.registry.verification import Released, newest_of, verified_pusher, verify_report
@@ -163,6 +164,7 @@ class Datasets:
             "columns": columns,
             "size": sum(entry.size for entry in manifest.files.values()),
             "used_by": self._dependents(version),
+            "revoked": is_revoked(self._stores, version),
         }
 
     def open(self, ref: Ref) -> VerifiedDataset:
@@ -179,6 +181,10 @@ class Datasets:
             for file in files.values():
                 file.close()
             raise
+
+    def check_trainable(self, ref: Ref) -> None:
+        """Raises: NotFoundError; VerificationError `revoked`: nothing is made from it any more."""
+        check_not_revoked(self._stores, self.find(ref))
 
     def export(self, ref: Ref) -> tuple[int, Iterator[bytes]]:
         """The rows as Parquet: how many bytes, and the bytes, verified before the first is handed on."""

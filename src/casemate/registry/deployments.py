@@ -24,13 +24,13 @@ from casemate.core import (
     checked_name,
 )
 from casemate.registry.admission import admitted
-from casemate.registry.approvals import revocation, revoked_digests
 from casemate.registry.datasets import writable
 from casemate.registry.deployments_state import KIND, Change, Deployment, DeploymentRecord, deployments_of
 from casemate.registry.human_approval import human_approval
 from casemate.registry.models import Models
+from casemate.registry.revocations import altered_versions, descendants_of, revocation, revoked_digests
 from casemate.registry.stores import Pen, Stores
-from casemate.registry.versions import find_version
+from casemate.registry.versions import Version, find_version
 from casemate.signing import VerifiedModel, VersionIdentity
 
 
@@ -197,27 +197,45 @@ class Deployments:
             record = _changed(last, Change.RESUMED, actor, reason)
             return {**self._carry_out(record, last, intent), "state": "serving"}
 
-    def revoke(self, ref: Ref, *, actor: Principal, intent: str, reason: str) -> dict[str, Any]:
-        """End a model version for good: it is never deployed or loaded again, and what serves it is paused with it.
+    def revoke(
+        self,
+        ref: Ref,
+        *,
+        actor: Principal,
+        intent: str,
+        reason: str,
+        kind: AssetKind = AssetKind.MODEL,
+        cascade: bool = False,
+    ) -> dict[str, Any]:
+        """End a version for good: it is used for nothing again, and what serves it is paused with it, in one commit.
 
-        Returns: as `pause`, and paused: the names of deployments.
+        Args: cascade: end what was made from it, too, as `revocations.descendants_of` finds it.
+        Returns: as `pause`, and paused: the names of deployments; descendants: what was made from it, ended or not;
+            altered: versions that may have been, and nobody can tell.
         Raises: NotFoundError; InputError `no-reason`.
         """
         if not reason:
             raise InputError("Say why, since it cannot be undone: --reason TEXT.", code="no-reason")
         pen, _ = self._writing()
         with pen.deciding:
-            version = find_version(self._stores, AssetKind.MODEL, ref)
-            serving = [last for last in self.all().values() if last.digest == version.digest and not last.paused]
+            version = find_version(self._stores, kind, ref)
+            descendants = descendants_of(self._stores, version)
+            ended = [version, *(descendants if cascade else ())]
+            before = revoked_digests(self._stores)
+            digests = {one.digest for one in ended}
+            serving = [last for last in self.all().values() if last.digest in digests and not last.paused]
             pauses = [_changed(last, Change.PAUSED, actor, reason, paused=True) for last in serving]
-            entries = [(KIND, msgspec.to_builtins(record)) for record in pauses]
-            entry = revocation(self._stores, version, actor=actor, reason=reason)
-            pen.commit([entry, *entries], intent)
+            fresh = [one for one in ended if one is version or one.digest not in before]
+            entries = [revocation(self._stores, one, actor=actor, reason=reason) for one in fresh]
+            pen.commit([*entries, *((KIND, msgspec.to_builtins(record)) for record in pauses)], intent)
         return {
             "name": version.about.name,
             "version": version.number,
             "digest": version.digest,
             "state": "revoked",
+            "cascade": cascade,
+            "descendants": [_named(one) for one in descendants],
+            "altered": [_named(one) for one in altered_versions(self._stores)],
             "paused": [record.name for record in pauses],
             "confirmed": self._heeded(),
         }
@@ -269,6 +287,11 @@ class Deployments:
         if self._rollout is None:
             raise TypeError("built without a rollout: it reads only")
         return writable(self._pen), self._rollout
+
+
+def _named(version: Version) -> dict[str, Any]:
+    about = version.about
+    return {"kind": about.kind.value, "name": about.name, "version": about.number, "digest": about.digest}
 
 
 def _check_decided(name: str, decided: Decided | None, now: Decided) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from casemate.core import AssetKind, NotFoundError, Ref
+from casemate.registry.revocations import is_revoked
 from casemate.registry.stores import Stores
 from casemate.registry.versions import find_version
 from casemate.signing import VersionIdentity
@@ -34,7 +35,8 @@ def lineage_tree(stores: Stores, ref: Ref) -> dict[str, Any]:
 def _dataset(stores: Stores, about: VersionIdentity) -> dict[str, Any]:
     ref = Ref(name=about.name, version=about.digest, project=about.project)
     try:
-        state = find_version(stores, AssetKind.DATASET, ref).state
+        version = find_version(stores, AssetKind.DATASET, ref)
+        state = "revoked" if is_revoked(stores, version) else version.state
     except NotFoundError:
         state = "deleted"
     return {"kind": "dataset", "name": about.name, "version": about.number, "digest": about.digest, "state": state}

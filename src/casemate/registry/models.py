@@ -31,13 +31,14 @@ from casemate.core import (
     rfc3339,
 )
 from casemate.registry.approval_words import ApprovalWords, approval_words
-from casemate.registry.approvals import APPROVAL, approvals_of, check_not_revoked, is_revoked, signed_approval
+from casemate.registry.approvals import APPROVAL, approvals_of, signed_approval
 from casemate.registry.data_use import signed_use, use_of_newest
 from casemate.registry.datasets import Datasets, writable
 from casemate.registry.deployments_state import deployments_of
 from casemate.registry.features import with_ranges, without_ranges
 from casemate.registry.lineage import lineage_tree
 from casemate.registry.releases import Draft, commit_version, record_deletion, remove_version
+from casemate.registry.revocations import check_not_revoked, is_revoked
 from casemate.registry.stores import Pen, Stores
 from casemate.registry.verification import Released, newest_of, verified_pusher, verify_report
 from casemate.registry.versions import (
@@ -136,7 +137,10 @@ class Models:
                 facts={"format": report.format, "served": msgspec.to_builtins(report.served)},
             )
             draft = Draft(manifest=manifest, scan=_scan_facts(report, at=rfc3339(stores.clock.now())))
-            version, created = commit_version(stores, writable(self._pen), draft, push, actor=actor, intent=intent)
+            pen = writable(self._pen)
+            with pen.deciding:  # what it was made from may have been revoked meanwhile
+                self._origin_of(lineage)
+                version, created = commit_version(stores, pen, draft, push, actor=actor, intent=intent)
         return Pushed(
             verdict=Verdict.CLEAN,
             findings=report.findings,
@@ -273,14 +277,19 @@ class Models:
         left = remove_version(self._stores, version, intent=intent)
         return {"name": version.about.name, "version": version.number, "state": "deleted", **left}
 
-    def _schema_of(self, lineage: Lineage | None) -> dict[str, Any] | None:
+    def _origin_of(self, lineage: Lineage | None) -> Version | None:
         if lineage is None or lineage.dataset is None:
             return None
         about = lineage.dataset
         version = self._datasets.find(Ref(about.name, about.number, about.project))
         if version.about != about:
             raise InputError(f"The dataset {about} is not the one that is stored.", code="lineage-mismatch")
-        return self._datasets.read_schema(version)
+        check_not_revoked(self._stores, version)
+        return version
+
+    def _schema_of(self, lineage: Lineage | None) -> dict[str, Any] | None:
+        origin = self._origin_of(lineage)
+        return self._datasets.read_schema(origin) if origin else None
 
     def _class_of(self, name: str, lineage: Lineage | None) -> DataClass:
         if lineage is not None and lineage.dataset is not None:

@@ -13,6 +13,7 @@ TABLE = {
     "dataset:tag": "owner data-scientist",
     "dataset:restore": "owner data-scientist",
     "dataset:verify": "owner data-scientist auditor",
+    "dataset:revoke": "owner approver operator",
     "dataset:delete": "owner",
     "model:read": READERS,
     "model:export": "owner data-scientist",

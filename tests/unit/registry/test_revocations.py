@@ -1,0 +1,132 @@
+"""A dataset that was found bad, and what was made from it."""
+
+from __future__ import annotations
+
+import pytest
+from registry_house import ANA, BEN, push_model, table
+
+from casemate.core import AssetKind, CasemateError, Environment, VerificationError, parse_ref
+from casemate.registry import Lineage
+
+
+def refused(code, call, *args, **kwargs):
+    with pytest.raises(CasemateError) as caught:
+        call(*args, **kwargs)
+    assert caught.value.code == code
+
+
+def push_rows(house, name="visits", rows=4):
+    house.datasets.push(name, table(rows), actor=ANA, intent=f"evt_{name}{rows}")
+    return house.datasets.find(parse_ref(name)).about
+
+
+def revoke(house, ref, *, kind=AssetKind.DATASET, cascade=False):
+    return house.deployments.revoke(
+        parse_ref(ref), actor=BEN, intent="evt_v", reason="poisoned", kind=kind, cascade=cascade
+    )
+
+
+def named(rows):
+    return sorted(f"{one['kind']}:{one['name']}@{one['version']}" for one in rows)
+
+
+def serve(house, name, ref):
+    house.models.approve(parse_ref(ref), Environment.DEV, actor=ANA, intent="evt_a")
+    house.deployments.deploy(name, parse_ref(ref), actor=ANA, intent="evt_d")
+
+
+@pytest.fixture
+def family(house):
+    """visits@1 -> risk@1; visits@2; visits@3, which is visits@1 restored -> late@1; other rows -> fine@1."""
+    first = push_rows(house, rows=4)
+    push_model(house, 1.0, name="risk", lineage=Lineage(dataset=first))
+    push_rows(house, rows=5)
+    house.datasets.restore(parse_ref("visits@1"), actor=ANA, intent="evt_r")
+    restored = house.datasets.find(parse_ref("visits@3")).about
+    push_model(house, 2.0, name="late", lineage=Lineage(dataset=restored))
+    push_model(house, 3.0, name="fine", lineage=Lineage(dataset=push_rows(house, "other", rows=6)))
+    for name in ("risk", "late", "fine"):
+        serve(house, name, f"{name}@1")
+    return house
+
+
+def test_alone_it_names_what_was_made_from_it_and_ends_nothing_else(family):
+    said = revoke(family, "visits@1")
+    assert named(said["descendants"]) == ["dataset:visits@3", "model:late@1", "model:risk@1"]
+    assert (said["paused"], said["cascade"], said["altered"]) == ([], False, [])
+    assert family.datasets.show(parse_ref("visits@1"))["revoked"] is True
+    assert family.datasets.show(parse_ref("visits@3"))["revoked"] is False
+    family.models.load(parse_ref("risk@1")).close()
+
+
+def test_nothing_is_made_from_it_any_more(family):
+    revoke(family, "visits@1")
+    about = family.datasets.find(parse_ref("visits@1")).about
+    refused("revoked", push_model, family, 9.0, name="new", lineage=Lineage(dataset=about))
+    refused("revoked", family.datasets.check_trainable, parse_ref("visits@1"))
+    refused("revoked", family.datasets.restore, parse_ref("visits@1"), actor=ANA, intent="evt_x")
+    assert family.models.lineage(parse_ref("risk@1"))["from"][0]["state"] == "revoked"
+    same = family.datasets.push("visits", table(4), actor=ANA, intent="evt_again")  # the same rows are as bad
+    refused("revoked", family.datasets.check_trainable, parse_ref(f"visits@{same['version']}"))
+
+
+def test_what_was_made_from_it_ends_with_it_in_one_commit(family):
+    before = len(family.stores.state.entries())
+    said = revoke(family, "visits@1", cascade=True)
+    assert sorted(said["paused"]) == ["late", "risk"]
+    assert len(family.stores.state.entries()) == before + 6  # four versions, two pauses
+    for name in ("risk", "late"):
+        assert family.deployments.find(name).paused
+        refused("revoked", family.models.load, parse_ref(name))
+        refused("revoked", family.deployments.resume, name, actor=ANA, intent="evt_x")
+    assert not family.deployments.find("fine").paused
+    family.datasets.check_trainable(parse_ref("visits@2"))
+    refused("revoked", family.datasets.check_trainable, parse_ref("visits@3"))
+    again = revoke(family, "visits@1", cascade=True)  # asked twice, nothing more ends
+    assert again["paused"] == []
+
+
+def test_no_rollback_returns_to_it(family):
+    push_model(family, 4.0, name="risk")
+    serve(family, "risk", "risk@2")
+    revoke(family, "visits@1", cascade=True)
+    assert not family.deployments.find("risk").paused  # it serves what was made from nothing known
+    refused("revoked", family.deployments.rollback, "risk", actor=ANA, intent="evt_x")
+
+
+def test_a_revocation_that_comes_while_a_model_is_pushed_counts(house, monkeypatch):
+    about = push_rows(house)
+    examine = type(house.models)._examine
+
+    def late(self, sealed):
+        done = examine(self, sealed)
+        revoke(house, "visits@1")
+        return done
+
+    monkeypatch.setattr(type(house.models), "_examine", late)
+    refused("revoked", push_model, house, name="risk", lineage=Lineage(dataset=about))
+    assert house.models.count() == 0
+
+
+def test_a_model_takes_the_same_file_under_another_name_along(house):
+    push_model(house, 1.0, name="risk")
+    push_model(house, 1.0, name="copy")
+    push_model(house, 2.0, name="other")
+    serve(house, "copy", "copy@1")
+    assert named(revoke(house, "risk@1", kind=AssetKind.MODEL)["descendants"]) == ["model:copy@1"]
+    assert revoke(house, "risk@1", kind=AssetKind.MODEL, cascade=True)["paused"] == ["copy"]
+    refused("revoked", house.models.load, parse_ref("copy@1"))
+    house.models.load(parse_ref("other@1")).close()
+
+
+def test_what_cannot_be_read_is_named(house):
+    from sqlalchemy import text
+
+    about = push_rows(house)
+    push_model(house, 1.0, name="risk", lineage=Lineage(dataset=about))
+    with house.stores.engine.begin() as connection:
+        connection.execute(text("UPDATE versions SET manifest = :m WHERE kind = 'model'"), {"m": b"x"})
+    said = revoke(house, "visits@1", cascade=True)
+    assert (named(said["descendants"]), named(said["altered"])) == ([], ["model:risk@1"])
+    with pytest.raises(VerificationError):
+        house.models.load(parse_ref("risk@1"))
