@@ -31,7 +31,14 @@ DOOR = build_door()
 
 OTHER = "svc_other"
 
-PLAIN = {"ci": False, "data_class": "internal", "lowers_class": False, "purpose_allowed": True, "local": True}
+PLAIN = {
+    "ci": False,
+    "data_class": "internal",
+    "lowers_class": False,
+    "purpose_allowed": True,
+    "local": True,
+    "card_complete": True,
+}
 
 # Every value of every fact that a policy may look at; that somebody is `authenticated` is so wherever they have a role.
 FACTS = (
@@ -150,7 +157,7 @@ def verbs() -> dict[tuple[str, str], tuple[str, ...]]:
 def _route_of(name: str, command: click.Command) -> tuple[str, str]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "thing.onnx"
-        file.write_text("print(1)\n")
+        file.write_text("x = 1\n")  # a script, and a settings file
         for words in sorted(product(_WORDS, repeat=4), key=lambda words: len(set(words))):
             session = Recording(home=None, server="https://example", ca="", insecure_no_sandbox=False)
             CliRunner().invoke(command, list(_typed(command, Path(folder), words)), obj=session, input="typed\n" * 6)

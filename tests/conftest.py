@@ -14,10 +14,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # Where the shell that began the tests had them in the background, Ctrl-C is ignored by them and by all that they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+settings.register_profile("shared machine", settings(), deadline=None)  # time is measured in bench/, never here
+settings.load_profile("shared machine")
 
 _EVERY_HOME = Path(__file__).parent / "assets" / "every_home"
 sys.path.append(str(_EVERY_HOME))

@@ -269,7 +269,9 @@ def train(
                 purpose=purpose,
             )
             contents = ((path, iter([file.read()])) for path, file in result.files)
-            pushed = models.push(name, contents, actor=actor, intent=intent, lineage=lineage)
+            pushed = models.push(
+                name, contents, actor=actor, intent=intent, lineage=lineage, environment=result.environment
+            )
             pushed = msgspec.structs.replace(pushed, findings=(*found, *pushed.findings))
         return Trained(
             pushed=pushed, blocked=list(result.blocked), log=result.log_tail[-_LOG_SHOWN:], seconds=result.seconds

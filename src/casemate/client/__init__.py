@@ -19,6 +19,7 @@ import httpx
 import msgspec
 
 from casemate.client.answers import Download, answered, checked_body, checked_query, error_in, wants_step_up
+from casemate.client.cards import CardCalls
 from casemate.client.files import (
     CHUNK,
     ByteStream,
@@ -144,6 +145,11 @@ class Casemate:
 
     def delete_dataset(self, ref: str, *, reason: str = "") -> dict[str, Any]:
         return self._change("DELETE", f"/datasets/{_path(ref)}", query={"reason": reason})
+
+    @property
+    def cards(self) -> CardCalls:
+        """What model versions are, for people and for their tools."""
+        return CardCalls(self._get, self._change)
 
     @property
     def versions(self) -> VersionCalls:

@@ -106,6 +106,14 @@ def class_of_model(call: Call, ref: Ref) -> str:
     return _known(lambda: DataUse(data_class=call.services.models.data_class_of(ref))).data_class.value
 
 
+def is_described(call: Call, ref: Ref) -> bool:
+    """Whether people have said all that a card needs; what is not there or does not verify is not described."""
+    try:
+        return call.services.models.is_described(ref)
+    except CasemateError:
+        return False
+
+
 def _use(call: Call, ref: Ref) -> DataUse:
     return _known(lambda: call.services.datasets.use_of(ref))
 

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from casemate.console.asset_routes import plain
-from casemate.console.data_asked import class_of_model
+from casemate.console.data_asked import class_of_model, is_described
 from casemate.console.door import Call, Caller, Door
 from casemate.console.places import Long
 from casemate.core import Action, Environment, Profile, Ref, Resource, checked_digest, parse_ref
@@ -90,7 +90,8 @@ def _wanted(call: Call, arguments: dict[str, Any]) -> Resource:
     approved = _approval(call, arguments["model"], environment) if arguments["model"] else {}
     attributes: dict[str, str | int | bool] = {"profile": str(profile), **approved}
     if arguments["model"]:
-        attributes["data_class"] = class_of_model(call, parse_ref(arguments["model"]))
+        ref = parse_ref(arguments["model"])
+        attributes |= {"data_class": class_of_model(call, ref), "card_complete": is_described(call, ref)}
     return Resource("deployment", standing.name, environment=environment, attributes=attributes)
 
 
@@ -103,8 +104,8 @@ def _returning(call: Call, arguments: dict[str, Any]) -> Resource:
     target = known.earlier[0]
     ref = Ref(target.name, target.digest, target.project)
     approved = _approval(call, str(ref), standing.environment)
-    known_class = {"data_class": class_of_model(call, ref)}
-    return msgspec.structs.replace(standing, attributes={**standing.attributes, **approved, **known_class})
+    told = {"data_class": class_of_model(call, ref), "card_complete": is_described(call, ref)}
+    return msgspec.structs.replace(standing, attributes={**standing.attributes, **approved, **told})
 
 
 def _approval(call: Call, model: str, environment: Environment) -> dict[str, str | int | bool]:

@@ -170,6 +170,7 @@ class Action(StrEnum):
     MODEL_PUSH = "model:push"
     MODEL_TRAIN = "model:train"
     MODEL_VERIFY = "model:verify"
+    MODEL_DESCRIBE = "model:describe"  # what people say of a version: its card
     MODEL_APPROVE = "model:approve"
     MODEL_REVOKE = "model:revoke"  # for good: it is never served or loaded again
     MODEL_DELETE = "model:delete"

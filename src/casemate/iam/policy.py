@@ -233,6 +233,7 @@ class Policies:
             "data_class": "internal",
             "lowers_class": False,
             "purpose_allowed": True,
+            "card_complete": True,
         }
         kind = action.partition(":")[0]
         resource = Resource(kind=kind, name="example", environment=Environment.DEV, attributes=attributes)

@@ -10,6 +10,7 @@ A gateway reads with `Deployments(stores).load(name)` and needs no pen.
 from casemate.registry.admission import admitted
 from casemate.registry.approval_words import ApprovalWords
 from casemate.registry.approvers import APPROVALS, PASSKEY, Approver, Approvers
+from casemate.registry.cards import checked_description
 from casemate.registry.data_use import DataUse, check_purpose, stated_use
 from casemate.registry.datasets import Datasets, VerifiedDataset
 from casemate.registry.deletions import deleted_of
@@ -51,6 +52,7 @@ __all__ = [
     "admitted",
     "challenge",
     "check_purpose",
+    "checked_description",
     "deleted_of",
     "deployments_of",
     "finish_deletions",

@@ -32,6 +32,8 @@ from casemate.core import (
 )
 from casemate.registry.approval_words import ApprovalWords, approval_words
 from casemate.registry.approvals import APPROVAL, approvals_of, signed_approval
+from casemate.registry.bom import bom_of, signed_bom
+from casemate.registry.cards import Described, card_entry, card_of, is_complete
 from casemate.registry.data_use import signed_use, use_of_newest
 from casemate.registry.datasets import Datasets, writable
 from casemate.registry.deployments_state import deployments_of
@@ -102,11 +104,12 @@ class Models:
         actor: Principal,
         intent: str,
         lineage: Lineage | None = None,
+        environment: Mapping[str, Any] | None = None,
     ) -> Pushed:
         """Stream files into encrypted blobs, scan and describe the sealed bytes, and commit them if they are clean.
 
         Args: files: (path, chunks), read once, in order. lineage: its dataset must exist; it gives feature ranges, and
-            the data class. Where nobody says what a version was made from, its class is at least that of the one before.
+            the data class. environment: what it was trained with, of which the lineage has the digest. Where nobody says what a version was made from, its class is at least that of the one before.
         Returns: the version, or REFUSED with findings; the live version when it has this very content.
         Raises: InputError, TooLargeError, StorageError, SandboxError, VerificationError (the dataset's schema).
         """
@@ -134,7 +137,11 @@ class Models:
                 data_class=data_class.value,
                 signature=signature,
                 lineage=lineage,
-                facts={"format": report.format, "served": msgspec.to_builtins(report.served)},
+                facts={
+                    "format": report.format,
+                    "served": msgspec.to_builtins(report.served),
+                    **({"environment": dict(environment)} if environment else {}),
+                },
             )
             draft = Draft(manifest=manifest, scan=_scan_facts(report, at=rfc3339(stores.clock.now())))
             pen = writable(self._pen)
@@ -176,12 +183,36 @@ class Models:
         manifest = version.read_manifest()
         return {
             **version.summary(),
-            **manifest.facts,
+            **{name: fact for name, fact in manifest.facts.items() if name != "environment"},
+            "card": {"complete": is_complete(self._stores, version)},
             "signature": msgspec.to_builtins(without_ranges(manifest.signature) if manifest.signature else None),
             "files": msgspec.to_builtins(manifest.files),
             "approvals": [approval.summary() for approval in approvals_of(self._stores, version)],
             "revoked": is_revoked(self._stores, version),
         }
+
+    def card(self, ref: Ref) -> dict[str, Any]:
+        """As `card_of`. Raises: NotFoundError; VerificationError."""
+        return card_of(self._stores, self.find(ref))
+
+    def is_described(self, ref: Ref) -> bool:
+        """Whether people have said all that a card needs. Raises: NotFoundError; VerificationError."""
+        return is_complete(self._stores, self.find(ref))
+
+    def write_card(self, ref: Ref, described: Described, *, actor: Principal, intent: str) -> dict[str, Any]:
+        """What people say of a version, from here on. Raises: NotFoundError."""
+        version = self.find(ref)
+        writable(self._pen).commit([card_entry(self._stores, version, described, actor=actor)], intent)
+        return {"name": version.about.name, "version": version.number, "missing": list(described.missing)}
+
+    def bom(self, ref: Ref, *, signed: bool = False) -> dict[str, Any]:
+        """`{"bom"}`: its bill of materials, and signed: `envelope`, that document in a signed statement about the version.
+
+        Raises: NotFoundError; VerificationError.
+        """
+        card = self.card(ref)
+        bom = bom_of(card, at=self._stores.clock.now())
+        return {"bom": bom, **({"envelope": signed_bom(bom, card, pen=writable(self._pen))} if signed else {})}
 
     def open_stored(self, version: Version) -> StoredModel:
         """A version's record, and its files decrypted once into sealed memory; nothing of it is verified yet.

@@ -17,7 +17,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any, Self
 
-from casemate.core import InputError, SandboxError, SealedFile, canonical, digest_of, seal_bytes
+from casemate.core import InputError, SandboxError, SealedFile, seal_bytes
 from casemate.runtime.outputs import Outputs, collect_outputs
 from casemate.runtime.scratch import scratch_folder
 from casemate.runtime.startup import printable
@@ -44,7 +44,7 @@ class TrainingResult:
         refused: What it left behind and was not taken, with the reason.
         blocked: `{"kind", "target", "mode"}` of each attempt that the walls refused, once each, in order.
         log_tail: The last 64 KiB of its output; foreign text without control characters but newlines.
-        environment: `python`, `platform`, `casemate`, and `packages`: the digest over all installed names and versions.
+        environment: `python`, `platform`, `casemate`, and `packages`: the version of each that is installed, by name.
     """
 
     exit: Exit
@@ -53,7 +53,7 @@ class TrainingResult:
     blocked: Sequence[dict[str, str]]
     log_tail: str
     seconds: float
-    environment: Mapping[str, str]
+    environment: Mapping[str, Any]
 
     def close(self) -> None:
         for _, file in self.files:
@@ -180,15 +180,14 @@ def _told(denial: Denial) -> dict[str, str]:
 
 
 @cache
-def environment_facts() -> dict[str, str]:
+def environment_facts() -> dict[str, Any]:
     """What a training ran with; two equal digests mean the same packages in the same versions."""
-    packages = sorted({f"{dist.name}=={dist.version}" for dist in distributions() if dist.name})
-    ours = [text.partition("==")[2] for text in packages if text.startswith("casemate==")]
+    packages = {dist.name: dist.version for dist in distributions() if dist.name}
     return {
         "python": platform.python_version(),
         "platform": f"{sys.platform}-{platform.machine()}",
-        "casemate": ours[0] if ours else "",
-        "packages": digest_of(canonical(packages)),
+        "casemate": packages.get("casemate", ""),
+        "packages": dict(sorted(packages.items())),
     }
 
 

@@ -20,6 +20,7 @@ TABLE = {
     "model:push": "owner data-scientist",
     "model:train": "owner data-scientist",
     "model:verify": READERS,
+    "model:describe": "owner data-scientist",
     "model:approve": "owner approver",
     "model:revoke": "owner approver operator",
     "model:delete": "owner",
@@ -87,6 +88,7 @@ FAVOURABLE = {
     "data_class": "internal",
     "lowers_class": False,
     "purpose_allowed": True,
+    "card_complete": True,
 }
 
 

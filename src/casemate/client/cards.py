@@ -1,0 +1,36 @@
+"""Cards and bills of materials of models, as Python calls: `casemate.cards`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from casemate.client.paths import ref_path
+
+Send = Callable[..., dict[str, Any]]
+
+
+class CardCalls:
+    """The calls of one client."""
+
+    def __init__(self, get: Send, change: Send) -> None:
+        self._get, self._change = get, change
+
+    def show(self, ref: str) -> dict[str, Any]:
+        """What people say of a model version under `described`, what is `missing`, and what is signed of it."""
+        return self._get(f"/models/{ref_path(ref)}/card")
+
+    def write(self, ref: str, said: Mapping[str, Any], *, reason: str = "") -> dict[str, Any]:
+        """Say what a version is for, whose it is and where it ends: the whole description, in place of the last."""
+        return self._change(
+            "PUT",
+            f"/models/{ref_path(ref)}/card",
+            query={"reason": reason},
+            content=msgspec.json.encode(dict(said)),
+        )
+
+    def bom(self, ref: str, *, signed: bool = False) -> dict[str, Any]:
+        """`{"bom"}`: CycloneDX 1.6; `signed`: and `envelope`, the same in a signed in-toto statement about the version."""
+        return self._get(f"/models/{ref_path(ref)}/bom", {"signed": "true" if signed else None})

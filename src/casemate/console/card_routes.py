@@ -1,0 +1,41 @@
+"""Cards and bills of materials of model versions."""
+
+from typing import Any
+
+import msgspec
+
+from casemate.console.asset_routes import Body, numbered, plain
+from casemate.console.data_asked import model_version
+from casemate.console.door import Caller, Door
+from casemate.core import Action, InputError, parse_ref
+from casemate.registry import checked_description
+
+_MAX_CARD = 65536  # bytes
+
+
+def declare(door: Door) -> None:
+    """The routes under /models/{name}/versions/{version} that describe it."""
+
+    @door.read("/models/{name}/versions/{version}/card", Action.MODEL_READ, about=model_version)
+    def card(call: Caller, name: str, version: str) -> dict[str, Any]:
+        """What people say of a version, and what is signed of it; never a value of the training data."""
+        return plain(call.services.models.card(parse_ref(f"{name}@{version}")))
+
+    @door.change("PUT", "/models/{name}/versions/{version}/card", Action.MODEL_DESCRIBE, about=model_version)
+    def describe(call: Caller, name: str, version: str, body: Body) -> dict[str, Any]:
+        """Say what it is for, whose it is and where it ends. The body is the whole description, as JSON."""
+        try:
+            said = msgspec.json.decode(body.whole(_MAX_CARD), type=dict[str, Any])
+        except msgspec.DecodeError as error:
+            raise InputError("The card is not a JSON object.", code="bad-card") from error
+        described = checked_description(said)
+        return plain(
+            call.services.models.write_card(
+                numbered(name, version), described, actor=call.principal, intent=call.intent
+            )
+        )
+
+    @door.read("/models/{name}/versions/{version}/bom", Action.MODEL_READ, about=model_version)
+    def bom(call: Caller, name: str, version: str, signed: str = "") -> dict[str, Any]:
+        """The bill of materials, CycloneDX 1.6; `signed`: and an envelope around it."""
+        return plain(call.services.models.bom(parse_ref(f"{name}@{version}"), signed=bool(signed)))
