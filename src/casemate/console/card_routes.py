@@ -24,8 +24,11 @@ def declare(door: Door) -> None:
     @door.change("PUT", "/models/{name}/versions/{version}/card", Action.MODEL_DESCRIBE, about=model_version)
     def describe(call: Caller, name: str, version: str, body: Body) -> dict[str, Any]:
         """Say what it is for, whose it is and where it ends. The body is the whole description, as JSON."""
+        text = body.whole(_MAX_CARD)
+        if len(text) > _MAX_CARD:
+            raise InputError(f"A card has at most {_MAX_CARD} bytes.", code="bad-card")
         try:
-            said = msgspec.json.decode(body.whole(_MAX_CARD), type=dict[str, Any])
+            said = msgspec.json.decode(text, type=dict[str, Any])
         except msgspec.DecodeError as error:
             raise InputError("The card is not a JSON object.", code="bad-card") from error
         described = checked_description(said)
