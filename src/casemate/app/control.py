@@ -19,6 +19,7 @@ from casemate.app.ground import Ground
 from casemate.app.jwks import fetch_jwks
 from casemate.app.periodically import attempt, repeat
 from casemate.app.providers import provider_client
+from casemate.app.reproduction import reproduce
 from casemate.app.rollouts import RunningGateway, TrialRollout
 from casemate.console import (
     LOCAL_OWNER,
@@ -167,6 +168,7 @@ def build_services(
         observed=observed,
         push_dataset=partial(push_dataset, datasets, ground.stores.blobs.quota, insecure=insecure),
         train=partial(train, datasets, models, insecure=insecure),
+        reproduce=partial(reproduce, datasets, models, insecure=insecure),
         sessions=sessions,
         sign_in=sign_in,
         enrolment=enrolment,

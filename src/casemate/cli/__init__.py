@@ -12,7 +12,7 @@ from casemate.cli.access_commands import access
 from casemate.cli.approver_commands import approver
 from casemate.cli.asset_commands import dataset, model, train
 from casemate.cli.audit_commands import audit
-from casemate.cli.card_commands import describe, show_bom, show_card
+from casemate.cli.card_commands import describe, reproduce, show_bom, show_card
 from casemate.cli.database_commands import database
 from casemate.cli.demo.command import demo
 from casemate.cli.deployment_commands import deploy, deployment, rollback
@@ -55,7 +55,7 @@ for command in (
 ):  # fmt: skip
     cli.add_command(command)
 user.add_command(passkey)
-for command in (show_card, describe, show_bom):
+for command in (show_card, describe, show_bom, reproduce):
     model.add_command(command)
 for command in COMMANDS:
     dataset.add_command(command)

@@ -1,8 +1,9 @@
-"""`casemate model card`, `model describe` and `model bom`: what a version is, for people and for their tools."""
+"""`casemate model card`, `describe`, `bom` and `reproduce`: what a version is, for people and for their tools."""
 
 from __future__ import annotations
 
 import json
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from casemate.cli import output
 from casemate.cli.card_sheets import as_html, as_markdown
 from casemate.cli.output import json_option
 from casemate.cli.session import Session, pass_session
-from casemate.core import InputError, refused_by_system
+from casemate.core import InputError, Verdict, refused_by_system
 
 _file = click.Path(path_type=Path)
 _reason = click.option("--reason", default="", help="Why; it goes into the audit log.")
@@ -104,6 +105,34 @@ def show_bom(session: Session, ref: str, out: Path | None, signed: Path | None, 
         output.show(made["bom"], as_json, lambda _: click.echo(text))
         return
     output.say(f"{', '.join(str(one) for one in (out, signed) if one)} written.")
+
+
+@click.command("reproduce")
+@click.argument("ref")
+@click.argument("script", type=_file)
+@_reason
+@json_option
+@pass_session
+def reproduce(session: Session, ref: str, script: Path, reason: str, as_json: bool) -> None:
+    """Run a version's training again with its SCRIPT, and say whether the same model comes out. REF is NAME@VERSION.
+
+    It runs in the sandbox, on the dataset version and with the parameters of then. Exit 1: something differs.
+    """
+    with session.client() as casemate, output.working(f"training {ref} again"):
+        result = casemate.cards.reproduce(ref, script, reason=reason)
+    output.show(result, as_json, _reproduced)
+    if result["verdict"] != Verdict.CLEAN:
+        sys.exit(output.REFUSED)
+
+
+def _reproduced(result: dict[str, Any]) -> None:
+    for one in result["files"]:
+        output.line("same" if one["same"] else "differs", one["path"])
+    output.findings(result["findings"])
+    for name, (then, now) in result["environment"].items():
+        output.line("package", f"{name} {then or 'none'} -> {now or 'none'}")
+    again = "gives the same model again" if result["verdict"] == Verdict.CLEAN else "does not give the same model again"
+    output.say(f"The training of {result['name']}@{result['version']} on {result['dataset']} {again}.")
 
 
 def _say_missing(missing: list[str], ref: str) -> None:

@@ -1,12 +1,14 @@
-"""Cards and bills of materials of models, as Python calls: `casemate.cards`."""
+"""What model versions are, as Python calls: `casemate.cards`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from casemate.client.files import file_size
 from casemate.client.paths import ref_path
 
 Send = Callable[..., dict[str, Any]]
@@ -30,6 +32,12 @@ class CardCalls:
             query={"reason": reason},
             content=msgspec.json.encode(dict(said)),
         )
+
+    def reproduce(self, ref: str, script: Path, *, reason: str = "") -> dict[str, Any]:
+        """Run a version's training again in the sandbox, with its `script`, and compare what comes out, file by file."""
+        file_size(script)
+        path = f"/models/{ref_path(ref)}/reproduction"
+        return self._change("POST", path, query={"reason": reason}, content=script.read_bytes())
 
     def bom(self, ref: str, *, signed: bool = False) -> dict[str, Any]:
         """`{"bom"}`: CycloneDX 1.6; `signed`: and `envelope`, the same in a signed in-toto statement about the version."""

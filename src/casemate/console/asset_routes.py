@@ -35,7 +35,7 @@ from casemate.registry import RELEASING, Datasets, Lineage, Models, Pushed, rele
 
 _ORDER = (Severity.CRITICAL, Severity.HIGH, Severity.MEDIUM, Severity.LOW, Severity.INFO)
 _PARQUET, _TAR = "application/vnd.apache.parquet", "application/x-tar"
-_MAX_SCRIPT = 4 << 20  # bytes of a training script
+MAX_SCRIPT = 4 << 20  # bytes of a training script
 
 
 def _body(request: Request) -> BodyReader:
@@ -202,9 +202,9 @@ def _declare_making(door: Door) -> None:
 
         The run ends when its client goes away.
         """
-        script = body.whole(_MAX_SCRIPT)
-        if len(script) > _MAX_SCRIPT:
-            raise TooLargeError(f"A training script has at most {_MAX_SCRIPT} bytes.", code="script-too-large")
+        script = body.whole(MAX_SCRIPT)
+        if len(script) > MAX_SCRIPT:
+            raise TooLargeError(f"A training script has at most {MAX_SCRIPT} bytes.", code="script-too-large")
         trained = call.services.train(
             name,
             script,

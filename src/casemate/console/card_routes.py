@@ -1,13 +1,14 @@
-"""Cards and bills of materials of model versions."""
+"""What a model version is: its card, its bill of materials, and whether its training gives it again."""
 
 from typing import Any
 
 import msgspec
 
-from casemate.console.asset_routes import Body, numbered, plain
-from casemate.console.data_asked import model_version
-from casemate.console.door import Caller, Door
-from casemate.core import Action, InputError, parse_ref
+from casemate.console.asset_routes import MAX_SCRIPT, Body, Gone, numbered, plain
+from casemate.console.data_asked import dataset_of_model, model_version
+from casemate.console.door import Also, Caller, Door
+from casemate.console.places import Long
+from casemate.core import Action, InputError, TooLargeError, parse_ref
 from casemate.registry import checked_description
 
 _MAX_CARD = 65536  # bytes
@@ -37,6 +38,21 @@ def declare(door: Door) -> None:
                 numbered(name, version), described, actor=call.principal, intent=call.intent
             )
         )
+
+    @door.change(
+        "POST",
+        "/models/{name}/versions/{version}/reproduction",
+        Action.MODEL_VERIFY,
+        about=model_version,
+        also=Also(action=Action.DATASET_EXPORT, about=dataset_of_model),  # its script may print every row
+        long=Long.BYTES,
+    )
+    def reproduce(call: Caller, name: str, version: str, body: Body, gone: Gone) -> dict[str, Any]:
+        """Run its training again, with its script as the body, and compare what comes out. Nothing is kept."""
+        script = body.whole(MAX_SCRIPT)
+        if len(script) > MAX_SCRIPT:
+            raise TooLargeError(f"A training script has at most {MAX_SCRIPT} bytes.", code="script-too-large")
+        return plain(call.services.reproduce(numbered(name, version), script, gone=gone()))
 
     @door.read("/models/{name}/versions/{version}/bom", Action.MODEL_READ, about=model_version)
     def bom(call: Caller, name: str, version: str, signed: str = "") -> dict[str, Any]:

@@ -101,6 +101,21 @@ def every_model(call: Call, arguments: dict[str, Any]) -> Resource | None:  # no
     return Resource("model", "*") if arguments["cascade"] else None
 
 
+def dataset_of_model(call: Call, arguments: dict[str, Any]) -> Resource | None:
+    """The dataset that a model version says it was trained on; None where it says none, or cannot be read."""
+    ref = parse_ref(f"{arguments['name']}@{arguments['version']}")
+    try:
+        lineage = call.services.models.find(ref).read_manifest().lineage
+    except CasemateError:
+        return None
+    if lineage is None or lineage.dataset is None:
+        return None
+    origin = Ref(lineage.dataset.name, lineage.dataset.digest, lineage.dataset.project)
+    return Resource(
+        "dataset", origin.name, origin.project, attributes={"data_class": _use(call, origin).data_class.value}
+    )
+
+
 def class_of_model(call: Call, ref: Ref) -> str:
     """Of what it was made from."""
     return _known(lambda: DataUse(data_class=call.services.models.data_class_of(ref))).data_class.value

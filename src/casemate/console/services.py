@@ -92,6 +92,7 @@ class Services:
     observed: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]  # rows of them, as the gateway serves them now
     push_dataset: PushDataset
     train: Train
+    reproduce: Callable[..., dict[str, Any]]  # `app.reproduction.reproduce`
     sessions: Sessions
     sign_in: SignIn
     enrolment: Enrolment

@@ -257,6 +257,7 @@ SPOKEN = {
     "model card": [Action.MODEL_READ],
     "model describe": [Action.MODEL_DESCRIBE],
     "model bom": [Action.MODEL_READ],
+    "model reproduce": [Action.MODEL_VERIFY],
     "model delete": [Action.MODEL_DELETE],
     "deploy": [Action.DEPLOYMENT_DEPLOY],
     "rollback": [Action.DEPLOYMENT_ROLLBACK],
