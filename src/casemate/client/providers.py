@@ -27,10 +27,18 @@ class ProviderCalls:
         return self._change("POST", f"/providers/{_one(name)}", query={"reason": reason}, json=provider)
 
     def map(
-        self, name: str, group: str, *, role: str, on: str, environment: str | None = None, reason: str = ""
+        self,
+        name: str,
+        group: str,
+        *,
+        role: str,
+        on: str,
+        environment: str | None = None,
+        life: str = "90d",
+        reason: str = "",
     ) -> dict[str, Any]:
-        """Members of `group` have the role while they are signed in through the provider."""
-        query = {"group": group, "role": role, "on": on, "environment": environment, "reason": reason}
+        """Members of `group` have the role while they are signed in through the provider. Args: life: of the mapping."""
+        query = {"group": group, "role": role, "on": on, "environment": environment, "life": life, "reason": reason}
         return self._change("POST", f"/providers/{_one(name)}/groups", query=query)
 
     def bind(self, name: str, user: str, subject: str, *, reason: str = "") -> dict[str, Any]:

@@ -22,6 +22,7 @@ from casemate.iam import (
     person_request,
     person_resource,
     reset_person,
+    reset_resource,
     revoke_person,
     stated_reason,
 )
@@ -92,7 +93,7 @@ def _declare_changes(door: Door) -> None:
         services.settle(make, call.intent)
         return {**_code(made[0]), "role": role, "scope": str(asked.scope)}
 
-    @door.change("POST", "/users/{user_id}/reset", Action.USER_RESET, about=_one)
+    @door.change("POST", "/users/{user_id}/reset", Action.USER_RESET, about=_resetting)
     def reset(call: Caller, user_id: str) -> dict[str, Any]:
         """End a person's factors and sessions, and invite them anew."""
         services, made, reason = call.services, list[Invitation](), _stated(call)
@@ -152,6 +153,10 @@ def _declare_enrolment(door: Door) -> None:
 
 def _one(call: Call, arguments: dict[str, Any]) -> Any:
     return person_resource(call.services.access, arguments["user_id"])
+
+
+def _resetting(call: Call, arguments: dict[str, Any]) -> Any:
+    return reset_resource(call.services.access, arguments["user_id"], now=call.services.clock.now())
 
 
 def _asked(call: Call, arguments: dict[str, Any]) -> Any:

@@ -14,11 +14,12 @@ from casemate.console.door import Anybody, Call, Caller, Door, Stranger
 from casemate.console.pages.frame import HEADERS
 from casemate.console.session_routes import started
 from casemate.console.visitors import COOKIE, check_own_site, credential_of, set_cookies
-from casemate.core import Action, AuthError, Environment, InputError, Resource
+from casemate.core import Action, AuthError, Environment, InputError, Resource, parse_duration, parse_rfc3339, rfc3339
 from casemate.iam.providers.administration import (
     add_provider,
     find_provider,
     link_subject,
+    linking_resource,
     live_providers,
     map_group,
     mapping_resource,
@@ -153,15 +154,16 @@ def _declare_reading(door: Door) -> None:
     @door.read("/providers", Action.PROVIDER_READ)
     def providers(call: Caller) -> dict[str, Any]:
         """All providers, with what their groups give; never their secrets."""
-        access = call.services.access
-        return plain({"items": [shown_provider(access, one) for one in live_providers(access)], "next": None})
+        access, now = call.services.access, call.services.clock.now()
+        return plain({"items": [shown_provider(access, one, now=now) for one in live_providers(access)], "next": None})
 
     @door.read("/providers/{name}", Action.PROVIDER_READ)
     def show(call: Caller, name: str) -> dict[str, Any]:
         """One provider, and the address to which it must send people back."""
         services = call.services
         found = find_provider(services.access, name)
-        return plain({**shown_provider(services.access, found), "redirect_uri": services.providers.redirect_uri(found)})
+        shown = shown_provider(services.access, found, now=services.clock.now())
+        return plain({**shown, "redirect_uri": services.providers.redirect_uri(found)})
 
 
 def _declare_changes(door: Door) -> None:
@@ -176,7 +178,7 @@ def _declare_changes(door: Door) -> None:
         record = provider_record(name, by=call.principal, now=services.clock.now(), **body.model_dump())
         services.settle(lambda: add_provider(services.access, record), call.intent)
         uri = services.providers.redirect_uri(record)
-        return plain({**shown_provider(services.access, record), "redirect_uri": uri})
+        return plain({**shown_provider(services.access, record, now=record.created_at), "redirect_uri": uri})
 
     @door.change("POST", "/providers/{name}/groups", Action.PROVIDER_MAP, about=_mapped)
     def map_to_role(
@@ -186,9 +188,12 @@ def _declare_changes(door: Door) -> None:
         role: str,
         on: str,
         environment: Environment | None = None,
+        life: str = "90d",
     ) -> dict[str, Any]:
-        """Let members of a group at the provider have a role while they are signed in through it."""
+        """Let members of a group at the provider have a role while they are signed in through it. `life`: of the mapping."""
+        del life  # the gate has decided on when it ends
         services, made = call.services, []
+        until = parse_rfc3339(str(call.decided.attributes["expires_at"]))
 
         def entries() -> list[Any]:
             record = map_group(
@@ -201,16 +206,16 @@ def _declare_changes(door: Door) -> None:
                 by=call.principal,
                 reason=call.reason,
                 now=services.clock.now(),
+                until=until,
             )
             made.append(record)
             return [entry_of(record)]
 
         services.settle(entries, call.intent)
-        return plain(
-            {"id": made[0].id, "group": group, "role": role, "scope": made[0].scope, "environment": environment}
-        )
+        answer = {"id": made[0].id, "group": group, "role": role, "scope": made[0].scope, "environment": environment}
+        return plain({**answer, "expires_at": rfc3339(until)})
 
-    @door.change("POST", "/providers/{name}/subjects", Action.PROVIDER_BIND)
+    @door.change("POST", "/providers/{name}/subjects", Action.PROVIDER_BIND, about=_linked)
     def bind(call: Caller, name: str, user: str, subject: Line) -> dict[str, Any]:
         """Let a subject of the provider be a person who is there already."""
         services, made = call.services, []
@@ -238,8 +243,20 @@ def _declare_changes(door: Door) -> None:
         return {"id": found[0], "state": "revoked"}
 
 
-def _mapped(_: Call, arguments: dict[str, Any]) -> Resource:
-    return mapping_resource(arguments["name"], arguments["role"], arguments["on"], arguments["environment"])
+def _mapped(call: Call, arguments: dict[str, Any]) -> Resource:
+    return mapping_resource(
+        arguments["name"],
+        arguments["role"],
+        arguments["on"],
+        arguments["environment"],
+        now=call.services.clock.now(),
+        life=parse_duration(arguments["life"]),
+    )
+
+
+def _linked(call: Call, arguments: dict[str, Any]) -> Resource:
+    now = call.services.clock.now()
+    return linking_resource(call.services.access, arguments["name"], arguments["user"], now=now)
 
 
 def _browser(stranger: Stranger) -> str:

@@ -59,6 +59,7 @@ from casemate.iam.people import (
     person_request,
     person_resource,
     reset_person,
+    reset_resource,
     revoke_person,
 )
 from casemate.iam.person import Person
@@ -252,6 +253,7 @@ __all__ = [
     "replay",
     "request_grant",
     "reset_person",
+    "reset_resource",
     "return_to_packaged",
     "review_ask",
     "review_items",

@@ -181,6 +181,7 @@ class Access:
             group = snapshot.outside.groups.get(one)
             if group is not None and not {one, group.provider} & snapshot.revoked:
                 assert principal.brought_until is not None, "looked at above"
+                until = min(principal.brought_until, group.expires_at or principal.brought_until)
                 grant = Grant(
                     id=one,
                     principal=principal.id,
@@ -191,7 +192,7 @@ class Access:
                     reason=f"group {group.group} at {snapshot.outside.providers[group.provider].name}",
                     granted_by=group.created_by,
                     granted_at=group.created_at,
-                    expires_at=principal.brought_until,
+                    expires_at=until,
                 )
                 found.append(grant)
         return tuple(found)
@@ -231,7 +232,10 @@ def _effective(
         end = parse_rfc3339(lasting)
         alive = [grant for grant in alive if end <= _nearest(ending, grant.expires_at)]
         if not alive:
-            because = "it would outlive the grants of whoever gives it: ask for a shorter time"
+            because = (
+                "it would outlive the grants of whoever gives it: ask for a shorter time, or let somebody do it whose "
+                "grants last as long"
+            )
             return Standing(because=because, live=True, ci=ci, until=ending, lapsed=tuple(covering))
     return Standing(
         roles=frozenset(grant.role for grant in alive),

@@ -38,7 +38,16 @@ KEEP = timedelta(seconds=1)  # DESIGN.md, policy row: a cached decision dies aft
 MAX_KEPT = 4096  # decisions; ~1 KB each
 _MAX_NAME = 80  # characters; longer ones name nothing, and a decision on them is made anew each time
 _GIVING = frozenset(  # never for longer than one's own
-    {Action.KEY_ISSUE, Action.KEY_ROTATE, Action.GRANT_APPROVE, Action.ISSUER_BIND, Action.USER_INVITE}
+    {
+        Action.KEY_ISSUE,
+        Action.KEY_ROTATE,
+        Action.GRANT_APPROVE,
+        Action.ISSUER_BIND,
+        Action.USER_INVITE,
+        Action.USER_RESET,
+        Action.PROVIDER_MAP,
+        Action.PROVIDER_BIND,
+    }
 )
 FRESH = timedelta(minutes=5)  # how long a second factor counts for what could do great harm
 SECOND_FACTOR = "urn:casemate:acr:second-factor"  # what a session's strength is called to other systems (`acr`)

@@ -303,6 +303,23 @@ def test_a_person_invites_nobody_beyond_their_own_grant(app, casemate: Casemate)
     assert short.ask("POST", "users", params={"name": "brief", "role": "caller", "life": "10m"}).status_code == 200
 
 
+def test_a_person_becomes_nobody_who_lasts_longer_than_they_do(app, ada: Person, casemate: Casemate) -> None:
+    """Whoever resets somebody, or chooses their subject at a provider, can be them; and a mapping gives a role."""
+    fleeting = Person(app, casemate, "fleeting", "owner", life="1h")
+    assert fleeting.ask("POST", "users", params={"name": "guest", "role": "caller", "life": "10m"}).status_code == 200
+    mapped = {"group": "all", "role": "owner", "on": "*"}
+    for user, life, statuses in (("ada", "2h", {403}), ("guest", "10m", {200, 404})):  # 404: there is no provider
+        for path, query in (
+            (f"users/{user}/reset", {"reason": "x"}),
+            ("providers/corp/subjects", {"user": user, "subject": "s"}),
+            ("providers/corp/groups", {**mapped, "life": life}),
+        ):
+            answer = fleeting.ask("POST", path, params=query)
+            assert answer.status_code in statuses, (path, answer.text)
+            assert ("outlive" in answer.json().get("detail", "")) == (user == "ada")
+    assert ada.ask("GET", "session").status_code == 200
+
+
 def test_a_person_asks_for_a_role_and_is_lent_it(app, casemate: Casemate, services: Services) -> None:
     eve = Person(app, casemate, "eve", "caller")
     assert eve.ask("GET", "audit/entries").status_code == 403

@@ -113,7 +113,7 @@ class Site:
         )
         self.house.append(add_provider(self.house.access, made))
 
-    def map(self, group: str, role: str = "operator") -> str:
+    def map(self, group: str, role: str = "operator", life: timedelta = timedelta(days=90)) -> str:
         made = map_group(
             self.house.access,
             "corp",
@@ -124,6 +124,7 @@ class Site:
             by=OWNER,
             reason="",
             now=self.house.clock.at,
+            until=self.house.clock.at + life,
         )
         self.house.append([entry_of(made)])
         return made.id
@@ -393,6 +394,19 @@ def test_an_old_sign_in_at_the_provider_is_not_fresh_here_and_a_new_one_is(site:
     assert renewed.credential == principal.credential
     assert site.house.authorizer.is_fresh(renewed)
     assert renewed.brought == principal.brought
+
+
+def test_a_mapping_ends_by_itself_during_a_session_too(site: Site) -> None:
+    site.idp.userinfo["groups"] = ["guests"]
+    site.map("guests", life=timedelta(minutes=10))
+    principal = site.principal()
+    site.house.clock.advance(599)
+    assert site.may(principal)
+    site.house.clock.advance(1)
+    assert not site.may(principal), "at the exact instant"
+    with pytest.raises(AuthError) as refused:
+        site.principal()
+    assert refused.value.code == "no-role"
 
 
 def test_acr_is_asked_for_and_looked_at(site: Site) -> None:

@@ -225,7 +225,8 @@ class ProviderSignIn:
                 told = check_userinfo(vouched, told)
                 groups = groups_in(provider, told)
                 vouched = msgspec.structs.replace(vouched, claims={**told, **vouched.claims})
-        return vouched, tuple(one.id for one in groups_of(self._in.access, provider.id) if one.group in groups)
+        mapped = groups_of(self._in.access, provider.id, now=now)
+        return vouched, tuple(one.id for one in mapped if one.group in groups)
 
     def _renew(self, flow: ProviderFlow, person: Person, vouched: Vouched) -> StartedSession:
         """RFC 9470: the session goes on with a fresh second factor, if the provider says that one was just given."""
