@@ -18,13 +18,18 @@ from urllib.parse import parse_qs, quote, urlencode, urlsplit
 from casemate.cli import output
 from casemate.cli.kept_sessions import ask_code
 from casemate.cli.session import Session
-from casemate.core import AuthError, InputError, checked_name
+from casemate.core import AuthError, InputError, NotFoundError, checked_name
 
 _PATIENCE = 300.0  # s to sign in within
 
 
 def through_provider(session: Session, provider: str, *, device: str) -> dict[str, Any]:
-    """A session, as a sign-in with a password answers it. Raises: InputError `login-timeout`; what the server refuses."""
+    """A session, as a sign-in with a password answers it. Raises: NotFoundError; InputError `login-timeout`; what the server refuses."""
+    with session.client(anonymous=True) as casemate:
+        known = [str(one["name"]) for one in casemate.providers.public()]
+    if provider not in known:  # said at once: the browser would show it, and this command would wait
+        told = f"it knows {', '.join(known)}" if known else "it knows none"
+        raise NotFoundError(f"There is no provider {provider[:80]!r} there: {told}.", code="provider-not-found")
     verifier = _b64(secrets.token_bytes(32))
     challenge = _b64(hashlib.sha256(verifier.encode()).digest())
     with _Waiting() as waiting:

@@ -50,6 +50,10 @@ class ProviderCalls:
         """End a provider with its sessions, or one mapping by its id."""
         return self._change("DELETE", f"/providers/{_one(name)}", query={"reason": reason})
 
+    def public(self) -> list[dict[str, Any]]:
+        """Name and display name of each, which anybody may know."""
+        return self._items("/providers/public")
+
     def redeem(self, ticket: str, verifier: str, *, code: str = "", device: str = "") -> dict[str, Any]:
         """The session that a sign-in in the browser left for this command."""
         body = {"ticket": ticket, "verifier": verifier, "code": code, "device": device}

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from casemate.console.asset_routes import plain
 from casemate.console.door import Anybody, Call, Caller, Door
-from casemate.console.session_routes import shown_factor, started
+from casemate.console.session_routes import end_replaced, shown_factor, started
 from casemate.console.visitors import check_own_site
 from casemate.core import Action, Environment, InputError, parse_duration, parse_rfc3339
 from casemate.iam import (
@@ -146,6 +146,8 @@ def _declare_enrolment(door: Door) -> None:
             check_own_site(stranger.request)
         visitor = msgspec.structs.replace(stranger.visitor, device=body.device or stranger.visitor.device)
         confirmed = stranger.services.enrolment.confirm(body.invitation, body.code, visitor)
+        if body.cookie:
+            end_replaced(stranger)
         signed_in = confirmed.signed_in
         answer = started(stranger.services, signed_in.started, response, cookie=body.cookie, device=signed_in.device)
         return {**answer, "recovery_codes": confirmed.recovery_codes}

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from casemate.console.asset_routes import Body, plain
 from casemate.console.door import Anybody, Call, Caller, Door, Stranger
 from casemate.console.pages.frame import HEADERS
-from casemate.console.session_routes import started
+from casemate.console.session_routes import had_session, started
 from casemate.console.visitors import COOKIE, check_own_site, credential_of, set_cookies
 from casemate.core import Action, AuthError, Environment, InputError, Resource, parse_duration, parse_rfc3339, rfc3339
 from casemate.iam.providers.administration import (
@@ -89,12 +89,19 @@ def _declare_sign_in(door: Door) -> None:
     ) -> Response:
         """Go to a provider to sign in, or to give a fresh second factor for the session of this browser."""
         services, renewing = stranger.services, None
+        command = CommandLine(challenge=challenge, port=port) if challenge or port else None
+        try:  # a provider may ask nothing of who is signed in there, and nobody signs in without an act of their own
+            check_own_site(stranger.request)
+        except AuthError:
+            if command is not None:
+                raise
+            return RedirectResponse("/", 303, _UNKEPT)
         if renew:
             if COOKIE not in stranger.request.cookies:
                 raise AuthError("There is no session here to renew: sign in.", code="no-credential")
             renewing = services.authenticate(credential_of(stranger.request, ""))
-        command = CommandLine(challenge=challenge, port=port) if challenge or port else None
-        begun = services.providers.begin(name, command=command, renewing=renewing)
+        had = had_session(stranger) if command is None else None
+        begun = services.providers.begin(name, command=command, renewing=renewing, had=had)
         answer = RedirectResponse(begun.url, 303, _UNKEPT)
         _keep(answer, begun.browser)
         return answer

@@ -140,6 +140,10 @@ def test_a_command_line_signs_in_through_the_browser(site: Site, page: Page) -> 
     words = ["--server", site.url, "--ca", str(ca)]
     command = [sys.executable, "-m", "casemate", *words]
     environment = {**site.environment, "BROWSER": "true"}
+    unknown = [*command, "login", "--provider", "cropped"]
+    told = subprocess.run(unknown, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert told.returncode == 2
+    assert "it knows corp, corp-key" in told.stderr, "at once, not after minutes in which nobody can sign in"
     login = subprocess.Popen(
         [*command, "login", "--provider", "corp"],
         env=environment,

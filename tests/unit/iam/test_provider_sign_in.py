@@ -396,6 +396,18 @@ def test_an_old_sign_in_at_the_provider_is_not_fresh_here_and_a_new_one_is(site:
     assert renewed.brought == principal.brought
 
 
+def test_the_session_that_the_browser_had_ends_with_a_new_one_and_with_nothing_less(site: Site) -> None:
+    before = site.principal()
+    begun = site.providers.begin("corp", had=before)
+    site.idp.claims = {"amr": ["pwd"]}
+    with pytest.raises(AuthError):  # no second factor: nobody is signed in, so nobody is signed out
+        site.providers.finish("corp", site.idp.authorize(begun.url), begun.browser, HERE)
+    assert before.credential in {one.id for one in site.house.sessions.of(before.id, now=site.house.clock.at)}
+    site.idp.claims = {}
+    after = site.principal(had=before)
+    assert {one.id for one in site.house.sessions.of(before.id, now=site.house.clock.at)} == {after.credential}
+
+
 def test_a_mapping_ends_by_itself_during_a_session_too(site: Site) -> None:
     site.idp.userinfo["groups"] = ["guests"]
     site.map("guests", life=timedelta(minutes=10))

@@ -54,7 +54,8 @@ class CommandLine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProviderFlow(msgspec.Struct, frozen=True, kw_only=True):
-    """A sign-in that has begun. Args: browser: hash of the cookie. session: whose freshness it renews; empty: a new one."""
+    """A sign-in that has begun. Args: browser: hash of the cookie. session: that the browser had, of `principal`; it is
+    renewed, or ends when a new one begins."""
 
     provider: str
     nonce: str
@@ -63,11 +64,13 @@ class ProviderFlow(msgspec.Struct, frozen=True, kw_only=True):
     started_at: datetime
     principal: str = ""
     session: str = ""
+    renews: bool = False
     command: CommandLine | None = None
 
 
 class ProviderTicket(msgspec.Struct, frozen=True, kw_only=True):
-    """Somebody for whom a provider vouched. Args: bound: hash of the cookie, or the command's challenge."""
+    """Somebody for whom a provider vouched. Args: bound: hash of the cookie, or the command's challenge. replaces: the
+    session that the browser had, and whose; it ends when this one begins."""
 
     provider: str
     principal: str
@@ -75,6 +78,7 @@ class ProviderTicket(msgspec.Struct, frozen=True, kw_only=True):
     methods: tuple[str, ...]
     verified_at: datetime | None  # None: a second factor of our own is wanted
     bound: str
+    replaces: tuple[str, str] | None = None
 
 
 class Begun(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,23 +112,35 @@ class ProviderSignIn:
         """What the sign-in page shows to anybody."""
         return [{"name": one.name, "display": one.display} for one in live_providers(self._in.access)]
 
-    def begin(self, name: str, *, command: CommandLine | None = None, renewing: Principal | None = None) -> Begun:
-        """Args: renewing: whose session wants a fresh second factor. Raises: NotFoundError, UpstreamError, LimitError."""
+    def begin(
+        self,
+        name: str,
+        *,
+        command: CommandLine | None = None,
+        renewing: Principal | None = None,
+        had: Principal | None = None,
+    ) -> Begun:
+        """Args: renewing: whose session wants a fresh second factor. had: whose session the browser has, which a new one
+        ends: it sends that cookie now, and not when another site sends it back.
+
+        Raises: NotFoundError, UpstreamError, LimitError.
+        """
         provider = find_provider(self._in.access, name)
         if command is not None and not (_SECRET.fullmatch(command.challenge) and 1024 <= command.port <= 65535):
             raise InputError("A command line sends an S256 challenge and a port from 1024 on.", code="bad-challenge")
         with self._place():
             found = self._client.discover(provider)
         state, nonce, verifier, browser = (self._secret() for _ in range(4))
-        now = self._in.now()
+        now, session = self._in.now(), renewing or had
         flow = ProviderFlow(
             provider=provider.id,
             nonce=nonce,
             verifier=verifier,
             browser=_hash(browser),
             started_at=now,
-            principal=renewing.id if renewing else "",
-            session=renewing.credential if renewing else "",
+            principal=session.id if session else "",
+            session=session.credential if session else "",
+            renews=renewing is not None,
             command=command,
         )
         self._in.rows.put(_row("flow", state), flow, ends_at=now + FLOW_LIFE)
@@ -151,7 +167,7 @@ class ProviderSignIn:
         with self._place():
             vouched, brought = self._vouched(provider, flow, query)
         person = arrive(self._in, provider, vouched, has_role=bool(brought))
-        if flow.session:
+        if flow.renews:
             return Finished(renewed=self._renew(flow, person, vouched))
         if not brought and not self._has_own_role(person):
             raise no_role(provider)
@@ -169,6 +185,7 @@ class ProviderSignIn:
             methods=("fed", *(one for one in vouched.methods if one != "fed")),
             verified_at=self._verified_at(vouched) if vouched.second_factor else None,
             bound=flow.command.challenge if flow.command else flow.browser,
+            replaces=(flow.principal, flow.session) if flow.session else None,
         )
         if flow.command is None and vouched.second_factor:
             return Finished(signed_in=self._let_in(ticket, person, visitor, ticket.methods))
@@ -239,7 +256,7 @@ class ProviderSignIn:
         )
 
     def _let_in(self, ticket: ProviderTicket, person: Person, visitor: Visitor, methods: tuple[str, ...]) -> SignedIn:
-        return self._in.let_in(
+        signed_in = self._in.let_in(
             person,
             methods=methods,
             visitor=visitor,
@@ -247,6 +264,9 @@ class ProviderSignIn:
             provider=ticket.provider,
             brought=ticket.brought,
         )
+        if ticket.replaces is not None:
+            self._in.sessions.end(*ticket.replaces, now=self._in.now())
+        return signed_in
 
     def _verified_at(self, vouched: Vouched) -> datetime:
         """When the second factor was given; so long ago that it is not fresh, where the provider does not say."""
