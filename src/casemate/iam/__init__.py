@@ -75,6 +75,7 @@ from casemate.iam.policy_changes import (
     list_policies,
     propose_policy,
     return_to_packaged,
+    withdraw_policy,
 )
 from casemate.iam.policy_changes import find_text as find_policy_text
 from casemate.iam.policy_changes import find_version as find_policy_version
@@ -272,4 +273,5 @@ __all__ = [
     "stated_account",
     "stated_reason",
     "unaccounted_alerts",
+    "withdraw_policy",
 ]

@@ -317,6 +317,7 @@ SPOKEN = {
     "policy propose": [Action.POLICY_PROPOSE],
     "policy approve": [Action.POLICY_APPROVE],
     "policy deny": [Action.POLICY_APPROVE],
+    "policy withdraw": [Action.POLICY_PROPOSE],
     "policy revert": [Action.POLICY_REVERT, Action.POLICY_PROPOSE],
     "prediction list": [Action.PREDICTION_READ],
     "prediction show": [Action.PREDICTION_READ],

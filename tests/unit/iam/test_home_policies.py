@@ -27,6 +27,7 @@ from casemate.iam import (
     list_policies,
     propose_policy,
     return_to_packaged,
+    withdraw_policy,
 )
 from casemate.iam.policy_records import HomePolicy
 from casemate.iam.policy_walls import PACKAGED_ALONE
@@ -122,6 +123,19 @@ def test_an_answer_is_given_once_and_in_time(house: House) -> None:
     assert caught.value.code == "policy-lapsed"
     with pytest.raises(NotFoundError):
         approve(house, "pol_" + "0" * 32, house.holder("owner"))
+
+
+def test_a_proposal_is_withdrawn_by_its_author_alone_and_for_good(house: House) -> None:
+    proposed, other = propose(house, NO_DELETING), house.holder("owner")
+    with pytest.raises(ConflictError) as caught:
+        withdraw_policy(house.access, proposed, by=other, reason="no", now=house.clock.at)
+    assert caught.value.code == "policy-of-another"
+    house.append(withdraw_policy(house.access, proposed, by=OWNER, reason="a mistake in it", now=house.clock.at))
+    (listed,) = list_policies(house.access, now=house.clock.at)
+    assert (listed.state, listed.answered_by, listed.answer) == ("withdrawn", OWNER.id, "a mistake in it")
+    with pytest.raises(ConflictError):
+        approve(house, proposed, other)
+    propose(house, NO_DELETING)
 
 
 def test_the_way_back_is_the_local_owners_and_always_there(house: House) -> None:
