@@ -1,4 +1,4 @@
-"""`casemate login --provider NAME`: the browser signs in, and hands this command a ticket on the loopback.
+"""`casemate login --browser` and `--provider NAME`: the browser signs in, and hands this command a ticket on the loopback.
 
 The ticket is worth nothing without the verifier, which never leaves this process but to the server. Sources: RFC 8252,
 section 7.3; RFC 7636.
@@ -7,7 +7,6 @@ section 7.3; RFC 7636.
 from __future__ import annotations
 
 import base64
-import hashlib
 import secrets
 import time
 import webbrowser
@@ -30,15 +29,8 @@ def through_provider(session: Session, provider: str, *, device: str) -> dict[st
     if provider not in known:  # said at once: the browser would show it, and this command would wait
         told = f"it knows {', '.join(known)}" if known else "it knows none"
         raise NotFoundError(f"There is no provider {provider[:80]!r} there: {told}.", code="provider-not-found")
-    verifier = _b64(secrets.token_bytes(32))
-    challenge = _b64(hashlib.sha256(verifier.encode()).digest())
-    with _Waiting() as waiting:
-        query = urlencode({"challenge": challenge, "port": waiting.port})
-        name = quote(checked_name(provider, what="provider name"))
-        url = f"{session.server.rstrip('/')}/api/v1/session/provider/{name}?{query}"
-        output.people.print(f"Sign in with your browser, on this machine:\n{url}", markup=False, soft_wrap=True)
-        webbrowser.open(url)
-        ticket = waiting.ticket()
+    name = quote(checked_name(provider, what="provider name"))
+    ticket, verifier = _brought(session, f"/api/v1/session/provider/{name}", told=False)
     with session.client(anonymous=True) as casemate:
         try:
             return casemate.providers.redeem(ticket, verifier, device=device)
@@ -46,6 +38,27 @@ def through_provider(session: Session, provider: str, *, device: str) -> dict[st
             if error.code != "second-factor-wanted":
                 raise
         return casemate.providers.redeem(ticket, verifier, code=ask_code(), device=device)
+
+
+def through_browser(session: Session, *, device: str) -> dict[str, Any]:
+    """A session as the browser's is, where the person is signed in or signs in. Raises: as `through_provider`."""
+    ticket, verifier = _brought(session, "/command", told=True)
+    with session.client(anonymous=True) as casemate:
+        return casemate.people.fetch_session(ticket, verifier, device=device)
+
+
+def _brought(session: Session, path: str, *, told: bool) -> tuple[str, str]:
+    """The ticket that the browser brings from `path`, and its verifier. Args: told: the page shows a code to compare."""
+    from casemate.iam import CommandLine, challenge_of  # with all that policies need: no other command waits for that
+
+    verifier = _b64(secrets.token_bytes(32))
+    with _Waiting() as waiting:
+        command = CommandLine(challenge=challenge_of(verifier), port=waiting.port)
+        url = f"{session.server.rstrip('/')}{path}?{urlencode({'challenge': command.challenge, 'port': command.port})}"
+        said = f" It shows the code {command.code}." if told else ""
+        output.people.print(f"Sign in with your browser, on this machine.{said}\n{url}", markup=False, soft_wrap=True)
+        webbrowser.open(url)
+        return waiting.ticket(), verifier
 
 
 class _Waiting(HTTPServer):

@@ -12,6 +12,7 @@ from casemate.console import (
     approval_routes,
     asset_routes,
     audit_routes,
+    command_routes,
     dataset_routes,
     deployment_routes,
     grant_routes,
@@ -52,7 +53,7 @@ def build_door() -> Door:
     for rooms in (
         asset_routes, dataset_routes, approval_routes, deployment_routes, key_routes, grant_routes, issuer_routes,
         keyring_routes, people_routes,
-        session_routes, passkey_routes, provider_routes, access_routes, review_routes, audit_routes, policy_routes,
+        session_routes, command_routes, passkey_routes, provider_routes, access_routes, review_routes, audit_routes, policy_routes,
         prediction_routes,
     ):  # fmt: skip
         rooms.declare(door)

@@ -15,6 +15,7 @@ from casemate.console.pages.frame import HEADERS
 from casemate.console.session_routes import had_session, started
 from casemate.console.visitors import COOKIE, check_own_site, credential_of, set_cookies
 from casemate.core import Action, AuthError, Environment, InputError, Resource, parse_duration, parse_rfc3339, rfc3339
+from casemate.iam import CommandLine
 from casemate.iam.providers.administration import (
     add_provider,
     find_provider,
@@ -28,7 +29,7 @@ from casemate.iam.providers.administration import (
     shown_provider,
 )
 from casemate.iam.providers.records import entry_of
-from casemate.iam.providers.sign_in import FLOW_LIFE, CommandLine, Finished
+from casemate.iam.providers.sign_in import FLOW_LIFE, Finished
 
 FLOW_COOKIE = "__Host-casemate-provider"  # Lax: it must come along when the provider sends the browser back
 FACTOR = "/session/provider-factor"
@@ -119,8 +120,7 @@ def _declare_sign_in(door: Door) -> None:
 def _answered(found: Finished) -> Response:
     """Where a sign-in that the provider answered goes on."""
     if found.command is not None:  # the one place where a browser is sent elsewhere: always to the loopback itself
-        target = f"http://127.0.0.1:{found.command.port}/?{urlencode({'ticket': found.ticket})}"
-        return _dropped(RedirectResponse(target, 303, _UNKEPT))
+        return _dropped(RedirectResponse(found.command.address(found.ticket), 303, _UNKEPT))
     if found.ticket:
         return RedirectResponse(f"/api/v1{FACTOR}?{urlencode({'ticket': found.ticket})}", 303, _UNKEPT)
     answer = _dropped(RedirectResponse(_SIGNED_IN, 303, _UNKEPT))

@@ -10,6 +10,7 @@ from casemate.iam.break_glass import (
     stated_account,
     unaccounted_alerts,
 )
+from casemate.iam.command_sign_in import CommandLine, challenge_of, hand_over, redeem_command
 from casemate.iam.conditions import plain_address
 from casemate.iam.credentials import (
     MAX_RATE,
@@ -143,6 +144,7 @@ __all__ = [
     "AccessRow",
     "Authorizer",
     "ChangedDecision",
+    "CommandLine",
     "Confirmed",
     "Credential",
     "Decision",
@@ -208,6 +210,7 @@ __all__ = [
     "approve_policy",
     "break_glass",
     "break_glass_alerts",
+    "challenge_of",
     "check_password",
     "close_review",
     "deny_grant",
@@ -229,6 +232,7 @@ __all__ = [
     "find_principal",
     "forbidden",
     "grant_ask",
+    "hand_over",
     "invite",
     "is_session_token",
     "issue_key",
@@ -250,6 +254,7 @@ __all__ = [
     "propose",
     "propose_policy",
     "reconcile",
+    "redeem_command",
     "relying_party",
     "replay",
     "request_grant",

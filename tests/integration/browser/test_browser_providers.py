@@ -86,7 +86,18 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
                 issuer = running.enter_context(started(node, {**environment, **told}, folder / f"{name}.log"))
                 words = ["--issuer", issuer, "--client-id", "casemate", "--client-secret-from", f"file://{file}"]
                 words += ["--client-auth", how, "--provider-ca", str(folder / "home" / "tls" / "ca.pem")]
-                added = made.run("provider", "add", name, *words, "--scope", "groups", "--scope", "profile")
+                added = made.run(
+                    "provider",
+                    "add",
+                    name,
+                    *words,
+                    "--scope",
+                    "groups",
+                    "--scope",
+                    "profile",
+                    "--display",
+                    f"{name.title()} login",
+                )
                 assert redirect in added.replace("\n", "")
                 assert secret.read_text() not in added
                 made.run("provider", "map", name, "ml-team", "--role", "operator", "--on", "*")
@@ -112,6 +123,7 @@ def log_in(page: Page, name: str) -> None:
 def test_a_person_signs_in_and_has_the_role_of_their_group(site: Site, page: Page) -> None:
     page.open(site.url)
     page.until("document.querySelector('#providers a') !== null")
+    assert "Sign in with Corp login" in page.text("#providers")
     page.run("document.querySelector('#providers a').click()")
     log_in(page, "ml-ada")
     page.arrive("/account")

@@ -37,6 +37,7 @@ PROVIDERS = {
     ("GET", "/api/v1/session/provider-factor"),
     ("POST", "/api/v1/session/provider-factor"),
     ("POST", "/api/v1/session/provider-ticket"),
+    ("POST", "/api/v1/session/command-ticket"),
 }
 # All but the first need a secret instead, or give a challenge, which is worth nothing without one.
 PUBLIC = {("GET", "/api/v1/health"), ("POST", "/api/v1/session"), *ENROLMENT, *PASSKEYS, *PROVIDERS}

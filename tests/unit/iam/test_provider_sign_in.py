@@ -20,6 +20,7 @@ from people_house import HERE, PeopleHouse, people_house
 from token_makers import Signer, unsigned, with_shared_secret
 
 from casemate.core import Action, AuthError, CasemateError, InputError, Resource, Secret, StepUpError, UpstreamError
+from casemate.iam import CommandLine
 from casemate.iam.people import reset_person, revoke_person
 from casemate.iam.providers.administration import (
     add_provider,
@@ -31,7 +32,7 @@ from casemate.iam.providers.administration import (
 )
 from casemate.iam.providers.client import ProviderClient
 from casemate.iam.providers.records import entry_of
-from casemate.iam.providers.sign_in import CommandLine, ProviderSignIn
+from casemate.iam.providers.sign_in import ProviderSignIn
 
 ISSUER = "https://idp.example"
 VERIFIER = "v" * 43

@@ -19,9 +19,10 @@ from urllib.parse import urlencode
 import msgspec
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
-from casemate.core import AuthError, InputError, LimitError, Principal
+from casemate.core import AuthError, LimitError, Principal
 from casemate.iam.authorizer import FRESH
 from casemate.iam.bearer import hash_of
+from casemate.iam.command_sign_in import BROWSER_SECRET, TICKET_LIFE, CommandLine
 from casemate.iam.person import Person
 from casemate.iam.providers.administration import find_provider, groups_of, live_providers
 from casemate.iam.providers.arrival import arrive, no_role
@@ -40,17 +41,8 @@ from casemate.iam.sessions import StartedSession, Visitor
 from casemate.iam.sign_in import SignedIn, SignIn
 
 FLOW_LIFE = timedelta(minutes=10)  # from the click to the way back; people look for their phones
-TICKET_LIFE = timedelta(minutes=3)  # for a command line to fetch its session, or a person to type a code
 AT_ONCE = 4  # sign-ins that wait for providers
-_SECRET = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)  # 256 random bits, base64url
 _CODE = re.compile(r"[!-~]{1,2048}", re.ASCII)
-
-
-class CommandLine(msgspec.Struct, frozen=True, kw_only=True):
-    """A command that waits on the loopback. Args: challenge: S256 of the verifier that it alone has."""
-
-    challenge: str
-    port: int
 
 
 class ProviderFlow(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,8 +118,8 @@ class ProviderSignIn:
         Raises: NotFoundError, UpstreamError, LimitError.
         """
         provider = find_provider(self._in.access, name)
-        if command is not None and not (_SECRET.fullmatch(command.challenge) and 1024 <= command.port <= 65535):
-            raise InputError("A command line sends an S256 challenge and a port from 1024 on.", code="bad-challenge")
+        if command is not None:
+            command.check()
         with self._place():
             found = self._client.discover(provider)
         state, nonce, verifier, browser = (self._secret() for _ in range(4))
@@ -198,7 +190,7 @@ class ProviderSignIn:
 
         Raises: AuthError: bad-ticket; second-factor-wanted: the ticket is still good; bad-code. LimitError.
         """
-        readable = _SECRET.fullmatch(ticket) and _SECRET.fullmatch(proof)
+        readable = BROWSER_SECRET.fullmatch(ticket) and BROWSER_SECRET.fullmatch(proof)
         row, now = _row("ticket", ticket) if readable else "", self._in.now()
         found = self._in.rows.find(row, ProviderTicket, now=now) if readable else None
         shown = "" if found is None else create_s256_code_challenge(proof) if by_command else _hash(proof)
@@ -280,7 +272,7 @@ class ProviderSignIn:
 
     def _taken(self, state: str, browser: str) -> ProviderFlow:
         """The flow of this state and this browser, which is then over. Raises: AuthError `provider-refused`."""
-        if not (_SECRET.fullmatch(state) and _SECRET.fullmatch(browser)):
+        if not (BROWSER_SECRET.fullmatch(state) and BROWSER_SECRET.fullmatch(browser)):
             raise _not_begun()
         row, now = _row("flow", state), self._in.now()
         flow = self._in.rows.find(row, ProviderFlow, now=now)
