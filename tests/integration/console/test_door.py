@@ -100,6 +100,17 @@ def test_nothing_answers_beside_the_door_but_the_document(app) -> None:
     assert Counter(served) == Counter([*build_door().actions, *BESIDE])
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/api/v1/health"), ("GET", "/api/v1/models"), ("POST", "/api/v1/session"), ("GET", "/api/nowhere")],
+)
+def test_nobody_on_the_way_keeps_an_answer(app, method: str, path: str) -> None:
+    """A session's token, a secret that is shown once, rows: whatever it is."""
+    answer = call(app, method, path, "192.0.2.77")
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
 def test_no_path_leads_to_the_host_that_a_client_names(app) -> None:
     for path in ("/api/v1/health/", "/api/v1/deployments/", "/api/openapi.json/"):
         answer = call(app, "GET", path, headers={"Host": "evil.example"})
