@@ -30,7 +30,7 @@ def through_provider(session: Session, provider: str, *, device: str) -> dict[st
         told = f"it knows {', '.join(known)}" if known else "it knows none"
         raise NotFoundError(f"There is no provider {provider[:80]!r} there: {told}.", code="provider-not-found")
     name = quote(checked_name(provider, what="provider name"))
-    ticket, verifier = _brought(session, f"/api/v1/session/provider/{name}", told=False)
+    ticket, verifier = _brought(session, f"/api/v1/session/provider/{name}")
     with session.client(anonymous=True) as casemate:
         try:
             return casemate.providers.redeem(ticket, verifier, device=device)
@@ -42,21 +42,21 @@ def through_provider(session: Session, provider: str, *, device: str) -> dict[st
 
 def through_browser(session: Session, *, device: str) -> dict[str, Any]:
     """A session as the browser's is, where the person is signed in or signs in. Raises: as `through_provider`."""
-    ticket, verifier = _brought(session, "/command", told=True)
+    ticket, verifier = _brought(session, "/command")
     with session.client(anonymous=True) as casemate:
         return casemate.people.fetch_session(ticket, verifier, device=device)
 
 
-def _brought(session: Session, path: str, *, told: bool) -> tuple[str, str]:
-    """The ticket that the browser brings from `path`, and its verifier. Args: told: the page shows a code to compare."""
+def _brought(session: Session, path: str) -> tuple[str, str]:
+    """The ticket that the browser brings from `path`, and its verifier."""
     from casemate.iam import CommandLine, challenge_of  # with all that policies need: no other command waits for that
 
     verifier = _b64(secrets.token_bytes(32))
     with _Waiting() as waiting:
         command = CommandLine(challenge=challenge_of(verifier), port=waiting.port)
         url = f"{session.server.rstrip('/')}{path}?{urlencode({'challenge': command.challenge, 'port': command.port})}"
-        said = f" It shows the code {command.code}." if told else ""
-        output.people.print(f"Sign in with your browser, on this machine.{said}\n{url}", markup=False, soft_wrap=True)
+        said = f"Sign in with your browser, on this machine. It shows the code {command.code}.\n{url}"
+        output.people.print(said, markup=False, soft_wrap=True)
         webbrowser.open(url)
         return waiting.ticket(), verifier
 

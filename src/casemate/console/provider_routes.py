@@ -1,7 +1,7 @@
 """Outside providers: sign in through one, and say which there are, what their groups give, and whom a subject is."""
 
 import html
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import parse_qs, urlencode
 
 import msgspec
@@ -35,6 +35,8 @@ FLOW_COOKIE = "__Host-casemate-provider"  # Lax: it must come along when the pro
 FACTOR = "/session/provider-factor"
 _SIGNED_IN = "/signed-in"
 _UNKEPT = {**HEADERS, "Cache-Control": "no-store"}
+
+_Sent = TypeVar("_Sent", bound=Response)
 
 Secret = Annotated[str, StringConstraints(max_length=512)]
 Line = Annotated[str, StringConstraints(max_length=300)]
@@ -119,8 +121,10 @@ def _declare_sign_in(door: Door) -> None:
 
 def _answered(found: Finished) -> Response:
     """Where a sign-in that the provider answered goes on."""
-    if found.command is not None:  # the one place where a browser is sent elsewhere: always to the loopback itself
-        return _dropped(RedirectResponse(found.command.address(found.ticket), 303, _UNKEPT))
+    if found.command is not None:  # the person says whether it is theirs: a link may have led here, with another's
+        values = (found.name, found.command.code, found.command.address(found.ticket))
+        name, code, target = (html.escape(one, quote=True) for one in values)
+        return _dropped(HTMLResponse(_HAND_ON.format(name=name, code=code, target=target), headers=_UNKEPT))
     if found.ticket:
         return RedirectResponse(f"/api/v1{FACTOR}?{urlencode({'ticket': found.ticket})}", 303, _UNKEPT)
     answer = _dropped(RedirectResponse(_SIGNED_IN, 303, _UNKEPT))
@@ -275,11 +279,21 @@ def _keep(response: Response, browser: str) -> None:
     response.set_cookie(FLOW_COOKIE, browser, secure=True, httponly=True, path="/", samesite="lax", max_age=age)
 
 
-def _dropped(response: RedirectResponse) -> RedirectResponse:
+def _dropped(response: _Sent) -> _Sent:
     response.delete_cookie(FLOW_COOKIE, path="/", secure=True, httponly=True, samesite="lax")
     return response
 
 
+_HAND_ON = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>A command line - Casemate</title>
+<meta name="viewport" content="width=device-width"><link rel="stylesheet" href="/static/casemate.css"></head>
+<body><main><h1>Let a command line act as you?</h1>
+<p>A program on this computer asks to be signed in as <strong>{name}</strong>. It may then do all that you may.</p>
+<p>Go on only if you have just run <code>casemate login --provider</code> yourself, and it shows this code:</p>
+<p><code id="compare">{code}</code></p>
+<p><a class="button" id="hand-on" href="{target}">Yes, it is mine</a></p>
+<p><a href="/">No, and tell nobody anything</a></p></main></body></html>
+"""
 _FORM = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Second factor - Casemate</title>
 <meta name="viewport" content="width=device-width"><link rel="stylesheet" href="/static/casemate.css"></head>

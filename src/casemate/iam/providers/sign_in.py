@@ -81,12 +81,13 @@ class Begun(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Finished(msgspec.Struct, frozen=True, kw_only=True):
-    """One of three. Args: ticket: where something is still wanted. command: who fetches it."""
+    """One of three. Args: ticket: where something is still wanted. command: who fetches it. name: the person's."""
 
     signed_in: SignedIn | None = None
     renewed: StartedSession | None = None
     ticket: str = ""
     command: CommandLine | None = None
+    name: str = ""
 
 
 class ProviderSignIn:
@@ -183,7 +184,7 @@ class ProviderSignIn:
             return Finished(signed_in=self._let_in(ticket, person, visitor, ticket.methods))
         secret = self._secret()
         self._in.rows.put(_row("ticket", secret), ticket, ends_at=self._in.now() + TICKET_LIFE)
-        return Finished(ticket=secret, command=flow.command)
+        return Finished(ticket=secret, command=flow.command, name=person.name)
 
     def redeem(self, ticket: str, proof: str, code: str, visitor: Visitor, *, by_command: bool) -> SignedIn:
         """The session of a ticket. Args: proof: the cookie, or the command's verifier. code: of the second factor.
