@@ -72,7 +72,7 @@ def fail(error: CasemateError, *, as_json: bool) -> NoReturn:
         print(json.dumps({"error": message, "code": error.code}))
     word = "[bold red]Error[/]" if broken else "[bold yellow]Refused[/]"
     people.print(f"{word} ({escape(visible(error.code))}): ", end="")
-    people.print(visible(message), markup=False, soft_wrap=True)
+    people.print(visible(message.removeprefix("Refused: ")), markup=False, soft_wrap=True)
     sys.exit(ERROR if broken else REFUSED)
 
 
