@@ -112,6 +112,26 @@ class Access:
         """Whether `other` is in the line of `principal`."""
         return other in self.line(principal)
 
+    def hands(self, principal: str) -> set[str]:
+        """Who may act as `principal`: whoever issued or rotated a key of it saw the secret, and so did whoever made theirs.
+
+        A person acts alone once they have enrolled; the home's owner is left out, from whom all keys of a new home come. So
+        are what binds a CI job, whose tokens are nobody's.
+        """
+        snapshot = self.snapshot
+        makers: dict[str, set[str]] = {}
+        for credential in snapshot.credentials.values():
+            if not is_ci(credential):
+                makers.setdefault(credential.principal, set()).add(credential.created_by)
+        found, ahead = {principal}, [principal]
+        while ahead:
+            one = ahead.pop()
+            made = makers.get(one, set()) if one not in snapshot.people else set()
+            new = {maker for maker in made if not maker.startswith(LOCAL)} - found
+            found |= new
+            ahead += new
+        return found
+
     def line(self, principal: str) -> set[str]:
         """`principal`, whoever issued a key of theirs or invited them, and the line before those.
 
