@@ -18,7 +18,7 @@ from typing import Annotated, Any, TypeVar, get_origin, get_type_hints
 import msgspec
 
 from casemate.core import InputError, Secret, is_text
-from casemate.keys import Strength, holds_password, is_reference, resolve_secret
+from casemate.keys import Strength, is_reference, resolve_secret
 
 FILE = "casemate.toml"
 _PREFIX = "CASEMATE_"
@@ -33,8 +33,11 @@ _NOT_IN_FILE = (
     "networks",
     "provider_secrets",
     "providers_here",
+    "database_password",
+    "database_keeper_password",
+    "database_control_password",
+    "database_gateway_password",
 )
-_URLS = ("database_url",)  # of their text the password alone is secret
 # Read elsewhere: by the client, by training scripts inside the sandbox, and by the test runner.
 _NOT_SETTINGS = frozenset(
     f"CASEMATE_{name}"
@@ -64,6 +67,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     database_keeper: str = ""  # the same with a role for each process of `casemate up`; empty: `database`
     database_control: str = ""
     database_gateway: str = ""
+    database_password: Secret = Secret()  # by reference; for the URL that is set beside it, never for the home's own
+    database_keeper_password: Secret = Secret()
+    database_control_password: Secret = Secret()
+    database_gateway_password: Secret = Secret()
     host: Host = "127.0.0.1"  # address on which both doors listen
     data_port: Port = 8443
     control_port: Port = 8444
@@ -96,6 +103,13 @@ def load_settings(environ: Mapping[str, str] = os.environ, **overrides: Any) -> 
     home = Path(chosen.get("home", Settings().home)).expanduser().absolute()
     values = _from_file(home / FILE) | chosen | {"home": home}
     settings = _built(values, Settings, environ)
+    for name in ("database", "database_keeper", "database_control", "database_gateway"):
+        if getattr(settings, f"{name}_password") and not chosen.get(name):
+            raise InputError(
+                f"{name}_password goes with {name}, set beside it in the environment, so that a home's own file cannot "
+                f"say who is told it: set {_PREFIX}{name.upper()}, too.",
+                code="bad-setting",
+            )
     return msgspec.structs.replace(settings, keys=settings.keys.expanduser().absolute())
 
 
@@ -116,15 +130,14 @@ def _built(values: dict[str, Any], kind: type[_Made], environ: Mapping[str, str]
         named = getattr(settings, name)
         if isinstance(named, Secret) and named:
             if not is_reference(named.reveal()):
-                if name in _URLS and not holds_password(named.reveal()):
-                    continue
                 raise InputError(
                     f"{name} holds a secret written out: put it into a file of mode 0600 and set {name} to "
                     "file:///PATH, or to env://NAME, vault://MOUNT/PATH#FIELD or aws-sm://NAME#FIELD.",
                     code="secret-written-out",
                 )
-            strength = Strength.URL if name in _URLS else Strength.PASSWORD
-            found[name] = resolve_secret(named.reveal(), setting=name, strength=strength, environ=environ, vault=vault)
+            found[name] = resolve_secret(
+                named.reveal(), setting=name, strength=Strength.PASSWORD, environ=environ, vault=vault
+            )
     return msgspec.structs.replace(settings, **found)
 
 

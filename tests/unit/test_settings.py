@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from casemate.core import InputError
-from casemate.settings import load_settings
+from casemate.settings import _NOT_SETTINGS, Settings, load_settings
 
 
 def test_the_environment_wins_over_the_file_and_options_over_both(tmp_path: Path) -> None:
@@ -81,6 +82,14 @@ def test_a_value_out_of_range_is_named_with_its_setting_and_its_range(name: str,
     )
     with pytest.raises(InputError, match=name):
         load_settings({}, home=tmp_path)
+
+
+def test_the_pages_name_no_setting_that_is_not_there() -> None:
+    root = Path(__file__).parents[2]
+    known = {f"CASEMATE_{name.upper()}" for name in Settings.__struct_fields__} | _NOT_SETTINGS
+    for page in (root / "README.md", *(root / "docs").rglob("*.md")):
+        named = set(re.findall(r"`?\b(CASEMATE_[A-Z_]*[A-Z])\b", page.read_text()))
+        assert named <= known, page.name
 
 
 def test_a_file_of_settings_that_never_ends_stops_the_start(tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ class Ground:
 
 def home_of(settings: Settings) -> Home:
     """The home that the settings name, over the database that they name. Raises: as `open_home`."""
-    return open_home(settings.home, database=settings.database)
+    return open_home(settings.home, database=settings.database, password=settings.database_password)
 
 
 def keys_folder(settings: Settings, home: Home) -> Path:

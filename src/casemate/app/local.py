@@ -55,7 +55,7 @@ def init_home(
     """
     forbid_core_dumps()  # the keys are made in this process
     now = SystemClock().now()
-    home = create_home(settings.home, now=now, database=settings.database)
+    home = create_home(settings.home, now=now, database=settings.database, password=settings.database_password)
     folder = keys_folder(settings, home)
     try:
         with HomeLock(home.path):

@@ -24,7 +24,7 @@ import msgspec
 from casemate.app.certificates import renew_certificate, warn_of_end
 from casemate.app.ground import keys_folder
 from casemate.app.processes import AGAIN
-from casemate.core import StorageError, SystemClock
+from casemate.core import Secret, StorageError, SystemClock
 from casemate.runtime import clean_scratch
 from casemate.sandbox import verify_floor
 from casemate.settings import Settings, encode_value
@@ -154,8 +154,10 @@ def _launch(child: _Child, settings: Settings, lock: int) -> None:
 
 def _own_database(process: str, settings: Settings) -> Settings:
     """The settings with this process's role alone, so that none learns another one's."""
-    own = getattr(settings, f"database_{process}") or settings.database
-    return msgspec.structs.replace(settings, database=own, database_keeper="", database_control="", database_gateway="")
+    own = f"database_{process}" if getattr(settings, f"database_{process}") else "database"
+    none = {f"database_{one}": "" for one in _ORDER} | {f"database_{one}_password": Secret() for one in _ORDER}
+    chosen = {"database": getattr(settings, own), "database_password": getattr(settings, f"{own}_password")}
+    return msgspec.structs.replace(settings, **none, **chosen)
 
 
 def _await(child: _Child, settings: Settings, stopping: Callable[[], bool]) -> Settings:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import warnings
+from getpass import GetPassWarning
 from pathlib import Path
 
 import click
@@ -78,6 +80,7 @@ def main() -> None:
 
 
 def _run() -> None:
+    warnings.simplefilter("ignore", GetPassWarning)  # it says besides, in words for people, that it cannot hide them
     arguments = _options_first(sys.argv[1:])
     as_json = "--json" in arguments
     try:

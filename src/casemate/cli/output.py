@@ -72,12 +72,18 @@ def fail(error: CasemateError, *, as_json: bool) -> NoReturn:
         print(json.dumps({"error": message, "code": error.code}))
     word = "[bold red]Error[/]" if broken else "[bold yellow]Refused[/]"
     people.print(f"{word} ({escape(visible(error.code))}): ", end="")
-    people.print(visible(message), markup=False, soft_wrap=True)
+    people.print(visible(message.removeprefix("Refused: ")), markup=False, soft_wrap=True)
     sys.exit(ERROR if broken else REFUSED)
 
 
 def interrupted(error: BaseException, *, as_json: bool) -> NoReturn:
-    """End as a shell expects it: 128 and the signal's number, 130 for Ctrl-C and 143 for SIGTERM."""
+    """End as a shell expects it: 128 and the signal's number, 130 for Ctrl-C and 143 for SIGTERM.
+
+    Where a question met the end of the input, nobody interrupted anything: that is an error like any other.
+    """
+    if isinstance(error.__context__, EOFError):
+        told = "This asks for something, and nobody answered: run it on a terminal, or give a line for each question."
+        fail(InputError(told, code="no-answer"), as_json=as_json)
     cause = error if isinstance(error, KeyboardInterrupt) else error.__cause__
     number = cause.args[0] if isinstance(cause, KeyboardInterrupt) and cause.args else signal.SIGINT
     if as_json:

@@ -109,6 +109,17 @@ def deny(session: Session, proposal: str, reason: str, as_json: bool) -> None:
         output.show(casemate.policies.deny(proposal, reason=reason), as_json, output.facts)
 
 
+@policy.command("withdraw")
+@_proposal
+@_reason
+@json_option
+@pass_session
+def withdraw(session: Session, proposal: str, reason: str, as_json: bool) -> None:
+    """Take back a proposal of your own."""
+    with session.client() as casemate:
+        output.show(casemate.policies.withdraw(proposal, reason=reason), as_json, output.facts)
+
+
 @policy.command("revert")
 @click.argument("version", required=False)
 @click.option("--packaged", is_flag=True, help="End the home's own now. For the home's owner, on its machine.")

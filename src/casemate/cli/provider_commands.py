@@ -92,15 +92,26 @@ def add(
 @click.option("--role", type=click.Choice([one.value for one in Role]), required=True)
 @click.option("--on", "scope", required=True, help="deployment:NAME, model:NAME, dataset:NAME or *.")
 @click.option("--environment", type=click.Choice(["dev", "staging", "production"]), help="Only there.")
+@click.option("--for", "life", default="90d", show_default=True, help="How long the mapping counts.")
 @_reason
 @json_option
 @pass_session
 def map_group(
-    session: Session, name: str, group: str, role: str, scope: str, environment: str | None, reason: str, as_json: bool
+    session: Session,
+    name: str,
+    group: str,
+    role: str,
+    scope: str,
+    environment: str | None,
+    life: str,
+    reason: str,
+    as_json: bool,
 ) -> None:
     """Let members of GROUP at the provider have a role while they are signed in through it."""
     with session.client() as casemate:
-        result = casemate.providers.map(name, group, role=role, on=scope, environment=environment, reason=reason)
+        result = casemate.providers.map(
+            name, group, role=role, on=scope, environment=environment, life=life, reason=reason
+        )
     output.show(result, as_json, output.facts)
 
 

@@ -6,10 +6,10 @@ import click
 import msgspec
 
 from casemate.cli import output
+from casemate.cli.browser_login import through_browser, through_provider
 from casemate.cli.kept_sessions import ask_code, keep_session, load_session
 from casemate.cli.output import json_option
 from casemate.cli.people_commands import keep
-from casemate.cli.provider_login import through_provider
 from casemate.cli.session import Session, pass_session
 from casemate.core import AuthError, InputError
 
@@ -17,10 +17,13 @@ from casemate.core import AuthError, InputError
 @click.command()
 @click.option("--name", help="Your name there; asked for if it is not given.")
 @click.option("--provider", metavar="NAME", help="Sign in through this outside provider, in your browser.")
+@click.option(
+    "--browser", is_flag=True, help="Sign in through your browser, with a passkey or whatever you have there."
+)
 @click.option("--verify", is_flag=True, help="Only give a fresh second factor, for what wants one.")
 @json_option
 @pass_session
-def login(session: Session, name: str | None, provider: str | None, verify: bool, as_json: bool) -> None:
+def login(session: Session, name: str | None, provider: str | None, browser: bool, verify: bool, as_json: bool) -> None:
     """Sign in to --server URL with name, password and second factor."""
     if verify:
         with session.client() as casemate:
@@ -32,6 +35,11 @@ def login(session: Session, name: str | None, provider: str | None, verify: bool
             code="no-server",
         )
     kept = load_session(session.server)
+    if browser and provider:
+        raise InputError("Write --browser or --provider, not both.", code="bad-usage")
+    if browser:
+        keep(session, through_browser(session, device=kept.device if kept else ""), as_json=as_json)
+        return
     if provider:
         keep(session, through_provider(session, provider, device=kept.device if kept else ""), as_json=as_json)
         return

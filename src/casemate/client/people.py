@@ -80,6 +80,11 @@ class PeopleCalls:
         body = checked_body(name=name, password=password, code=code, device=device)
         return self._change("POST", "/session", json=body)
 
+    def fetch_session(self, ticket: str, verifier: str, *, device: str = "") -> dict[str, Any]:
+        """The session that a person in a browser let this command have."""
+        body = checked_body(ticket=ticket, verifier=verifier, device=device)
+        return self._change("POST", "/session/command-ticket", json=body)
+
     def who(self) -> dict[str, Any]:
         """Who this client is."""
         return self._get("/session")

@@ -43,6 +43,10 @@ class PolicyCalls:
     def deny(self, proposal: str, *, reason: str) -> dict[str, Any]:
         return self._answer(proposal, "denial", reason)
 
+    def withdraw(self, proposal: str, *, reason: str) -> dict[str, Any]:
+        """Take back a proposal of your own."""
+        return self._change("DELETE", f"/policies/proposals/{checked_id(proposal)}", query={"reason": reason})
+
     def revert_to_packaged(self, *, reason: str) -> dict[str, Any]:
         """End the home's own policies now."""
         return self._change("POST", "/policies/packaged", query={"reason": reason})

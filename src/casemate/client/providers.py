@@ -27,10 +27,18 @@ class ProviderCalls:
         return self._change("POST", f"/providers/{_one(name)}", query={"reason": reason}, json=provider)
 
     def map(
-        self, name: str, group: str, *, role: str, on: str, environment: str | None = None, reason: str = ""
+        self,
+        name: str,
+        group: str,
+        *,
+        role: str,
+        on: str,
+        environment: str | None = None,
+        life: str = "90d",
+        reason: str = "",
     ) -> dict[str, Any]:
-        """Members of `group` have the role while they are signed in through the provider."""
-        query = {"group": group, "role": role, "on": on, "environment": environment, "reason": reason}
+        """Members of `group` have the role while they are signed in through the provider. Args: life: of the mapping."""
+        query = {"group": group, "role": role, "on": on, "environment": environment, "life": life, "reason": reason}
         return self._change("POST", f"/providers/{_one(name)}/groups", query=query)
 
     def bind(self, name: str, user: str, subject: str, *, reason: str = "") -> dict[str, Any]:
@@ -41,6 +49,10 @@ class ProviderCalls:
     def revoke(self, name: str, *, reason: str = "") -> dict[str, Any]:
         """End a provider with its sessions, or one mapping by its id."""
         return self._change("DELETE", f"/providers/{_one(name)}", query={"reason": reason})
+
+    def public(self) -> list[dict[str, Any]]:
+        """Name and display name of each, which anybody may know."""
+        return self._items("/providers/public")
 
     def redeem(self, ticket: str, verifier: str, *, code: str = "", device: str = "") -> dict[str, Any]:
         """The session that a sign-in in the browser left for this command."""

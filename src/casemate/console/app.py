@@ -13,6 +13,7 @@ from casemate.console import (
     asset_routes,
     audit_routes,
     card_routes,
+    command_routes,
     dataset_routes,
     deployment_routes,
     grant_routes,
@@ -34,6 +35,7 @@ from casemate.console.pages import build_pages
 from casemate.console.places import Long, Places
 from casemate.console.problems import problem_of
 from casemate.console.services import Services
+from casemate.console.unkept import UNKEPT, Unkept
 from casemate.core import CasemateError, InputError, NotFoundError
 from casemate.doors import Rate, Recorder, RefusalLimit
 
@@ -53,7 +55,7 @@ def build_door() -> Door:
     for rooms in (
         asset_routes, card_routes, dataset_routes, approval_routes, deployment_routes, key_routes, grant_routes, issuer_routes,
         keyring_routes, people_routes,
-        session_routes, passkey_routes, provider_routes, access_routes, review_routes, audit_routes, policy_routes,
+        session_routes, command_routes, passkey_routes, provider_routes, access_routes, review_routes, audit_routes, policy_routes,
         prediction_routes,
     ):  # fmt: skip
         rooms.declare(door)
@@ -83,6 +85,7 @@ def build_console(services: Services, recorder: Recorder) -> FastAPI:
     app.include_router(build_door().router)
     app.include_router(build_pages().router)
     describe(app)
+    app.add_middleware(Unkept)
     app.add_exception_handler(CasemateError, _told)
     app.add_exception_handler(RequestValidationError, _misfit)
     app.add_exception_handler(HTTPException, _no_route)
@@ -91,8 +94,8 @@ def build_console(services: Services, recorder: Recorder) -> FastAPI:
 
 
 async def _told(_: Request, error: Exception) -> JSONResponse:
-    problem = problem_of(error)
-    return JSONResponse(problem.document, problem.status, problem.headers, "application/problem+json")
+    problem = problem_of(error)  # of an unexpected one, no middleware sees the answer
+    return JSONResponse(problem.document, problem.status, {**UNKEPT, **problem.headers}, "application/problem+json")
 
 
 async def _misfit(request: Request, error: Exception) -> JSONResponse:

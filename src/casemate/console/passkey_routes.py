@@ -106,6 +106,8 @@ def _declare_enrolment(door: Door) -> None:
         """Enrol with a passkey for both factors. Answers recovery codes, this once, and a session."""
         visitor = _visitor(stranger, body.device, cookie=body.cookie)
         confirmed = stranger.services.passkeys.enrol(body.invitation, body.passkey, body.name, visitor)
+        if body.cookie:
+            end_replaced(stranger)
         signed_in = confirmed.signed_in
         answer = started(stranger.services, signed_in.started, response, cookie=body.cookie, device=signed_in.device)
         return {**answer, "recovery_codes": confirmed.recovery_codes}

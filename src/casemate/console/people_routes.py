@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from casemate.console.asset_routes import plain
 from casemate.console.door import Anybody, Call, Caller, Door
-from casemate.console.session_routes import shown_factor, started
+from casemate.console.session_routes import end_replaced, shown_factor, started
 from casemate.console.visitors import check_own_site
 from casemate.core import Action, Environment, InputError, parse_duration, parse_rfc3339
 from casemate.iam import (
@@ -22,6 +22,7 @@ from casemate.iam import (
     person_request,
     person_resource,
     reset_person,
+    reset_resource,
     revoke_person,
     stated_reason,
 )
@@ -92,7 +93,7 @@ def _declare_changes(door: Door) -> None:
         services.settle(make, call.intent)
         return {**_code(made[0]), "role": role, "scope": str(asked.scope)}
 
-    @door.change("POST", "/users/{user_id}/reset", Action.USER_RESET, about=_one)
+    @door.change("POST", "/users/{user_id}/reset", Action.USER_RESET, about=_resetting)
     def reset(call: Caller, user_id: str) -> dict[str, Any]:
         """End a person's factors and sessions, and invite them anew."""
         services, made, reason = call.services, list[Invitation](), _stated(call)
@@ -145,6 +146,8 @@ def _declare_enrolment(door: Door) -> None:
             check_own_site(stranger.request)
         visitor = msgspec.structs.replace(stranger.visitor, device=body.device or stranger.visitor.device)
         confirmed = stranger.services.enrolment.confirm(body.invitation, body.code, visitor)
+        if body.cookie:
+            end_replaced(stranger)
         signed_in = confirmed.signed_in
         answer = started(stranger.services, signed_in.started, response, cookie=body.cookie, device=signed_in.device)
         return {**answer, "recovery_codes": confirmed.recovery_codes}
@@ -152,6 +155,10 @@ def _declare_enrolment(door: Door) -> None:
 
 def _one(call: Call, arguments: dict[str, Any]) -> Any:
     return person_resource(call.services.access, arguments["user_id"])
+
+
+def _resetting(call: Call, arguments: dict[str, Any]) -> Any:
+    return reset_resource(call.services.access, arguments["user_id"], now=call.services.clock.now())
 
 
 def _asked(call: Call, arguments: dict[str, Any]) -> Any:

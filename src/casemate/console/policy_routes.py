@@ -28,6 +28,7 @@ from casemate.iam import (
     replay,
     return_to_packaged,
     stated_reason,
+    withdraw_policy,
 )
 
 _DAYS = 90  # that a replay reads at most
@@ -131,6 +132,11 @@ def _declare_answers(door: Door) -> None:
         """Say no to a proposal."""
         return _decided(call, proposal, partial(deny_policy, call.services.access, proposal))
 
+    @door.change("DELETE", "/policies/proposals/{proposal}", Action.POLICY_PROPOSE, about=_withdrawn)
+    def withdraw(call: Caller, proposal: str) -> dict[str, Any]:
+        """Take back a proposal of your own."""
+        return _decided(call, proposal, partial(withdraw_policy, call.services.access, proposal))
+
     @door.change("POST", "/policies/packaged", Action.POLICY_REVERT, about=_reasoned)
     def revert(call: Caller) -> dict[str, Any]:
         """End the home's own policies now: the packaged ones alone count."""
@@ -175,6 +181,11 @@ def _proposed(call: Call, arguments: dict[str, Any]) -> Resource:
     stated_reason(call.reason)
     del arguments
     return Resource("policy", attributes={"holder": call.principal.id})
+
+
+def _withdrawn(call: Call, arguments: dict[str, Any]) -> Resource:
+    stated_reason(call.reason)
+    return Resource("policy", arguments["proposal"][:80], attributes={"holder": call.principal.id})
 
 
 def _answered(call: Call, arguments: dict[str, Any]) -> Resource:

@@ -1,7 +1,7 @@
 """Outside providers: sign in through one, and say which there are, what their groups give, and whom a subject is."""
 
 import html
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import parse_qs, urlencode
 
 import msgspec
@@ -12,13 +12,15 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from casemate.console.asset_routes import Body, plain
 from casemate.console.door import Anybody, Call, Caller, Door, Stranger
 from casemate.console.pages.frame import HEADERS
-from casemate.console.session_routes import started
+from casemate.console.session_routes import had_session, started
 from casemate.console.visitors import COOKIE, check_own_site, credential_of, set_cookies
-from casemate.core import Action, AuthError, Environment, InputError, Resource
+from casemate.core import Action, AuthError, Environment, InputError, Resource, parse_duration, parse_rfc3339, rfc3339
+from casemate.iam import CommandLine
 from casemate.iam.providers.administration import (
     add_provider,
     find_provider,
     link_subject,
+    linking_resource,
     live_providers,
     map_group,
     mapping_resource,
@@ -27,12 +29,14 @@ from casemate.iam.providers.administration import (
     shown_provider,
 )
 from casemate.iam.providers.records import entry_of
-from casemate.iam.providers.sign_in import FLOW_LIFE, CommandLine, Finished
+from casemate.iam.providers.sign_in import FLOW_LIFE, Finished
 
 FLOW_COOKIE = "__Host-casemate-provider"  # Lax: it must come along when the provider sends the browser back
 FACTOR = "/session/provider-factor"
 _SIGNED_IN = "/signed-in"
 _UNKEPT = {**HEADERS, "Cache-Control": "no-store"}
+
+_Sent = TypeVar("_Sent", bound=Response)
 
 Secret = Annotated[str, StringConstraints(max_length=512)]
 Line = Annotated[str, StringConstraints(max_length=300)]
@@ -88,12 +92,19 @@ def _declare_sign_in(door: Door) -> None:
     ) -> Response:
         """Go to a provider to sign in, or to give a fresh second factor for the session of this browser."""
         services, renewing = stranger.services, None
+        command = CommandLine(challenge=challenge, port=port) if challenge or port else None
+        try:  # a provider may ask nothing of who is signed in there, and nobody signs in without an act of their own
+            check_own_site(stranger.request)
+        except AuthError:
+            if command is not None:
+                raise
+            return RedirectResponse("/", 303, _UNKEPT)
         if renew:
             if COOKIE not in stranger.request.cookies:
                 raise AuthError("There is no session here to renew: sign in.", code="no-credential")
             renewing = services.authenticate(credential_of(stranger.request, ""))
-        command = CommandLine(challenge=challenge, port=port) if challenge or port else None
-        begun = services.providers.begin(name, command=command, renewing=renewing)
+        had = had_session(stranger) if command is None else None
+        begun = services.providers.begin(name, command=command, renewing=renewing, had=had)
         answer = RedirectResponse(begun.url, 303, _UNKEPT)
         _keep(answer, begun.browser)
         return answer
@@ -110,9 +121,10 @@ def _declare_sign_in(door: Door) -> None:
 
 def _answered(found: Finished) -> Response:
     """Where a sign-in that the provider answered goes on."""
-    if found.command is not None:  # the one place where a browser is sent elsewhere: always to the loopback itself
-        target = f"http://127.0.0.1:{found.command.port}/?{urlencode({'ticket': found.ticket})}"
-        return _dropped(RedirectResponse(target, 303, _UNKEPT))
+    if found.command is not None:  # the person says whether it is theirs: a link may have led here, with another's
+        values = (found.name, found.command.code, found.command.address(found.ticket))
+        name, code, target = (html.escape(one, quote=True) for one in values)
+        return _dropped(HTMLResponse(_HAND_ON.format(name=name, code=code, target=target), headers=_UNKEPT))
     if found.ticket:
         return RedirectResponse(f"/api/v1{FACTOR}?{urlencode({'ticket': found.ticket})}", 303, _UNKEPT)
     answer = _dropped(RedirectResponse(_SIGNED_IN, 303, _UNKEPT))
@@ -153,15 +165,16 @@ def _declare_reading(door: Door) -> None:
     @door.read("/providers", Action.PROVIDER_READ)
     def providers(call: Caller) -> dict[str, Any]:
         """All providers, with what their groups give; never their secrets."""
-        access = call.services.access
-        return plain({"items": [shown_provider(access, one) for one in live_providers(access)], "next": None})
+        access, now = call.services.access, call.services.clock.now()
+        return plain({"items": [shown_provider(access, one, now=now) for one in live_providers(access)], "next": None})
 
     @door.read("/providers/{name}", Action.PROVIDER_READ)
     def show(call: Caller, name: str) -> dict[str, Any]:
         """One provider, and the address to which it must send people back."""
         services = call.services
         found = find_provider(services.access, name)
-        return plain({**shown_provider(services.access, found), "redirect_uri": services.providers.redirect_uri(found)})
+        shown = shown_provider(services.access, found, now=services.clock.now())
+        return plain({**shown, "redirect_uri": services.providers.redirect_uri(found)})
 
 
 def _declare_changes(door: Door) -> None:
@@ -176,7 +189,7 @@ def _declare_changes(door: Door) -> None:
         record = provider_record(name, by=call.principal, now=services.clock.now(), **body.model_dump())
         services.settle(lambda: add_provider(services.access, record), call.intent)
         uri = services.providers.redirect_uri(record)
-        return plain({**shown_provider(services.access, record), "redirect_uri": uri})
+        return plain({**shown_provider(services.access, record, now=record.created_at), "redirect_uri": uri})
 
     @door.change("POST", "/providers/{name}/groups", Action.PROVIDER_MAP, about=_mapped)
     def map_to_role(
@@ -186,9 +199,12 @@ def _declare_changes(door: Door) -> None:
         role: str,
         on: str,
         environment: Environment | None = None,
+        life: str = "90d",
     ) -> dict[str, Any]:
-        """Let members of a group at the provider have a role while they are signed in through it."""
+        """Let members of a group at the provider have a role while they are signed in through it. `life`: of the mapping."""
+        del life  # the gate has decided on when it ends
         services, made = call.services, []
+        until = parse_rfc3339(str(call.decided.attributes["expires_at"]))
 
         def entries() -> list[Any]:
             record = map_group(
@@ -201,16 +217,16 @@ def _declare_changes(door: Door) -> None:
                 by=call.principal,
                 reason=call.reason,
                 now=services.clock.now(),
+                until=until,
             )
             made.append(record)
             return [entry_of(record)]
 
         services.settle(entries, call.intent)
-        return plain(
-            {"id": made[0].id, "group": group, "role": role, "scope": made[0].scope, "environment": environment}
-        )
+        answer = {"id": made[0].id, "group": group, "role": role, "scope": made[0].scope, "environment": environment}
+        return plain({**answer, "expires_at": rfc3339(until)})
 
-    @door.change("POST", "/providers/{name}/subjects", Action.PROVIDER_BIND)
+    @door.change("POST", "/providers/{name}/subjects", Action.PROVIDER_BIND, about=_linked)
     def bind(call: Caller, name: str, user: str, subject: Line) -> dict[str, Any]:
         """Let a subject of the provider be a person who is there already."""
         services, made = call.services, []
@@ -238,8 +254,20 @@ def _declare_changes(door: Door) -> None:
         return {"id": found[0], "state": "revoked"}
 
 
-def _mapped(_: Call, arguments: dict[str, Any]) -> Resource:
-    return mapping_resource(arguments["name"], arguments["role"], arguments["on"], arguments["environment"])
+def _mapped(call: Call, arguments: dict[str, Any]) -> Resource:
+    return mapping_resource(
+        arguments["name"],
+        arguments["role"],
+        arguments["on"],
+        arguments["environment"],
+        now=call.services.clock.now(),
+        life=parse_duration(arguments["life"]),
+    )
+
+
+def _linked(call: Call, arguments: dict[str, Any]) -> Resource:
+    now = call.services.clock.now()
+    return linking_resource(call.services.access, arguments["name"], arguments["user"], now=now)
 
 
 def _browser(stranger: Stranger) -> str:
@@ -251,11 +279,21 @@ def _keep(response: Response, browser: str) -> None:
     response.set_cookie(FLOW_COOKIE, browser, secure=True, httponly=True, path="/", samesite="lax", max_age=age)
 
 
-def _dropped(response: RedirectResponse) -> RedirectResponse:
+def _dropped(response: _Sent) -> _Sent:
     response.delete_cookie(FLOW_COOKIE, path="/", secure=True, httponly=True, samesite="lax")
     return response
 
 
+_HAND_ON = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>A command line - Casemate</title>
+<meta name="viewport" content="width=device-width"><link rel="stylesheet" href="/static/casemate.css"></head>
+<body><main><h1>Let a command line act as you?</h1>
+<p>A program on this computer asks to be signed in as <strong>{name}</strong>. It may then do all that you may.</p>
+<p>Go on only if you have just run <code>casemate login --provider</code> yourself, and it shows this code:</p>
+<p><code id="compare">{code}</code></p>
+<p><a class="button" id="hand-on" href="{target}">Yes, it is mine</a></p>
+<p><a href="/">No, and tell nobody anything</a></p></main></body></html>
+"""
 _FORM = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Second factor - Casemate</title>
 <meta name="viewport" content="width=device-width"><link rel="stylesheet" href="/static/casemate.css"></head>

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints
 from casemate.console.door import Anybody, Call, Caller, Door, Stranger
 from casemate.console.services import Services
 from casemate.console.visitors import COOKIE, check_own_site, csrf_token, drop_cookie, set_cookies
-from casemate.core import Action, AuthError, InputError, NotFoundError, Resource, VerificationError, rfc3339
+from casemate.core import Action, AuthError, InputError, NotFoundError, Principal, Resource, VerificationError, rfc3339
 from casemate.iam import Offered, Session, StartedSession, end_session
 
 Secret = Annotated[str, StringConstraints(max_length=512)]  # characters; longer is no password or code of ours
@@ -131,10 +131,18 @@ def _declare_factors(door: Door) -> None:
 
 def end_replaced(stranger: Stranger) -> None:
     """End the session that the browser had, since a new one takes its cookie. Ask it only of our own site's pages."""
-    services, now = stranger.services, stranger.services.clock.now()
-    with suppress(AuthError, VerificationError):  # it had ended, or was none
-        before = services.sessions.authenticate(stranger.request.cookies.get(COOKIE, ""), now)
-        services.sessions.end(before.id, before.credential, now=now)
+    before = had_session(stranger)
+    if before is not None:
+        sessions, now = stranger.services.sessions, stranger.services.clock.now()
+        sessions.end(before.id, before.credential, now=now)
+
+
+def had_session(stranger: Stranger) -> Principal | None:
+    """Whose session the browser has; None where it has none, or one that ended. Ask it only of our own site's pages."""
+    services = stranger.services
+    with suppress(AuthError, VerificationError):
+        return services.sessions.authenticate(stranger.request.cookies.get(COOKIE, ""), services.clock.now())
+    return None
 
 
 def shown_factor(offered: Offered, *, qr: bool) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from casemate.iam.break_glass import (
     stated_account,
     unaccounted_alerts,
 )
+from casemate.iam.command_sign_in import CommandLine, challenge_of, hand_over, redeem_command
 from casemate.iam.conditions import plain_address
 from casemate.iam.credentials import (
     MAX_RATE,
@@ -59,6 +60,7 @@ from casemate.iam.people import (
     person_request,
     person_resource,
     reset_person,
+    reset_resource,
     revoke_person,
 )
 from casemate.iam.person import Person
@@ -74,6 +76,7 @@ from casemate.iam.policy_changes import (
     list_policies,
     propose_policy,
     return_to_packaged,
+    withdraw_policy,
 )
 from casemate.iam.policy_changes import find_text as find_policy_text
 from casemate.iam.policy_changes import find_version as find_policy_version
@@ -141,6 +144,7 @@ __all__ = [
     "AccessRow",
     "Authorizer",
     "ChangedDecision",
+    "CommandLine",
     "Confirmed",
     "Credential",
     "Decision",
@@ -206,6 +210,7 @@ __all__ = [
     "approve_policy",
     "break_glass",
     "break_glass_alerts",
+    "challenge_of",
     "check_password",
     "close_review",
     "deny_grant",
@@ -227,6 +232,7 @@ __all__ = [
     "find_principal",
     "forbidden",
     "grant_ask",
+    "hand_over",
     "invite",
     "is_session_token",
     "issue_key",
@@ -248,10 +254,12 @@ __all__ = [
     "propose",
     "propose_policy",
     "reconcile",
+    "redeem_command",
     "relying_party",
     "replay",
     "request_grant",
     "reset_person",
+    "reset_resource",
     "return_to_packaged",
     "review_ask",
     "review_items",
@@ -270,4 +278,5 @@ __all__ = [
     "stated_account",
     "stated_reason",
     "unaccounted_alerts",
+    "withdraw_policy",
 ]

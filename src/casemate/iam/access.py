@@ -112,6 +112,26 @@ class Access:
         """Whether `other` is in the line of `principal`."""
         return other in self.line(principal)
 
+    def hands(self, principal: str) -> set[str]:
+        """Who may act as `principal`: whoever issued or rotated a key of it saw the secret, and so did whoever made theirs.
+
+        A person acts alone once they have enrolled; the home's owner is left out, from whom all keys of a new home come. So
+        are what binds a CI job, whose tokens are nobody's.
+        """
+        snapshot = self.snapshot
+        makers: dict[str, set[str]] = {}
+        for credential in snapshot.credentials.values():
+            if not is_ci(credential):
+                makers.setdefault(credential.principal, set()).add(credential.created_by)
+        found, ahead = {principal}, [principal]
+        while ahead:
+            one = ahead.pop()
+            made = makers.get(one, set()) if one not in snapshot.people else set()
+            new = {maker for maker in made if not maker.startswith(LOCAL)} - found
+            found |= new
+            ahead += new
+        return found
+
     def line(self, principal: str) -> set[str]:
         """`principal`, whoever issued a key of theirs or invited them, and the line before those.
 
@@ -181,6 +201,7 @@ class Access:
             group = snapshot.outside.groups.get(one)
             if group is not None and not {one, group.provider} & snapshot.revoked:
                 assert principal.brought_until is not None, "looked at above"
+                until = min(principal.brought_until, group.expires_at or principal.brought_until)
                 grant = Grant(
                     id=one,
                     principal=principal.id,
@@ -191,7 +212,7 @@ class Access:
                     reason=f"group {group.group} at {snapshot.outside.providers[group.provider].name}",
                     granted_by=group.created_by,
                     granted_at=group.created_at,
-                    expires_at=principal.brought_until,
+                    expires_at=until,
                 )
                 found.append(grant)
         return tuple(found)
@@ -231,7 +252,10 @@ def _effective(
         end = parse_rfc3339(lasting)
         alive = [grant for grant in alive if end <= _nearest(ending, grant.expires_at)]
         if not alive:
-            because = "it would outlive the grants of whoever gives it: ask for a shorter time"
+            because = (
+                "it would outlive the grants of whoever gives it: ask for a shorter time, or let somebody do it whose "
+                "grants last as long"
+            )
             return Standing(because=because, live=True, ci=ci, until=ending, lapsed=tuple(covering))
     return Standing(
         roles=frozenset(grant.role for grant in alive),

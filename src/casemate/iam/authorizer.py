@@ -38,7 +38,16 @@ KEEP = timedelta(seconds=1)  # DESIGN.md, policy row: a cached decision dies aft
 MAX_KEPT = 4096  # decisions; ~1 KB each
 _MAX_NAME = 80  # characters; longer ones name nothing, and a decision on them is made anew each time
 _GIVING = frozenset(  # never for longer than one's own
-    {Action.KEY_ISSUE, Action.KEY_ROTATE, Action.GRANT_APPROVE, Action.ISSUER_BIND, Action.USER_INVITE}
+    {
+        Action.KEY_ISSUE,
+        Action.KEY_ROTATE,
+        Action.GRANT_APPROVE,
+        Action.ISSUER_BIND,
+        Action.USER_INVITE,
+        Action.USER_RESET,
+        Action.PROVIDER_MAP,
+        Action.PROVIDER_BIND,
+    }
 )
 FRESH = timedelta(minutes=5)  # how long a second factor counts for what could do great harm
 SECOND_FACTOR = "urn:casemate:acr:second-factor"  # what a session's strength is called to other systems (`acr`)
@@ -49,6 +58,8 @@ _BROUGHT_BY = {  # whom a second person must not be
     Action.POLICY_APPROVE: "holder",
     Action.REVIEW_ANSWER: "reviewed",
 }
+
+_TWO_HANDS = frozenset({Action.MODEL_APPROVE, Action.POLICY_APPROVE})  # of whom neither may act as the other
 
 
 class SessionSource(Protocol):
@@ -207,7 +218,7 @@ class Authorizer:
         supposed: bool = False,
     ) -> Grounds:
         bringer = _BROUGHT_BY.get(action)
-        if bringer and self._counts_as(principal, str(resource.attributes.get(bringer, ""))):
+        if bringer and self._counts_as(principal, str(resource.attributes.get(bringer, "")), action):
             context = {**context, bringer: principal.id}
         lasting = str(resource.attributes.get("expires_at", "")) if action in _GIVING else ""
         standing = self.access.standing(principal, resource, now, lasting=lasting, supposed=supposed)
@@ -225,12 +236,17 @@ class Authorizer:
             decision = msgspec.structs.replace(decision, step_up=not decision.allowed)
         return Grounds(at=now, decision=decision, standing=standing, context=context)
 
-    def _counts_as(self, principal: Principal, bringer: str) -> bool:
-        """Four eyes: who got a key from the one who pushed, or who asks for a grant, is not a second person.
+    def _counts_as(self, principal: Principal, bringer: str, action: Action) -> bool:
+        """Four eyes: who got a key from the one who pushed, or who asks for a grant, is not a second person. Nor is, for a
+        model or a policy, who knows a secret of the one who pushed or proposed.
 
         The machine's own owner is excepted: on a new home every key comes from them, and they hold the signing keys.
         """
-        return bool(bringer) and not bringer.startswith(LOCAL) and self.access.descends(principal.id, bringer)
+        if not bringer or bringer.startswith(LOCAL):
+            return False
+        if self.access.descends(principal.id, bringer):
+            return True
+        return action in _TWO_HANDS and bool(self.access.hands(bringer) & self.access.hands(principal.id))
 
     def _keep(self, key: Hashable, kept: _Kept) -> None:
         with self._lock:

@@ -222,6 +222,24 @@ def person_resource(access: Access, text: str) -> Resource:
     return Resource(kind="user", name=person.id, project=person.principal.project, attributes={"holder": person.id})
 
 
+def reset_resource(access: Access, text: str, *, now: datetime) -> Resource:
+    """What the gate is asked about for `user:reset`: the code that is shown opens all that the person may do."""
+    resource = person_resource(access, text)
+    return msgspec.structs.replace(resource, attributes={**resource.attributes, **impersonated(access, text, now=now)})
+
+
+def impersonated(access: Access, text: str, *, now: datetime) -> dict[str, str | int | bool]:
+    """Until when somebody who could act as this person would have their roles, as the gate weighs it: `expires_at`.
+
+    Emergency grants count, since whoever is the person opens them. Empty where there is no role to be had.
+    """
+    snapshot = access.snapshot
+    person = snapshot.people_by_name.get(text, text)
+    held = (one for one in snapshot.granted.values() if one.principal == person and one.id not in snapshot.revoked)
+    ends = [one.expires_at for one in held if one.expires_at > access.instant(now)]
+    return {"expires_at": rfc3339(max(ends))} if ends else {}
+
+
 def list_people(access: Access, *, now: datetime, project: str = DEFAULT_PROJECT) -> list[PersonInfo]:
     """Everybody of a project, revoked ones included, the newest last."""
     now = access.instant(now)

@@ -20,7 +20,7 @@ import msgspec
 from casemate.core import Action, Digest, Environment, InputError, Principal, PrincipalKind, Resource, Role, digest_of
 from casemate.iam.conditions import ADDRESS, MIDWEEK, TIMES, Conditions, Value, conditions_of, kept_conditions
 from casemate.iam.policy_records import NO_POLICY, HomePolicy
-from casemate.iam.policy_walls import PACKAGED_ALONE, check_text, place_of
+from casemate.iam.policy_walls import PACKAGED_ALONE, UNREADABLE, check_text, place_of
 
 SHIPPED = Path(__file__).parent / "policies"  # copied into a home when it is made
 _SCHEMA = SHIPPED / "casemate.cedarschema"
@@ -300,9 +300,9 @@ def _loaded(what: str, text: str, schema: cedarpy.Schema, *, offset: int = 0) ->
     try:
         policies = cedarpy.PolicySet.from_str(text)
         plain: dict[str, Any] = json.loads(cedarpy.policies_to_json_str(text))
-    except ValueError as error:
+        next_steps = _check_ids(what, policies)
+    except UNREADABLE as error:
         raise _invalid(what, place_of(text, error) if not offset else str(error)) from error
-    next_steps = _check_ids(what, policies)
     result = cedarpy.validate_policies(text, schema)
     if not result.validation_passed:
         raise _invalid(what, "; ".join(_said(policies, problem) for problem in result.errors[:3]) or "it is not valid")

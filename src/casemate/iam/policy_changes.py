@@ -41,7 +41,7 @@ MAX_PROPOSALS = 20  # in a day, of one principal: each may put 64 KiB into the s
 class PolicyInfo(msgspec.Struct, frozen=True, kw_only=True):
     """A proposal, or a return to the packaged policies.
 
-    Args: state: `pending`, `outdated` (others came into force meanwhile), `lapsed`, `denied`, `active`, `ended`.
+    Args: state: `pending`, `outdated` (others came into force meanwhile), `lapsed`, `denied`, `withdrawn` (by its author), `active`, `ended`.
         version: that it made; None: none. base: what it was compared with.
     """
 
@@ -141,6 +141,17 @@ def deny_policy(access: Access, proposal: str, *, by: Principal, reason: str, no
     return [(KIND, record.body())]
 
 
+def withdraw_policy(access: Access, proposal: str, *, by: Principal, reason: str, now: datetime) -> list[LedgerItem]:
+    """The entry with which its author takes a proposal back. Raises: NotFoundError; ConflictError."""
+    if _open_proposal(access, proposal, now).proposed_by != by.id:
+        raise ConflictError(
+            "Whoever proposed it may withdraw it; to say no to another's: casemate policy deny.",
+            code="policy-of-another",
+        )
+    record = PolicyDenied(id=proposal, reason=reason, denied_by=by.id, denied_at=access.instant(now))
+    return [(KIND, record.body())]
+
+
 def return_to_packaged(access: Access, *, by: Principal, reason: str, now: datetime) -> list[LedgerItem]:
     """The entry that ends the home's own policies; none where it has none."""
     state = access.snapshot.policy
@@ -222,6 +233,8 @@ def describe_proposal(access: Access, proposed: PolicyProposed, *, now: datetime
         standing = "active" if approved.version == state.in_force.version else "ended"
     elif denied is not None:
         answer, standing = (denied.denied_by, rfc3339(denied.denied_at), denied.reason), "denied"
+        if denied.denied_by == proposed.proposed_by:
+            standing = "withdrawn"
     elif access.instant(now) >= proposed.answer_by:
         standing = "lapsed"
     else:

@@ -47,7 +47,7 @@ class PolicyApproved(_Record, frozen=True, kw_only=True, tag="approve"):
 
 
 class PolicyDenied(_Record, frozen=True, kw_only=True, tag="deny"):
-    """The answer no to the proposal `id`."""
+    """The answer no to the proposal `id`; of its own author: it is withdrawn."""
 
     id: ProposalId
     reason: str

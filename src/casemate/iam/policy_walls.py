@@ -76,8 +76,14 @@ GIVING = frozenset(
     }
 )
 
-_TOKENS = re.compile(r"""//[^\n]*|"(?:\\.|[^"\\])*"|;""")  # a comment, a text, or the end of a policy
-_BEFORE = re.compile(r"(?:\s+|//[^\n]*)*")
+# The parser is native and keeps a place on its stack for each level: deeper text would end the whole process.
+MAX_NESTED = 60  # brackets within each other
+MAX_CHAINED = 300  # operators of one policy, each of which may be a level
+UNREADABLE = (ValueError, RecursionError)  # what the parser and its plain form raise
+
+_TOKENS = re.compile(r"""//[^\r\n]*|"(?:\\.|[^"\\])*"|;""")  # a comment, a text, or the end of a policy
+_LEVELS = re.compile(_TOKENS.pattern + r"|[\[({]|[\])}]|&&|\|\||[-+*.!]|\bif\b")
+_BEFORE = re.compile(r"(?:\s+|//[^\r\n]*)*")
 
 
 def check_text(text: str) -> None:
@@ -87,9 +93,10 @@ def check_text(text: str) -> None:
     """
     if len(text.encode()) > MAX_TEXT:
         raise InputError(f"A home's own policies have at most {MAX_TEXT} bytes.", code="policy-too-large")
+    _check_levels(text)
     try:
         found: dict[str, Any] = json.loads(cedarpy.policies_to_json_str(text))
-    except ValueError as error:
+    except UNREADABLE as error:
         raise InputError(
             f"This is no Cedar that can be read: {place_of(text, error)}.", code="policy-invalid"
         ) from error
@@ -100,6 +107,27 @@ def check_text(text: str) -> None:
             raise _beyond(name, f"the packaged policies alone decide on {', '.join(alone)}")
         if policy["effect"] == "permit":
             _check_permit(name, policy, actions)
+
+
+def _check_levels(text: str) -> None:
+    """Return if the parser can take it. Brackets in texts and comments are none, as for the parser. Raises: InputError."""
+    nested = chained = 0
+    for token in _LEVELS.finditer(text):
+        said = token.group()
+        if said in "[({":
+            nested += 1
+        elif said in "])}":
+            nested = max(0, nested - 1)
+        elif said == ";":
+            chained = 0
+        elif not said.startswith(("//", '"')):
+            chained += 1
+        if nested > MAX_NESTED or chained > MAX_CHAINED:
+            raise InputError(
+                f"The policy on line {_line_of(text, token.start())} nests too deeply: at most {MAX_NESTED} brackets within "
+                f"each other, and {MAX_CHAINED} operators in one policy. Make several policies of it.",
+                code="policy-invalid",
+            )
 
 
 def _check_permit(name: str, policy: dict[str, Any], actions: set[str]) -> None:
@@ -128,7 +156,7 @@ def place_of(text: str, error: Exception) -> str:
     for line, statement in _statements(text):
         try:
             cedarpy.PolicySet.from_str(statement)
-        except ValueError as found:
+        except UNREADABLE as found:
             return f"the policy that begins on line {line}: {str(found).splitlines()[0][:300]}"
     return said
 

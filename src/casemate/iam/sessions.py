@@ -122,10 +122,11 @@ class Sessions:
         verified_at: datetime | None = None,
         provider: str = "",
         brought: tuple[str, ...] = (),
+        until: datetime | None = None,
     ) -> StartedSession:
         """A new session for somebody who has just proved who they are, second factor and all.
 
-        Args: verified_at: when they did, if not just now.
+        Args: verified_at: when they did, if not just now. until: when it ends at the latest, if sooner than others do.
         """
         now = self._access.instant(now)
         held = sorted(self.of(person.id, now=now), key=lambda one: one.seen_at)
@@ -137,7 +138,7 @@ class Sessions:
             principal=person.id,
             hash=hash_of(token),
             created_at=now,
-            expires_at=now + ABSOLUTE,
+            expires_at=min(now + ABSOLUTE, until or now + ABSOLUTE),
             seen_at=now,
             verified_at=verified_at or now,
             methods=methods,

@@ -118,7 +118,7 @@ class SignIn:
     def let_in(self, person: Person, *, methods: tuple[str, ...], visitor: Visitor, **session: Any) -> SignedIn:
         """A session for somebody who has proved who they are, on record.
 
-        Args: methods: as in RFC 8176. session: `verified_at`, `provider`, `brought`, as `Sessions.start` takes them.
+        Args: methods: as in RFC 8176. session: `verified_at`, `provider`, `brought`, `until`, as `Sessions.start` takes them.
         """
         now = self.now()
         known = self.lockout.is_known(person.id, visitor, now=now)

@@ -30,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import QueuePool
 
-from casemate.core import StorageError
+from casemate.core import Secret, StorageError
 from casemate.storage.postgresql import backup_command, is_postgresql, open_postgresql, vacuum
 
 if TYPE_CHECKING:  # loaded where migrations run, not by every process of the home
@@ -181,15 +181,15 @@ people_rows = Table(  # sessions, attempts to sign in, steps of one-time codes: 
 )
 
 
-def open_database(url: str, *, read_only: bool = False, keeper: bool = False) -> Engine:
+def open_database(url: str, *, password: Secret | None = None, read_only: bool = False, keeper: bool = False) -> Engine:
     """Connect to `sqlite:///PATH` or `postgresql://USER@HOST/NAME`. Every commit is durable when it returns.
 
-    Args: read_only: No statement can write; the file must exist. keeper: what the one keeper of a home opens; SQLite's
+    Args: password: for a server. read_only: No statement can write; the file must exist. keeper: what the one keeper of a home opens; SQLite's
         lies under the home's lock, and needs no other.
     Raises: InputError, StorageError, ConflictError: as `open_postgresql`.
     """
     if is_postgresql(url):
-        return open_postgresql(url, read_only=read_only, keeper=keeper)
+        return open_postgresql(url, password=password, read_only=read_only, keeper=keeper)
     path = url.removeprefix("sqlite:///")
     if not read_only:
         _create_private(path)

@@ -15,7 +15,7 @@ from typing import Self
 import msgspec
 from sqlalchemy import Engine, inspect, select
 
-from casemate.core import SCHEMA, ConflictError, NotFoundError, StorageError, new_id, rfc3339
+from casemate.core import SCHEMA, ConflictError, NotFoundError, Secret, StorageError, new_id, rfc3339
 from casemate.keys import make_private_folder, write_private
 from casemate.storage.database import METADATA, back_up, migrate, open_database, outdated, reading, refuse_migration
 from casemate.storage.database import ledger as ledger_table
@@ -37,11 +37,12 @@ class _About(msgspec.Struct, frozen=True, omit_defaults=True):
 class Home:
     """A home folder that exists and is of a layout that this release knows."""
 
-    def __init__(self, path: Path, about: _About, database: str = "") -> None:
-        """Args: database: in place of the URL that the home was made with: of another role or host."""
+    def __init__(self, path: Path, about: _About, database: str = "", password: Secret | None = None) -> None:
+        """Args: database: in place of the URL that the home was made with: of another role or host. password: of its user."""
         self.path = path
         self.id = about.id
         self.created_at = about.created_at
+        self._password = password
         self.database_url = database or about.database or _sqlite(path)
         self.blobs, self.tmp, self.lost, self.tls, self.run, self.public = (path / name for name in _FOLDERS)
 
@@ -51,17 +52,18 @@ class Home:
         return None if is_postgresql(self.database_url) else self.path / _FILE
 
     def open_database(self, *, read_only: bool = False, keeper: bool = False) -> Engine:
-        return open_database(self.database_url, read_only=read_only, keeper=keeper)
+        return open_database(self.database_url, password=self._password, read_only=read_only, keeper=keeper)
 
 
 def _sqlite(path: Path) -> str:
     return f"sqlite:///{path / _FILE}"
 
 
-def create_home(path: Path, *, now: datetime, database: str = "") -> Home:
+def create_home(path: Path, *, now: datetime, database: str = "", password: Secret | None = None) -> Home:
     """Make a home, or finish one; what is there stays.
 
-    Args: database: `postgresql://...`, which the home remembers; empty: SQLite in the home.
+    Args: database: `postgresql://...`, which the home remembers; empty: SQLite in the home. password: of its
+        user, which it does not.
     Raises: StorageError: the folder or the database holds something else. InputError `bad-database`.
     """
     if database:
@@ -83,14 +85,14 @@ def create_home(path: Path, *, now: datetime, database: str = "") -> Home:
     except OSError as error:
         raise StorageError(f"{path} cannot be made: {error.strerror}.", code="not-a-home") from error
     with HomeLock(path, made=False) if not (path / "home.json").exists() else nullcontext():
-        _finish(path, now, database)
-    return open_home(path, database=database)
+        _finish(path, now, database, password)
+    return open_home(path, database=database, password=password)
 
 
-def _finish(path: Path, now: datetime, database: str) -> None:
+def _finish(path: Path, now: datetime, database: str, password: Secret | None) -> None:
     """`home.json` comes last: without it, the next init goes on from what a crash left."""
     if not (path / "home.json").exists():
-        engine = open_database(database or _sqlite(path))
+        engine = open_database(database or _sqlite(path), password=password)
         try:
             migrate(engine)
             if database:
@@ -111,8 +113,8 @@ def _check_untaken(engine: Engine) -> None:
             )
 
 
-def open_home(path: Path, *, database: str = "") -> Home:
-    """Args: database: in place of the URL that the home was made with: of another role or host.
+def open_home(path: Path, *, database: str = "", password: Secret | None = None) -> Home:
+    """Args: database, password: as for `Home`.
 
     Raises: NotFoundError: no home. StorageError: of a newer release, broken, or open to others.
     """
@@ -135,7 +137,7 @@ def open_home(path: Path, *, database: str = "") -> Home:
     make_private_folder(path)
     for name in _FOLDERS:
         _own_folder(path / name)
-    return Home(path, about, database)
+    return Home(path, about, database, password)
 
 
 def _own_folder(folder: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import URL, Engine, ExceptionContext, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError
 
-from casemate.core import ConflictError, InputError, StorageError
+from casemate.core import ConflictError, InputError, Secret, StorageError
 
 _LOCKS = 0x0CA5E  # the space of our advisory locks; with it, the number of each
 _WRITER, _KEEPER = 1, 2
@@ -125,10 +125,12 @@ def _bad(why: str) -> InputError:
     return InputError(f"The setting `database` {why}.", code="bad-database")
 
 
-def open_postgresql(text: str, *, read_only: bool = False, keeper: bool = False) -> Engine:
+def open_postgresql(
+    text: str, *, password: Secret | None = None, read_only: bool = False, keeper: bool = False
+) -> Engine:
     """Connect when first used. A commit that returns is durable.
 
-    Args: read_only: No statement can write. keeper: what only the one keeper of a database opens: see above.
+    Args: password: of the URL's user, where the server asks for one. read_only: No statement can write. keeper: what only the one keeper of a database opens: see above.
     Raises: InputError `bad-database`. Where it is used: StorageError `database-unreachable`, `database-busy`,
         `database-full`, `database-role`, `database-not-durable`, `database-too-old`; ConflictError `keeper-elsewhere`.
     """
@@ -136,7 +138,7 @@ def open_postgresql(text: str, *, read_only: bool = False, keeper: bool = False)
     try:
         engine = create_engine(
             url,
-            connect_args={**_DEFAULTS, **url.query},
+            connect_args={**_DEFAULTS, **url.query, **({"password": password.reveal()} if password else {})},
             pool_pre_ping=True,  # what a restarted server left behind is replaced before it is used
             pool_timeout=_BUSY,
             **({"pool_size": 1, "max_overflow": 0} if keeper else {}),

@@ -35,8 +35,9 @@ def install(home: types.ModuleType) -> None:
     home.made_where_it_was_told.__kwdefaults__ = was.__kwdefaults__
     home.fresh_for_tests = _fresh
 
-    def create_home(path, *, now, database=""):
-        return made_where_it_was_told(path, now=now, database=database or fresh_for_tests(path))  # noqa: F821
+    def create_home(path, *, now, database="", password=None):
+        told = database or fresh_for_tests(path)  # noqa: F821
+        return made_where_it_was_told(path, now=now, database=told, password=password)  # noqa: F821
 
     was.__code__ = create_home.__code__
 

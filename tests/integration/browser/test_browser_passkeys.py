@@ -341,3 +341,44 @@ _UNREADABLE = """(() => {
   }
   return found;
 })()"""
+
+
+def test_a_command_line_signs_in_from_the_browser(page: Page, place: Place) -> None:
+    """Also of somebody who has passkeys alone, and so no code that a command line could ask for."""
+    page.authenticator()
+    enrol_with_passkey(page, place, "cora")
+    sign_out(page)
+    words = [
+        sys.executable,
+        "-m",
+        "casemate",
+        "--server",
+        place.url,
+        "--ca",
+        str(place.folder / "home" / "tls" / "ca.pem"),
+    ]
+    login = subprocess.Popen(
+        [*words, "login", "--browser"],
+        env={**place.environment, "BROWSER": "true"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert login.stdout is not None
+    told, url = login.stdout.readline(), login.stdout.readline().strip()
+    page.open(url)
+    page.arrive("/")  # nobody is signed in
+    page.click("#passkey")
+    page.arrive("/command")
+    assert page.text("#compare") in told
+    place.make_stale("cora")
+    page.click("#command button")
+    page.until("document.querySelector('#step-up').open")
+    page.click("#step-up-passkey")
+    page.until("document.body.innerText.includes('close this page')")
+    rest = login.communicate(timeout=300)[0]
+    assert (login.returncode, "Signed in as cora" in rest) == (0, True)
+    who = subprocess.run(
+        [*words, "whoami"], env=place.environment, capture_output=True, text=True, timeout=300, check=True
+    )
+    assert "cora" in who.stdout

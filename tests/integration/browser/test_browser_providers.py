@@ -86,7 +86,18 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
                 issuer = running.enter_context(started(node, {**environment, **told}, folder / f"{name}.log"))
                 words = ["--issuer", issuer, "--client-id", "casemate", "--client-secret-from", f"file://{file}"]
                 words += ["--client-auth", how, "--provider-ca", str(folder / "home" / "tls" / "ca.pem")]
-                added = made.run("provider", "add", name, *words, "--scope", "groups", "--scope", "profile")
+                added = made.run(
+                    "provider",
+                    "add",
+                    name,
+                    *words,
+                    "--scope",
+                    "groups",
+                    "--scope",
+                    "profile",
+                    "--display",
+                    f"{name.title()} login",
+                )
                 assert redirect in added.replace("\n", "")
                 assert secret.read_text() not in added
                 made.run("provider", "map", name, "ml-team", "--role", "operator", "--on", "*")
@@ -112,6 +123,7 @@ def log_in(page: Page, name: str) -> None:
 def test_a_person_signs_in_and_has_the_role_of_their_group(site: Site, page: Page) -> None:
     page.open(site.url)
     page.until("document.querySelector('#providers a') !== null")
+    assert "Sign in with Corp login" in page.text("#providers")
     page.run("document.querySelector('#providers a').click()")
     log_in(page, "ml-ada")
     page.arrive("/account")
@@ -140,6 +152,10 @@ def test_a_command_line_signs_in_through_the_browser(site: Site, page: Page) -> 
     words = ["--server", site.url, "--ca", str(ca)]
     command = [sys.executable, "-m", "casemate", *words]
     environment = {**site.environment, "BROWSER": "true"}
+    unknown = [*command, "login", "--provider", "cropped"]
+    told = subprocess.run(unknown, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert told.returncode == 2
+    assert "it knows corp, corp-key" in told.stderr, "at once, not after minutes in which nobody can sign in"
     login = subprocess.Popen(
         [*command, "login", "--provider", "corp"],
         env=environment,
@@ -151,6 +167,9 @@ def test_a_command_line_signs_in_through_the_browser(site: Site, page: Page) -> 
     said = [login.stdout.readline(), login.stdout.readline()]
     page.open(next(line.strip() for line in said if "challenge=" in line))
     log_in(page, "ml-cleo")
+    page.until("document.querySelector('#hand-on') !== null")  # nobody is let in by a link alone
+    assert page.text("#compare") in said[0]
+    page.run("document.querySelector('#hand-on').click()")
     page.until("document.body.innerText.includes('close this page')")
     rest = login.communicate(timeout=300)[0]
     assert login.returncode == 0

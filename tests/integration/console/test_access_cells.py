@@ -299,7 +299,7 @@ def explained(
     version = "@1" if "{version}" in path else ""
     giving = (Action.KEY_ISSUE, Action.GRANT_REQUEST, Action.USER_INVITE)
     facts = {"role": query.get("role")} if action in giving else {}
-    lasting = (Action.KEY_ISSUE, Action.KEY_ROTATE, Action.ISSUER_BIND, Action.USER_INVITE)
+    lasting = (Action.KEY_ISSUE, Action.KEY_ROTATE, Action.ISSUER_BIND, Action.USER_INVITE, Action.PROVIDER_MAP)
     facts |= {"expires": QUERY["expires"]} if action in lasting else {}
     facts |= {
         fact: query[fact] for fact in ("environment", "profile", "dataset", "data_class", "purpose") if fact in query

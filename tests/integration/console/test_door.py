@@ -37,6 +37,7 @@ PROVIDERS = {
     ("GET", "/api/v1/session/provider-factor"),
     ("POST", "/api/v1/session/provider-factor"),
     ("POST", "/api/v1/session/provider-ticket"),
+    ("POST", "/api/v1/session/command-ticket"),
 }
 # All but the first need a secret instead, or give a challenge, which is worth nothing without one.
 PUBLIC = {("GET", "/api/v1/health"), ("POST", "/api/v1/session"), *ENROLMENT, *PASSKEYS, *PROVIDERS}
@@ -98,6 +99,17 @@ def test_nothing_answers_beside_the_door_but_the_document(app) -> None:
     """The pages, which are no routes of the API, are held to their own list by test_pages."""
     served = [(method, path) for method, path in all_routes(app.routes) if path.startswith("/api")]
     assert Counter(served) == Counter([*build_door().actions, *BESIDE])
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/api/v1/health"), ("GET", "/api/v1/models"), ("POST", "/api/v1/session"), ("GET", "/api/nowhere")],
+)
+def test_nobody_on_the_way_keeps_an_answer(app, method: str, path: str) -> None:
+    """A session's token, a secret that is shown once, rows: whatever it is."""
+    answer = call(app, method, path, "192.0.2.77")
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["x-content-type-options"] == "nosniff"
 
 
 def test_no_path_leads_to_the_host_that_a_client_names(app) -> None:
@@ -323,6 +335,7 @@ SPOKEN = {
     "policy propose": [Action.POLICY_PROPOSE],
     "policy approve": [Action.POLICY_APPROVE],
     "policy deny": [Action.POLICY_APPROVE],
+    "policy withdraw": [Action.POLICY_PROPOSE],
     "policy revert": [Action.POLICY_REVERT, Action.POLICY_PROPOSE],
     "prediction list": [Action.PREDICTION_READ],
     "prediction show": [Action.PREDICTION_READ],

@@ -17,6 +17,7 @@ from casemate.console.pages import build_pages
 from casemate.console.pages.frame import client_in_words
 from casemate.core import Action
 from casemate.doors import Rate, RefusalLimit
+from casemate.iam import CommandLine, challenge_of
 
 FOLDER = Path(casemate.console.pages.__file__).parent
 SITE = "https://localhost:8444"  # as the settings have it by default; the tests ask another host, which decides nothing
@@ -28,6 +29,10 @@ SHOWN = {"host": "casemate", "sec-fetch-site": "none", "sec-fetch-mode": "naviga
 def _unhurried(app) -> None:
     app.state.attempts = RefusalLimit(Rate(per_second=1000, burst=1000))
     app.state.refusals = RefusalLimit(Rate(per_second=1000, burst=1000))
+
+
+VERIFIER = "v" * 43
+COMMAND = f"/command?challenge={challenge_of(VERIFIER)}&port=4000"
 
 
 class Browser:
@@ -89,9 +94,9 @@ def test_every_page_is_declared_and_nothing_else_is_served(app) -> None:
     assert not any(path in pages for _, path in build_door().actions)
 
 
-@pytest.mark.parametrize("path", ["/", "/enrol", "/signed-in", "/account", "/approve"])
+@pytest.mark.parametrize("path", ["/", "/enrol", "/signed-in", "/account", "/approve", COMMAND])
 def test_every_page_is_locked_down(ada: Browser, path: str) -> None:
-    answer = call(ada.app, "GET", path) if path not in ("/account", "/approve") else ada.send("GET", path, SHOWN)
+    answer = call(ada.app, "GET", path) if path in ("/", "/enrol", "/signed-in") else ada.send("GET", path, SHOWN)
     assert answer.status_code == 200, answer.text
     policy = dict(part.strip().split(" ", 1) for part in answer.headers["content-security-policy"].split(";"))
     assert policy["default-src"] == "'none'"
@@ -240,6 +245,39 @@ def test_a_picture_of_the_secret_only_where_it_is_asked_for(app, casemate: Casem
     assert set(plain) == {"name", "secret", "uri"}
     shown = call(app, "POST", "/api/v1/enrolment", json={**body, "qr": True}).json()
     assert shown["qr"].startswith("data:image/svg+xml")
+
+
+def test_a_command_line_is_let_in_by_its_person_alone(app, ada: Browser) -> None:
+    assert CommandLine(challenge=challenge_of(VERIFIER), port=4000).code in ada.send("GET", COMMAND, SHOWN).text
+    body = {"challenge": challenge_of(VERIFIER), "port": 4000}
+    without = {"cookie": f"__Host-casemate={ada.cookies['__Host-casemate']}", **OWN}
+    assert call(app, "POST", "/api/v1/session/command", headers=without, json=body).json()["code"] == "cross-site"
+    bearer = {"Authorization": f"Bearer {ada.cookies['__Host-casemate']}"}
+    assert call(app, "POST", "/api/v1/session/command", headers=bearer, json=body).json()["code"] == "no-browser"
+    made = ada.api("POST", "session/command", body).json()["url"]
+    assert made.startswith("http://127.0.0.1:4000/?ticket=")
+    fetched = {"ticket": made.rpartition("=")[2], "verifier": VERIFIER}
+    answer = call(app, "POST", "/api/v1/session/command-ticket", json=fetched)
+    assert answer.status_code == 200, answer.text
+    who = call(app, "GET", "/api/v1/session", headers={"Authorization": f"Bearer {answer.json()['token']}"}).json()
+    assert who["name"] == "page-ada"
+    assert call(app, "POST", "/api/v1/session/command-ticket", json=fetched).json()["code"] == "bad-ticket"
+
+
+def test_who_must_sign_in_first_is_asked_about_the_command_line_afterwards(app) -> None:
+    answer = call(app, "GET", COMMAND, headers=SHOWN)
+    assert (answer.status_code, answer.headers["location"]) == (303, COMMAND.replace("/command", "/"))
+    elsewhere = {**SHOWN, "sec-fetch-site": "cross-site"}
+    assert call(app, "GET", COMMAND, headers=elsewhere).headers["location"] == "/", "nobody else's command"
+    odd = "/command?challenge=%0d%0aSet-Cookie:x&port=//evil.example"
+    assert "\n" not in (location := call(app, "GET", odd, headers=SHOWN).headers["location"])
+    assert location.startswith("/?challenge=%0D%0A"), "as text"
+
+
+@pytest.mark.parametrize("query", ["", "?challenge=short&port=4000", f"?challenge={'c' * 43}&port=80"])
+def test_no_command_line_waits_behind_an_odd_address(ada: Browser, query: str) -> None:
+    answer = ada.send("GET", f"/command{query}", SHOWN)
+    assert (answer.status_code, "S256" in answer.text) == (400, True)
 
 
 def test_the_page_that_cannot_be_shown_says_why(app, ada: Browser) -> None:

@@ -203,6 +203,15 @@ def test_signing_in_again_ends_the_session_that_the_browser_had(ada: Person) -> 
     assert ada.send("GET", "session", headers={**SITE, **cookie_of(again)}).status_code == 200
 
 
+def test_enrolling_ends_the_session_that_the_browser_had(ada: Person, casemate: Casemate) -> None:
+    first = cookie_of(ada.sign_in(cookie=True, device=ada.device))
+    invitation = casemate.people.invite("zoe", role="caller")["invitation"]
+    secret = ada.send("POST", "enrolment", json={"invitation": invitation, "password": WORDS}).json()["secret"]
+    body = {"invitation": invitation, "code": pyotp.TOTP(secret).now(), "cookie": True}
+    assert ada.send("POST", "enrolment/confirmation", json=body, headers={**SITE, **first}).status_code == 200
+    assert ada.send("GET", "session", headers={**SITE, **first}).status_code == 401
+
+
 @pytest.mark.parametrize(
     ("path", "body"),
     [
@@ -301,6 +310,34 @@ def test_a_person_invites_nobody_beyond_their_own_grant(app, casemate: Casemate)
     assert answer.status_code == 403
     assert "outlive" in answer.json()["detail"]
     assert short.ask("POST", "users", params={"name": "brief", "role": "caller", "life": "10m"}).status_code == 200
+
+
+def test_no_other_site_begins_a_sign_in_through_a_provider(ada: Person) -> None:
+    """A provider often asks nothing of who is signed in there, so a link elsewhere would sign a browser in here."""
+    path, elsewhere = "session/provider/corp", {"sec-fetch-site": "cross-site"}
+    answer = ada.send("GET", path, headers=elsewhere)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/"), "where the person decides"
+    command = {"challenge": "c" * 43, "port": "4000"}
+    assert ada.send("GET", path, headers=elsewhere, params=command).json()["code"] == "cross-site"
+    for own in ({"sec-fetch-site": "none"}, {"sec-fetch-site": "same-origin"}, {}):
+        assert ada.send("GET", path, headers=own).status_code == 404  # there is no provider
+
+
+def test_a_person_becomes_nobody_who_lasts_longer_than_they_do(app, ada: Person, casemate: Casemate) -> None:
+    """Whoever resets somebody, or chooses their subject at a provider, can be them; and a mapping gives a role."""
+    fleeting = Person(app, casemate, "fleeting", "owner", life="1h")
+    assert fleeting.ask("POST", "users", params={"name": "guest", "role": "caller", "life": "10m"}).status_code == 200
+    mapped = {"group": "all", "role": "owner", "on": "*"}
+    for user, life, statuses in (("ada", "2h", {403}), ("guest", "10m", {200, 404})):  # 404: there is no provider
+        for path, query in (
+            (f"users/{user}/reset", {"reason": "x"}),
+            ("providers/corp/subjects", {"user": user, "subject": "s"}),
+            ("providers/corp/groups", {**mapped, "life": life}),
+        ):
+            answer = fleeting.ask("POST", path, params=query)
+            assert answer.status_code in statuses, (path, answer.text)
+            assert ("outlive" in answer.json().get("detail", "")) == (user == "ada")
+    assert ada.ask("GET", "session").status_code == 200
 
 
 def test_a_person_asks_for_a_role_and_is_lent_it(app, casemate: Casemate, services: Services) -> None:

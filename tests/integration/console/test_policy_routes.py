@@ -55,6 +55,10 @@ def refused(answer: Any) -> str:
 
 def test_a_policy_goes_its_whole_way(casemate: Casemate, owner: Somebody, rows: Path) -> None:
     casemate.push_dataset("archive", rows)
+    mistaken = casemate.policies.propose(FORBID.replace("archive", "archives"), reason="nothing is lost")["id"]
+    assert owner.send("DELETE", f"/policies/proposals/{mistaken}", reason="x").json()["code"] == "policy-of-another"
+    assert casemate.policies.withdraw(mistaken, reason="misspelt")["state"] == "withdrawn"
+    assert owner.send("POST", f"/policies/proposals/{mistaken}/approval", reason="right").status_code == 409
     proposed = casemate.policies.propose(FORBID, reason="nothing is lost")
     with pytest.raises(CasemateError) as caught:
         casemate.policies.approve(proposed["id"], reason="my own")
@@ -80,7 +84,7 @@ def test_a_policy_goes_its_whole_way(casemate: Casemate, owner: Somebody, rows: 
     assert casemate.policies.show("3")["text"] == casemate.policies.show("1")["text"]
     casemate.policies.revert_to_packaged(reason="the end")
     states = [(one["version"], one["state"]) for one in casemate.policies.versions()]
-    assert states == [(1, "ended"), (2, "ended"), (3, "ended"), (4, "active")]
+    assert states == [(None, "withdrawn"), (1, "ended"), (2, "ended"), (3, "ended"), (4, "active")]
 
 
 def test_a_dry_run_says_what_would_change_and_changes_nothing(

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -87,6 +88,26 @@ def test_a_rotated_key_ends_with_its_overlap_and_a_revoked_one_at_once(
     assert new.predict() == 200
     owner(walked, "key", "revoke", rotated["id"])
     new.until(401)
+
+
+@pytest.mark.slow
+def test_a_change_of_policy_reaches_the_gateway_that_serves(
+    walked: Walked, server: Server, http: httpx.Client, tmp_path: Path
+) -> None:
+    """And so does the way back, while nothing is started anew."""
+    web = owner(walked, "key", "issue", "closing", "--role", "caller", "--deployment", "diagnosis", "--expires", "1h")
+    second = owner(walked, "key", "issue", "second", "--role", "owner", "--expires", "1h")
+    caller, approves = (Caller(walked, server, http, one["key"]) for one in (web, second))
+    caller.until(200)
+    file = tmp_path / "closed.cedar"
+    file.write_text('@id("closed") forbid (principal, action == Action::"deployment:predict", resource);')
+    proposed = owner(walked, "policy", "propose", str(file), "--reason", "closed for the night")
+    assert caller.predict() == 200, "a proposal gives and takes nothing"
+    approves.run("policy", "approve", proposed["id"], "--reason", "good night")
+    caller.until(403)
+    assert caller.predict() == 403
+    owner(walked, "policy", "revert", "--packaged", "--reason", "good morning")
+    caller.until(200)
 
 
 def test_the_list_of_keys_shows_a_prediction_as_last_use(walked: Walked, server: Server, http: httpx.Client) -> None:

@@ -90,6 +90,25 @@ def test_a_server_that_cannot_be_spoken_to_is_one_sentence(  # noqa: PLR0917 a r
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize("words", [["login"], ["login", "--name", "ada"], ["user", "enroll"], ["user", "password"]])
+def test_a_question_that_nobody_answers_is_one_sentence(settings: Settings, words: list[str]) -> None:
+    """As in a script or a job, where the standard input is empty and there is no terminal."""
+    command = [sys.executable, "-m", "casemate", "--server", "https://127.0.0.1:1", *words, "--json"]
+    environment = {**os.environ, "CASEMATE_HOME": str(settings.home), "CASEMATE_KEYS": str(settings.keys)}
+    done = subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=300,
+        check=False,
+        start_new_session=True,
+    )
+    assert (done.returncode, json.loads(done.stdout)["code"]) == (2, "no-answer")
+    assert "GetPassWarning" not in done.stderr
+
+
 def test_keys_that_cannot_be_reached_are_one_sentence(run, settings: Settings) -> None:
     for words in (["init"], ["dataset", "list"], ["doctor"]):
         _, err = run(*words, CASEMATE_KEYS=f"/tmp/{LONG}")

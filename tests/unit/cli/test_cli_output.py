@@ -128,3 +128,9 @@ def test_every_entry_of_the_log_has_all_members(run) -> None:
     rows = json.loads(run("audit", "log", "--json", code=0)[0])
     members = {"seq", *Event.__struct_fields__}
     assert {frozenset(row) for row in rows} == {frozenset(members)}
+
+
+def test_a_refusal_says_so_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        output.fail(PolicyError("Refused: no grant covers it."), as_json=False)
+    assert capsys.readouterr().err.count("Refused") == 1

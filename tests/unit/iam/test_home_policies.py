@@ -27,6 +27,7 @@ from casemate.iam import (
     list_policies,
     propose_policy,
     return_to_packaged,
+    withdraw_policy,
 )
 from casemate.iam.policy_records import HomePolicy
 from casemate.iam.policy_walls import PACKAGED_ALONE
@@ -124,6 +125,19 @@ def test_an_answer_is_given_once_and_in_time(house: House) -> None:
         approve(house, "pol_" + "0" * 32, house.holder("owner"))
 
 
+def test_a_proposal_is_withdrawn_by_its_author_alone_and_for_good(house: House) -> None:
+    proposed, other = propose(house, NO_DELETING), house.holder("owner")
+    with pytest.raises(ConflictError) as caught:
+        withdraw_policy(house.access, proposed, by=other, reason="no", now=house.clock.at)
+    assert caught.value.code == "policy-of-another"
+    house.append(withdraw_policy(house.access, proposed, by=OWNER, reason="a mistake in it", now=house.clock.at))
+    (listed,) = list_policies(house.access, now=house.clock.at)
+    assert (listed.state, listed.answered_by, listed.answer) == ("withdrawn", OWNER.id, "a mistake in it")
+    with pytest.raises(ConflictError):
+        approve(house, proposed, other)
+    propose(house, NO_DELETING)
+
+
 def test_the_way_back_is_the_local_owners_and_always_there(house: House) -> None:
     in_force(house, '@id("nothing") forbid (principal, action, resource);')
     assert not may(house, OWNER, Action.DATASET_READ, DATA)
@@ -181,6 +195,38 @@ def test_a_text_beyond_the_walls_is_refused_by_name(house: House, text: str, cod
         propose(house, text)
     assert caught.value.code == code
     assert said in caught.value.message
+
+
+_DEEP = {
+    "brackets": "(" * 3000 + "true" + ")" * 3000,
+    "behind a comment that a carriage return ends": "true //\r && " + "(" * 3000 + "true" + ")" * 3000,
+    "behind a text": '"\\"" == "//" || ' + "(" * 3000 + "true" + ")" * 3000,
+    "sets": "[" * 3000 + "1" + "]" * 3000 + " == []",
+    "records": "{a:" * 3000 + "1" + "}" * 3000 + " == 1",
+    "operators": "1" + "+1" * 30_000 + " == 1",
+    "members": "resource" + ".a" * 30_000 + " == 1",
+    "or": "true" + "||true" * 9000,
+    "if": "if true then " * 2900 + "true" + " else true" * 2900,
+    "a few": "true" + " && true" * 150,
+    "some": "true" + " && true" * 299,
+    "members by text": "resource" + '["a"]' * 10_000 + " == 1",
+}
+
+
+@pytest.mark.parametrize("said", _DEEP.values(), ids=_DEEP)
+def test_a_text_that_nests_without_end_is_refused_and_ends_no_process(house: House, said: str) -> None:
+    """The parser is native: what is too deep for its stack takes the control plane with it."""
+    text = f'@id("deep") forbid (principal, action == Action::"model:push", resource) when {{ {said} }};'
+    with pytest.raises(InputError) as caught:
+        propose(house, text)
+    assert caught.value.code in ("policy-invalid", "policy-too-large")
+    assert len(caught.value.message) < 1000
+
+
+def test_long_lists_and_brackets_in_texts_are_no_nesting(house: House) -> None:
+    listed = ", ".join(f'ip("10.0.{number}.0/24")' for number in range(250))
+    said = f'context has address && [{listed}].contains(context.address) && context.profile != "{"(" * 500}" // {"[" * 500}'
+    propose(house, f'@id("wide") forbid (principal, action == Action::"model:push", resource) when {{ {said}\n }};')
 
 
 def test_what_is_in_force_already_and_too_many_proposals_are_refused(house: House) -> None:

@@ -57,7 +57,7 @@ def test_every_explanation_is_what_the_gate_does() -> None:
             assert (said.policies, said.roles, said.reason) == (decision.policies, decision.roles, decision.reason)
             assert said.self_approved == decision.self_approved
             assert not said.missing
-            takes_no_role = set(said.policies) <= {"own-grants", "own-account", "own-reviews"}
+            takes_no_role = set(said.policies) <= {"own-grants", "own-account", "own-reviews", "own-break-glass"}
             assert who == OWNER or any(grant.gives for grant in said.grants) != takes_no_role
         seen.add((said.allowed, bool(said.policies)))
     assert seen == {(True, True), (False, True), (False, False)}

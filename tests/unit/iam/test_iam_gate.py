@@ -208,6 +208,24 @@ def test_a_key_that_the_pusher_issued_is_no_second_person(house: House) -> None:
     assert decide(friend, Action.MODEL_APPROVE, dev).self_approved
 
 
+def test_whoever_knows_the_secret_of_what_pushed_is_no_second_person(house: House) -> None:
+    """With a key of their own making, one owner would push and approve, or propose and agree, alone."""
+    maker, other = house.holder("owner", "*"), house.holder("owner", "*")
+    tool = house.holder("owner", "*", issuer=maker)
+    tool_of_tool, sibling = (house.holder("owner", "*", issuer=one) for one in (tool, maker))
+    for action, pushed, policy in (
+        (Action.MODEL_APPROVE, "pushed_by", "four-eyes"),
+        (Action.POLICY_APPROVE, "holder", "four-eyes-policies"),
+    ):
+        kind = action.partition(":")[0]
+        for by in (tool, tool_of_tool):
+            about = Resource(kind, "m", environment=Environment.PRODUCTION, attributes={pushed: by.id})
+            assert house.authorizer.decide(maker, action, about).policies == (policy,)
+            assert house.authorizer.decide(sibling, action, about).policies == (policy,)
+            assert house.authorizer.decide(other, action, about).allowed
+            assert house.authorizer.decide(OWNER, action, about).allowed, "the machine's own owner is excepted"
+
+
 def test_a_read_is_one_event(house: House) -> None:
     assert house.gate.read(OWNER, Action.MODEL_READ, MODEL).allowed
     with pytest.raises(PolicyError):

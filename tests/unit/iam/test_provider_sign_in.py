@@ -20,6 +20,7 @@ from people_house import HERE, PeopleHouse, people_house
 from token_makers import Signer, unsigned, with_shared_secret
 
 from casemate.core import Action, AuthError, CasemateError, InputError, Resource, Secret, StepUpError, UpstreamError
+from casemate.iam import CommandLine
 from casemate.iam.people import reset_person, revoke_person
 from casemate.iam.providers.administration import (
     add_provider,
@@ -31,7 +32,7 @@ from casemate.iam.providers.administration import (
 )
 from casemate.iam.providers.client import ProviderClient
 from casemate.iam.providers.records import entry_of
-from casemate.iam.providers.sign_in import CommandLine, ProviderSignIn
+from casemate.iam.providers.sign_in import ProviderSignIn
 
 ISSUER = "https://idp.example"
 VERIFIER = "v" * 43
@@ -113,7 +114,7 @@ class Site:
         )
         self.house.append(add_provider(self.house.access, made))
 
-    def map(self, group: str, role: str = "operator") -> str:
+    def map(self, group: str, role: str = "operator", life: timedelta = timedelta(days=90)) -> str:
         made = map_group(
             self.house.access,
             "corp",
@@ -124,6 +125,7 @@ class Site:
             by=OWNER,
             reason="",
             now=self.house.clock.at,
+            until=self.house.clock.at + life,
         )
         self.house.append([entry_of(made)])
         return made.id
@@ -393,6 +395,31 @@ def test_an_old_sign_in_at_the_provider_is_not_fresh_here_and_a_new_one_is(site:
     assert renewed.credential == principal.credential
     assert site.house.authorizer.is_fresh(renewed)
     assert renewed.brought == principal.brought
+
+
+def test_the_session_that_the_browser_had_ends_with_a_new_one_and_with_nothing_less(site: Site) -> None:
+    before = site.principal()
+    begun = site.providers.begin("corp", had=before)
+    site.idp.claims = {"amr": ["pwd"]}
+    with pytest.raises(AuthError):  # no second factor: nobody is signed in, so nobody is signed out
+        site.providers.finish("corp", site.idp.authorize(begun.url), begun.browser, HERE)
+    assert before.credential in {one.id for one in site.house.sessions.of(before.id, now=site.house.clock.at)}
+    site.idp.claims = {}
+    after = site.principal(had=before)
+    assert {one.id for one in site.house.sessions.of(before.id, now=site.house.clock.at)} == {after.credential}
+
+
+def test_a_mapping_ends_by_itself_during_a_session_too(site: Site) -> None:
+    site.idp.userinfo["groups"] = ["guests"]
+    site.map("guests", life=timedelta(minutes=10))
+    principal = site.principal()
+    site.house.clock.advance(599)
+    assert site.may(principal)
+    site.house.clock.advance(1)
+    assert not site.may(principal), "at the exact instant"
+    with pytest.raises(AuthError) as refused:
+        site.principal()
+    assert refused.value.code == "no-role"
 
 
 def test_acr_is_asked_for_and_looked_at(site: Site) -> None:

@@ -11,18 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from casemate.app.up import _own_database
 from casemate.core import CasemateError, InputError, Secret, StorageError
 from casemate.keys import Strength, resolve_secret
 from casemate.keys.secret_refs import check_strength, spread_bits
-from casemate.settings import Settings, _built, decode_value, encode_value
+from casemate.settings import Settings, _built, decode_value, encode_value, load_settings
 
 PLANTED = "planted-Kq7-xUe2-mV9z"
 
 
 class WithSecrets(Settings, frozen=True, kw_only=True):
-    """As the settings will be once a database is reached by a URL."""
+    """As a part that comes later would have it."""
 
-    database_url: Secret = Secret()
     mail_password: Secret = Secret()
 
 
@@ -154,11 +154,10 @@ def test_repeating_a_text_adds_no_more_than_its_length(text: str) -> None:
 
 
 def test_settings_ask_once_and_never_print(tmp_path: Path) -> None:
-    url = f"postgresql://casemate:{PLANTED}@db.example/casemate"
-    values = {"database_url": "env://DB", "mail_password": f"file://{secret_file(tmp_path / 'mail')}"}
-    settings = _built(values, WithSecrets, {"DB": url})
-    assert (settings.database_url.reveal(), settings.mail_password.reveal()) == (url, PLANTED)
-    for shown in (repr(settings), str(settings), f"{settings.mail_password}", f"{settings.database_url!r}"):
+    values = {"database_password": "env://DB", "mail_password": f"file://{secret_file(tmp_path / 'mail')}"}
+    settings = _built(values, WithSecrets, {"DB": PLANTED + "-db"})
+    assert (settings.database_password.reveal(), settings.mail_password.reveal()) == (PLANTED + "-db", PLANTED)
+    for shown in (repr(settings), str(settings), f"{settings.mail_password}", f"{settings.database_password!r}"):
         assert "planted" not in shown
     sent = msgspec.json.encode(settings, enc_hook=encode_value)
     assert msgspec.json.decode(sent, type=WithSecrets, dec_hook=decode_value) == settings
@@ -170,23 +169,42 @@ def test_settings_ask_once_and_never_print(tmp_path: Path) -> None:
     ("values", "code"),
     [
         ({"mail_password": PLANTED}, "secret-written-out"),
-        ({"database_url": f"postgresql://u:{PLANTED}@h/d"}, "secret-written-out"),
-        ({"database_url": f"postgresql://h/d?password={PLANTED}"}, "secret-written-out"),
-        ({"database_url": PLANTED}, "secret-written-out"),
-        ({"database_url": "env://WEAK"}, "weak-secret"),
-        ({"database_url": "env://NO_URL"}, "bad-setting"),
+        ({"database_password": PLANTED}, "secret-written-out"),
+        ({"database_password": "env://WEAK"}, "weak-secret"),
+        ({"database_password": "env://NOT_THERE"}, "secret-missing"),
         ({"mail_password": 4711}, "bad-setting"),
         ({"mail_password": "env://NOT_THERE", "data_port": "many"}, "bad-setting"),
     ],
 )
 def test_settings_refuse_what_is_written_out_or_weak(values: dict, code: str) -> None:
     with pytest.raises(CasemateError) as refused:
-        _built(values, WithSecrets, {"WEAK": "postgresql://u:postgres@h/d", "NO_URL": "planted-words-only"})
+        _built(values, WithSecrets, {"WEAK": "postgres"})
     assert refused.value.code == code
     assert "planted" not in str(refused.value)
 
 
-def test_a_url_without_a_password_is_no_secret() -> None:
-    for text in ("postgresql:///casemate", "postgresql://casemate@db.example/casemate?sslmode=verify-full"):
-        assert _built({"database_url": text}, WithSecrets, {}).database_url.reveal() == text
-        assert _built({"database_url": "env://DB"}, WithSecrets, {"DB": text}).database_url.reveal() == text
+SERVER = "postgresql://casemate@db.example/casemate"
+
+
+def test_the_servers_own_settings_take_a_reference(tmp_path: Path) -> None:
+    environ = {"CASEMATE_DATABASE": SERVER, "CASEMATE_DATABASE_PASSWORD": "env://DB", "DB": PLANTED}
+    settings = load_settings(environ, home=tmp_path)
+    assert settings.database_password.reveal() == PLANTED
+    for process, told in (("keeper", "own-" + PLANTED), ("control", PLANTED)):  # what each process gets, and no more
+        more = {"CASEMATE_DATABASE_KEEPER": SERVER, "CASEMATE_DATABASE_KEEPER_PASSWORD": "env://KEEPER"}
+        own = _own_database(process, load_settings({**environ, **more, "KEEPER": "own-" + PLANTED}, home=tmp_path))
+        assert own.database_password.reveal() == told
+        assert not own.database_keeper_password
+
+
+@pytest.mark.parametrize("name", ["database", "database_keeper", "database_control", "database_gateway"])
+def test_a_home_does_not_choose_who_is_told_the_password(name: str, tmp_path: Path) -> None:
+    """Else whoever writes the home names a server of their own, and is told."""
+    (tmp_path / "casemate.toml").write_text(f"{name} = '{SERVER}'\n")
+    with pytest.raises(CasemateError, match="set beside it") as refused:
+        load_settings({f"CASEMATE_{name.upper()}_PASSWORD": "env://DB", "DB": PLANTED}, home=tmp_path)
+    assert refused.value.code == "bad-setting"
+    (tmp_path / "casemate.toml").write_text(f"{name}_password = 'env://DB'\n")
+    with pytest.raises(CasemateError) as refused:
+        load_settings({f"CASEMATE_{name.upper()}": SERVER, "DB": PLANTED}, home=tmp_path)
+    assert refused.value.code == "not-in-file"

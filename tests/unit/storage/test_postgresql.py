@@ -14,7 +14,8 @@ from sqlalchemy import Engine, insert, text
 from sqlalchemy.exc import DatabaseError, IntegrityError
 from storage_house import AT, NOW, House
 
-from casemate.core import ConflictError, InputError, StorageError
+from casemate.core import ConflictError, InputError, Secret, StorageError
+from casemate.settings import load_settings
 from casemate.storage import METADATA, create_home, database, migrate, migrate_home, open_database, open_home, reading
 from casemate.storage import upgrade_home as upgrade
 from casemate.storage.database import blobs, version_blobs
@@ -44,6 +45,31 @@ def test_commits_are_durable_and_rows_refer_to_rows(engine: Engine, postgres: Po
         assert connection.execute(text("SHOW synchronous_commit")).scalar() == "on"
     with pytest.raises(IntegrityError), engine.begin() as connection:
         connection.execute(insert(version_blobs).values(version_id="ver_none", path="a", blob_id="blob_none"))
+
+
+def test_a_password_comes_from_where_the_setting_says_and_stands_nowhere(postgres: Postgres, tmp_path: Path) -> None:
+    postgres.sql(f"CREATE ROLE asked LOGIN PASSWORD '{SECRET}'")
+    rules = postgres.data / "pg_hba.conf"
+    before = rules.read_text()
+    rules.write_text(f"local all asked scram-sha-256\n{before}")
+    postgres.sql("SELECT pg_reload_conf()")
+    url = postgres.fresh().replace("postgres@", "asked@")
+    environ = {"CASEMATE_DATABASE": url, "CASEMATE_DATABASE_PASSWORD": "env://DB", "DB": SECRET}
+    settings = load_settings(environ, home=tmp_path)
+    try:
+        engine = open_database(settings.database, password=settings.database_password, read_only=True)
+        with reading(engine) as connection:
+            assert connection.execute(text("SELECT current_user")).scalar() == "asked"
+        assert SECRET not in repr(engine) + repr(engine.url) + repr(settings)
+        engine.dispose()
+        wrong = open_database(url, password=Secret("another-" + SECRET), read_only=True)
+        with pytest.raises(StorageError) as refused, reading(wrong):
+            pass
+        assert SECRET not in str(refused.value)
+        wrong.dispose()
+    finally:
+        rules.write_text(before)
+        postgres.sql("SELECT pg_reload_conf()")
 
 
 @pytest.mark.parametrize("name", ["fsync", "full_page_writes"])

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -32,7 +33,7 @@ from casemate.console.visitors import COOKIE, drop_cookie
 from casemate.core import Action, AuthError, CasemateError, InputError, NotFoundError, Resource, rfc3339
 from casemate.iam import RelyingParty
 
-SIGN_IN, ACCOUNT = "/", "/account"
+SIGN_IN, ACCOUNT, COMMAND = "/", "/account", "/command"
 _HERE = Path(__file__).parent
 _KINDS = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 _CSP = (
@@ -101,7 +102,7 @@ class Pages:
             def behind_the_gate(request: Request, reader: Reader) -> Response:
                 view = _view(request)
                 if isinstance(reader, AuthError):
-                    return _to_sign_in(reader)
+                    return _to_sign_in(reader, request)
 
                 def show() -> Shown | Response:
                     if isinstance(reader, CasemateError):
@@ -178,12 +179,23 @@ def _view(request: Request) -> View:
     return View(services=services, request=request, party=party)
 
 
-def _to_sign_in(error: AuthError) -> Response:
-    """A session that is over is forgotten; one that another site made the browser show is left alone."""
-    response = RedirectResponse(SIGN_IN, 303, {**HEADERS, "Cache-Control": "no-store"})
+def _to_sign_in(error: AuthError, request: Request) -> Response:
+    """A session that is over is forgotten; one that another site made the browser show is left alone.
+
+    A command line that waits is still asked about after the sign-in, unless another site led here.
+    """
+    asked = request.url.path == COMMAND and not comes_from_elsewhere(request)
+    place = f"{SIGN_IN}?{waiting_command(request)}" if asked else SIGN_IN
+    response = RedirectResponse(place, 303, {**HEADERS, "Cache-Control": "no-store"})
     if error.code != "cross-site":
         drop_cookie(response)
     return response
+
+
+def waiting_command(request: Request) -> str:
+    """The query that names a command line, written anew; empty where there is none."""
+    named = {name: request.query_params.get(name, "")[:64] for name in ("challenge", "port")}
+    return urlencode(named) if all(named.values()) else ""
 
 
 def may_be_signed_in(request: Request) -> bool:

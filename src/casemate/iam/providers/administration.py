@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
+from math import isfinite
 from typing import Any
 
 import msgspec
@@ -26,8 +27,8 @@ from casemate.core import (
     rfc3339,
 )
 from casemate.iam.access import Access
-from casemate.iam.credentials import MAX_REASON, LedgerItem
-from casemate.iam.people import find_person
+from casemate.iam.credentials import MAX_LIFE, MAX_REASON, LedgerItem
+from casemate.iam.people import find_person, impersonated
 from casemate.iam.providers.records import KIND, ClientAuth, GroupMapped, ProviderAdded, SubjectLinked, entry_of
 from casemate.iam.records import Revoked
 from casemate.iam.scope import parse_scope
@@ -120,9 +121,10 @@ def map_group(
     by: Principal,
     reason: str,
     now: datetime,
+    until: datetime,
     ids: Callable[[str], str] = new_id,
 ) -> GroupMapped:
-    """Raises: InputError: bad-role, bad-scope, bad-group. NotFoundError `provider-not-found`."""
+    """Args: until: what the gate allowed. Raises: InputError: bad-role, bad-scope, bad-group. NotFoundError `provider-not-found`."""
     if role not in set(Role):
         raise InputError(f"role {role[:40]!r} is not one of {', '.join(Role)}.", code="bad-role")
     if not group or len(group) > 300 or not group.isprintable():
@@ -138,6 +140,7 @@ def map_group(
         reason=reason[:MAX_REASON],
         created_by=by.id,
         created_at=now,
+        expires_at=until,
     )
 
 
@@ -186,25 +189,41 @@ def find_provider(access: Access, text: str) -> ProviderAdded:
     raise NotFoundError(f"There is no provider {text[:80]!r}: see casemate provider list.", code="provider-not-found")
 
 
-def groups_of(access: Access, provider: str) -> list[GroupMapped]:
+def groups_of(access: Access, provider: str, *, now: datetime) -> list[GroupMapped]:
     """The live mappings of a provider."""
-    snapshot = access.snapshot
-    return [
-        one for one in snapshot.outside.groups.values() if one.provider == provider and one.id not in snapshot.revoked
-    ]
+    snapshot, now = access.snapshot, access.instant(now)
+    mapped = (one for one in snapshot.outside.groups.values() if one.provider == provider and one.counts(now))
+    return [one for one in mapped if one.id not in snapshot.revoked]
 
 
-def mapping_resource(text: str, role: str, scope: str, environment: Environment | None) -> Resource:
-    """What the gate is asked about for `provider:map`: nobody gives more than their own scope."""
-    return Resource("provider", text[:80], environment=environment, attributes={"role": role, "scope": scope})
+def mapping_resource(
+    text: str, role: str, scope: str, environment: Environment | None, *, now: datetime, life: float
+) -> Resource:
+    """What the gate is asked about for `provider:map`: nobody gives more than their own scope, nor for longer.
+
+    Args: life: seconds. Raises: InputError `bad-expiry`.
+    """
+    if not (isfinite(life) and 0 < life <= MAX_LIFE):
+        raise InputError("A mapping lives for more than 0 seconds and at most 366 days: --for 90d.", code="bad-expiry")
+    end = rfc3339(now + timedelta(seconds=life))
+    attributes: dict[str, str | int | bool] = {"role": role, "scope": scope, "expires_at": end}
+    return Resource("provider", text[:80], environment=environment, attributes=attributes)
 
 
-def shown_provider(access: Access, one: ProviderAdded) -> dict[str, Any]:
+def linking_resource(access: Access, text: str, person: str, *, now: datetime) -> Resource:
+    """What the gate is asked about for `provider:bind`: whoever chooses the subject can be the person."""
+    return Resource("provider", text[:80], attributes=impersonated(access, person, now=now))
+
+
+def shown_provider(access: Access, one: ProviderAdded, *, now: datetime) -> dict[str, Any]:
     """What a person sees of it: where its secret lies, never the secret."""
     shown = msgspec.to_builtins(one)
     mapped = [
-        {name: getattr(group, name) for name in ("id", "group", "role", "scope", "environment", "created_by")}
-        for group in groups_of(access, one.id)
+        {
+            **{name: getattr(group, name) for name in ("id", "group", "role", "scope", "environment", "created_by")},
+            "expires_at": rfc3339(group.expires_at) if group.expires_at else None,
+        }
+        for group in groups_of(access, one.id, now=now)
     ]
     state = "revoked" if one.id in access.snapshot.revoked else "active"
     return {**shown, "ca": bool(one.ca), "created_at": rfc3339(one.created_at), "state": state, "groups": mapped}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -52,7 +53,10 @@ class ProviderAdded(_Record, frozen=True, kw_only=True, tag="add"):
 
 
 class GroupMapped(_Record, frozen=True, kw_only=True, tag="map"):
-    """Whoever signs in through the provider as a member of `group` has the role while that session lasts."""
+    """Whoever signs in through the provider as a member of `group` has the role while that session lasts.
+
+    Args: expires_at: when the mapping itself ends; None: made before mappings ended by themselves.
+    """
 
     id: MappingId
     provider: ProviderId
@@ -64,6 +68,11 @@ class GroupMapped(_Record, frozen=True, kw_only=True, tag="map"):
     reason: str
     created_by: str
     created_at: Instant
+    expires_at: Instant | None = None
+
+    def counts(self, now: datetime) -> bool:
+        """Whether it has not ended by itself."""
+        return self.expires_at is None or now < self.expires_at
 
 
 class SubjectLinked(_Record, frozen=True, kw_only=True, tag="link"):

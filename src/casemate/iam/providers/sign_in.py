@@ -19,9 +19,10 @@ from urllib.parse import urlencode
 import msgspec
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
-from casemate.core import AuthError, InputError, LimitError, Principal
+from casemate.core import AuthError, LimitError, Principal
 from casemate.iam.authorizer import FRESH
 from casemate.iam.bearer import hash_of
+from casemate.iam.command_sign_in import BROWSER_SECRET, TICKET_LIFE, CommandLine
 from casemate.iam.person import Person
 from casemate.iam.providers.administration import find_provider, groups_of, live_providers
 from casemate.iam.providers.arrival import arrive, no_role
@@ -40,21 +41,13 @@ from casemate.iam.sessions import StartedSession, Visitor
 from casemate.iam.sign_in import SignedIn, SignIn
 
 FLOW_LIFE = timedelta(minutes=10)  # from the click to the way back; people look for their phones
-TICKET_LIFE = timedelta(minutes=3)  # for a command line to fetch its session, or a person to type a code
 AT_ONCE = 4  # sign-ins that wait for providers
-_SECRET = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)  # 256 random bits, base64url
 _CODE = re.compile(r"[!-~]{1,2048}", re.ASCII)
 
 
-class CommandLine(msgspec.Struct, frozen=True, kw_only=True):
-    """A command that waits on the loopback. Args: challenge: S256 of the verifier that it alone has."""
-
-    challenge: str
-    port: int
-
-
 class ProviderFlow(msgspec.Struct, frozen=True, kw_only=True):
-    """A sign-in that has begun. Args: browser: hash of the cookie. session: whose freshness it renews; empty: a new one."""
+    """A sign-in that has begun. Args: browser: hash of the cookie. session: that the browser had, of `principal`; it is
+    renewed, or ends when a new one begins."""
 
     provider: str
     nonce: str
@@ -63,11 +56,13 @@ class ProviderFlow(msgspec.Struct, frozen=True, kw_only=True):
     started_at: datetime
     principal: str = ""
     session: str = ""
+    renews: bool = False
     command: CommandLine | None = None
 
 
 class ProviderTicket(msgspec.Struct, frozen=True, kw_only=True):
-    """Somebody for whom a provider vouched. Args: bound: hash of the cookie, or the command's challenge."""
+    """Somebody for whom a provider vouched. Args: bound: hash of the cookie, or the command's challenge. replaces: the
+    session that the browser had, and whose; it ends when this one begins."""
 
     provider: str
     principal: str
@@ -75,6 +70,7 @@ class ProviderTicket(msgspec.Struct, frozen=True, kw_only=True):
     methods: tuple[str, ...]
     verified_at: datetime | None  # None: a second factor of our own is wanted
     bound: str
+    replaces: tuple[str, str] | None = None
 
 
 class Begun(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,12 +81,13 @@ class Begun(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Finished(msgspec.Struct, frozen=True, kw_only=True):
-    """One of three. Args: ticket: where something is still wanted. command: who fetches it."""
+    """One of three. Args: ticket: where something is still wanted. command: who fetches it. name: the person's."""
 
     signed_in: SignedIn | None = None
     renewed: StartedSession | None = None
     ticket: str = ""
     command: CommandLine | None = None
+    name: str = ""
 
 
 class ProviderSignIn:
@@ -108,23 +105,35 @@ class ProviderSignIn:
         """What the sign-in page shows to anybody."""
         return [{"name": one.name, "display": one.display} for one in live_providers(self._in.access)]
 
-    def begin(self, name: str, *, command: CommandLine | None = None, renewing: Principal | None = None) -> Begun:
-        """Args: renewing: whose session wants a fresh second factor. Raises: NotFoundError, UpstreamError, LimitError."""
+    def begin(
+        self,
+        name: str,
+        *,
+        command: CommandLine | None = None,
+        renewing: Principal | None = None,
+        had: Principal | None = None,
+    ) -> Begun:
+        """Args: renewing: whose session wants a fresh second factor. had: whose session the browser has, which a new one
+        ends: it sends that cookie now, and not when another site sends it back.
+
+        Raises: NotFoundError, UpstreamError, LimitError.
+        """
         provider = find_provider(self._in.access, name)
-        if command is not None and not (_SECRET.fullmatch(command.challenge) and 1024 <= command.port <= 65535):
-            raise InputError("A command line sends an S256 challenge and a port from 1024 on.", code="bad-challenge")
+        if command is not None:
+            command.check()
         with self._place():
             found = self._client.discover(provider)
         state, nonce, verifier, browser = (self._secret() for _ in range(4))
-        now = self._in.now()
+        now, session = self._in.now(), renewing or had
         flow = ProviderFlow(
             provider=provider.id,
             nonce=nonce,
             verifier=verifier,
             browser=_hash(browser),
             started_at=now,
-            principal=renewing.id if renewing else "",
-            session=renewing.credential if renewing else "",
+            principal=session.id if session else "",
+            session=session.credential if session else "",
+            renews=renewing is not None,
             command=command,
         )
         self._in.rows.put(_row("flow", state), flow, ends_at=now + FLOW_LIFE)
@@ -151,7 +160,7 @@ class ProviderSignIn:
         with self._place():
             vouched, brought = self._vouched(provider, flow, query)
         person = arrive(self._in, provider, vouched, has_role=bool(brought))
-        if flow.session:
+        if flow.renews:
             return Finished(renewed=self._renew(flow, person, vouched))
         if not brought and not self._has_own_role(person):
             raise no_role(provider)
@@ -169,19 +178,20 @@ class ProviderSignIn:
             methods=("fed", *(one for one in vouched.methods if one != "fed")),
             verified_at=self._verified_at(vouched) if vouched.second_factor else None,
             bound=flow.command.challenge if flow.command else flow.browser,
+            replaces=(flow.principal, flow.session) if flow.session else None,
         )
         if flow.command is None and vouched.second_factor:
             return Finished(signed_in=self._let_in(ticket, person, visitor, ticket.methods))
         secret = self._secret()
         self._in.rows.put(_row("ticket", secret), ticket, ends_at=self._in.now() + TICKET_LIFE)
-        return Finished(ticket=secret, command=flow.command)
+        return Finished(ticket=secret, command=flow.command, name=person.name)
 
     def redeem(self, ticket: str, proof: str, code: str, visitor: Visitor, *, by_command: bool) -> SignedIn:
         """The session of a ticket. Args: proof: the cookie, or the command's verifier. code: of the second factor.
 
         Raises: AuthError: bad-ticket; second-factor-wanted: the ticket is still good; bad-code. LimitError.
         """
-        readable = _SECRET.fullmatch(ticket) and _SECRET.fullmatch(proof)
+        readable = BROWSER_SECRET.fullmatch(ticket) and BROWSER_SECRET.fullmatch(proof)
         row, now = _row("ticket", ticket) if readable else "", self._in.now()
         found = self._in.rows.find(row, ProviderTicket, now=now) if readable else None
         shown = "" if found is None else create_s256_code_challenge(proof) if by_command else _hash(proof)
@@ -225,7 +235,8 @@ class ProviderSignIn:
                 told = check_userinfo(vouched, told)
                 groups = groups_in(provider, told)
                 vouched = msgspec.structs.replace(vouched, claims={**told, **vouched.claims})
-        return vouched, tuple(one.id for one in groups_of(self._in.access, provider.id) if one.group in groups)
+        mapped = groups_of(self._in.access, provider.id, now=now)
+        return vouched, tuple(one.id for one in mapped if one.group in groups)
 
     def _renew(self, flow: ProviderFlow, person: Person, vouched: Vouched) -> StartedSession:
         """RFC 9470: the session goes on with a fresh second factor, if the provider says that one was just given."""
@@ -238,7 +249,7 @@ class ProviderSignIn:
         )
 
     def _let_in(self, ticket: ProviderTicket, person: Person, visitor: Visitor, methods: tuple[str, ...]) -> SignedIn:
-        return self._in.let_in(
+        signed_in = self._in.let_in(
             person,
             methods=methods,
             visitor=visitor,
@@ -246,6 +257,9 @@ class ProviderSignIn:
             provider=ticket.provider,
             brought=ticket.brought,
         )
+        if ticket.replaces is not None:
+            self._in.sessions.end(*ticket.replaces, now=self._in.now())
+        return signed_in
 
     def _verified_at(self, vouched: Vouched) -> datetime:
         """When the second factor was given; so long ago that it is not fresh, where the provider does not say."""
@@ -259,7 +273,7 @@ class ProviderSignIn:
 
     def _taken(self, state: str, browser: str) -> ProviderFlow:
         """The flow of this state and this browser, which is then over. Raises: AuthError `provider-refused`."""
-        if not (_SECRET.fullmatch(state) and _SECRET.fullmatch(browser)):
+        if not (BROWSER_SECRET.fullmatch(state) and BROWSER_SECRET.fullmatch(browser)):
             raise _not_begun()
         row, now = _row("flow", state), self._in.now()
         flow = self._in.rows.find(row, ProviderFlow, now=now)

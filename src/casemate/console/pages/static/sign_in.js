@@ -6,7 +6,8 @@ const byPasskey = document.getElementById("passkey");
 
 async function arrive(answer) {
   await answer;
-  location.replace("/account");
+  const asked = new URLSearchParams(location.search); // a command line that waits
+  location.replace(asked.has("challenge") ? `/command?${asked}` : "/account");
 }
 
 byPasskey?.addEventListener("click", () => busy(byPasskey, async () => {
@@ -38,7 +39,7 @@ async function providers() {
     const link = document.createElement("a");
     link.className = "button wide";
     link.href = `/api/v1/session/provider/${encodeURIComponent(one.name)}`;
-    link.textContent = `Sign in with ${one.display_name || one.name}`;
+    link.textContent = `Sign in with ${one.display || one.name}`;
     const line = document.createElement("li");
     line.append(link);
     list.append(line);

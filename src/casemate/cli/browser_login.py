@@ -1,4 +1,4 @@
-"""`casemate login --provider NAME`: the browser signs in, and hands this command a ticket on the loopback.
+"""`casemate login --browser` and `--provider NAME`: the browser signs in, and hands this command a ticket on the loopback.
 
 The ticket is worth nothing without the verifier, which never leaves this process but to the server. Sources: RFC 8252,
 section 7.3; RFC 7636.
@@ -7,7 +7,6 @@ section 7.3; RFC 7636.
 from __future__ import annotations
 
 import base64
-import hashlib
 import secrets
 import time
 import webbrowser
@@ -18,22 +17,20 @@ from urllib.parse import parse_qs, quote, urlencode, urlsplit
 from casemate.cli import output
 from casemate.cli.kept_sessions import ask_code
 from casemate.cli.session import Session
-from casemate.core import AuthError, InputError, checked_name
+from casemate.core import AuthError, InputError, NotFoundError, checked_name
 
 _PATIENCE = 300.0  # s to sign in within
 
 
 def through_provider(session: Session, provider: str, *, device: str) -> dict[str, Any]:
-    """A session, as a sign-in with a password answers it. Raises: InputError `login-timeout`; what the server refuses."""
-    verifier = _b64(secrets.token_bytes(32))
-    challenge = _b64(hashlib.sha256(verifier.encode()).digest())
-    with _Waiting() as waiting:
-        query = urlencode({"challenge": challenge, "port": waiting.port})
-        name = quote(checked_name(provider, what="provider name"))
-        url = f"{session.server.rstrip('/')}/api/v1/session/provider/{name}?{query}"
-        output.people.print(f"Sign in with your browser, on this machine:\n{url}", markup=False, soft_wrap=True)
-        webbrowser.open(url)
-        ticket = waiting.ticket()
+    """A session, as a sign-in with a password answers it. Raises: NotFoundError; InputError `login-timeout`; what the server refuses."""
+    with session.client(anonymous=True) as casemate:
+        known = [str(one["name"]) for one in casemate.providers.public()]
+    if provider not in known:  # said at once: the browser would show it, and this command would wait
+        told = f"it knows {', '.join(known)}" if known else "it knows none"
+        raise NotFoundError(f"There is no provider {provider[:80]!r} there: {told}.", code="provider-not-found")
+    name = quote(checked_name(provider, what="provider name"))
+    ticket, verifier = _brought(session, f"/api/v1/session/provider/{name}")
     with session.client(anonymous=True) as casemate:
         try:
             return casemate.providers.redeem(ticket, verifier, device=device)
@@ -41,6 +38,27 @@ def through_provider(session: Session, provider: str, *, device: str) -> dict[st
             if error.code != "second-factor-wanted":
                 raise
         return casemate.providers.redeem(ticket, verifier, code=ask_code(), device=device)
+
+
+def through_browser(session: Session, *, device: str) -> dict[str, Any]:
+    """A session as the browser's is, where the person is signed in or signs in. Raises: as `through_provider`."""
+    ticket, verifier = _brought(session, "/command")
+    with session.client(anonymous=True) as casemate:
+        return casemate.people.fetch_session(ticket, verifier, device=device)
+
+
+def _brought(session: Session, path: str) -> tuple[str, str]:
+    """The ticket that the browser brings from `path`, and its verifier."""
+    from casemate.iam import CommandLine, challenge_of  # with all that policies need: no other command waits for that
+
+    verifier = _b64(secrets.token_bytes(32))
+    with _Waiting() as waiting:
+        command = CommandLine(challenge=challenge_of(verifier), port=waiting.port)
+        url = f"{session.server.rstrip('/')}{path}?{urlencode({'challenge': command.challenge, 'port': command.port})}"
+        said = f"Sign in with your browser, on this machine. It shows the code {command.code}.\n{url}"
+        output.people.print(said, markup=False, soft_wrap=True)
+        webbrowser.open(url)
+        return waiting.ticket(), verifier
 
 
 class _Waiting(HTTPServer):
