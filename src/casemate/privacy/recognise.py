@@ -1,0 +1,58 @@
+"""Everything that our own recognisers find in one text."""
+
+from __future__ import annotations
+
+import msgspec
+
+from casemate.privacy.contacts import REGIONS, find_emails, find_machines, find_phones
+from casemate.privacy.kinds import Kind
+from casemate.privacy.names import find_names
+from casemate.privacy.normal_text import normal_text
+from casemate.privacy.numbers_of_accounts import (
+    find_cards,
+    find_ibans,
+    find_medical_numbers,
+    find_named_numbers,
+    find_national_ids,
+)
+from casemate.privacy.places import find_addresses, find_birth_dates, find_postcodes
+from casemate.privacy.spans import Span, without_overlaps
+
+LONGEST = 1 << 20  # characters of one text that are read; a dataset's cell is never longer
+
+
+class Recognition(msgspec.Struct, frozen=True, kw_only=True):
+    """How texts are read. Args: least: confidence below which a span is left out. regions: countries whose telephone numbers may
+    stand without a +."""
+
+    least: float = 0.5
+    regions: tuple[str, ...] = REGIONS
+
+
+def find_spans(text: str, *, column: Kind | None = None, config: Recognition | None = None) -> tuple[Span, ...]:
+    """Personal data in one text, in order, without overlaps. Deterministic, and linear in the length.
+
+    Args: column: what the name of the text's column says that it holds; then a value needs no word beside it.
+    """
+    config = config or Recognition()
+    normal = normal_text(text[:LONGEST])
+    plain = normal.text
+    found: list[Span] = []
+    if any(c.isdigit() for c in plain):
+        found += find_cards(plain)
+        found += find_ibans(plain)
+        found += find_national_ids(plain, in_column=column is Kind.NATIONAL_ID)
+        found += find_medical_numbers(plain, in_column=column is Kind.MEDICAL_RECORD)
+        found += find_named_numbers(plain)
+        found += find_phones(plain, regions=config.regions, in_column=column is Kind.PHONE)
+        found += find_addresses(plain)
+        found += find_postcodes(plain, in_column=column is Kind.POSTCODE)
+        found += find_birth_dates(plain, in_column=column is Kind.BIRTH_DATE)
+    found += find_emails(plain)
+    found += find_machines(plain)
+    found += find_names(plain, in_column=column is Kind.NAME)
+    kept = without_overlaps(span for span in found if span.confidence >= config.least)
+    if normal.places is None:
+        return kept
+    placed = ((span, normal.span(span.start, span.end)) for span in kept)
+    return tuple(msgspec.structs.replace(span, start=start, end=end) for span, (start, end) in placed)
