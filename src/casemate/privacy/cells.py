@@ -14,6 +14,8 @@ import pyarrow.types as pt
 from casemate.core import DataClass
 from casemate.privacy.context import kind_of_column
 from casemate.privacy.kinds import QUASI, Kind, Treatment, class_of, proposed_treatment
+from casemate.privacy.name_lists import is_given_name, is_surname
+from casemate.privacy.normal_text import plain_letters
 from casemate.privacy.recognise import Recognition, find_spans
 from casemate.privacy.report import ColumnReport, FoundKind, PersonalConfig
 from casemate.privacy.spans import Span
@@ -142,12 +144,8 @@ def _are_people(values: list[tuple[str, int]]) -> bool:
 
 
 def _is_one_name(text: str) -> bool:
-    from casemate.privacy.names import name_lists
-    from casemate.privacy.normal_text import plain_letters
-
-    given, surnames = name_lists()
     words = plain_letters(text).replace(",", " ").replace("-", " ").split()
-    return 0 < len(words) <= 5 and any(w in given or w in surnames for w in words)
+    return 0 < len(words) <= 5 and any(is_given_name(w) or is_surname(w) for w in words)
 
 
 def _of_numbers(values: list[tuple[int, int]], said: Kind | None, config: PersonalConfig) -> list[FoundKind]:

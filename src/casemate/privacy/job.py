@@ -16,13 +16,13 @@ from casemate.core.wire import Frame
 from casemate.privacy.anonymise import anonymise_table
 from casemate.privacy.cells import Opinion
 from casemate.privacy.look import look_at_table
-from casemate.privacy.names import name_lists
+from casemate.privacy.name_lists import load_lists
 from casemate.privacy.policy import Policy
 from casemate.privacy.pseudonyms import Reversible
 from casemate.privacy.report import PersonalConfig
 from casemate.privacy.treatments import Keys
 
-name_lists()
+load_lists()
 phonenumbers.PhoneMetadata.load_all()
 
 

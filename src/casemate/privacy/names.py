@@ -4,21 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import lru_cache
-from importlib import import_module
 
 from casemate.privacy.kinds import Kind
+from casemate.privacy.name_lists import is_given_name, is_ordinary, is_surname
 from casemate.privacy.normal_text import plain_letters
 from casemate.privacy.spans import Span
-
-# Faker's lists (MIT), of countries that write with Latin letters; English has the longest.
-_LOCALES = (
-    "en", "en_US", "en_GB", "en_IE", "en_IN", "en_NZ", "en_KE", "en_NG", "en_PK", "de_DE", "de_AT", "de_CH", "fr_FR", "fr_BE", "fr_CH", "es_ES", "es_MX",
-    "es_AR", "es_CL", "es_CO", "it_IT", "nl_NL", "nl_BE", "pt_BR", "pt_PT", "sv_SE", "no_NO", "da_DK", "fi_FI", "pl_PL", "cs_CZ", "sk_SK", "hu_HU",
-    "ro_RO", "hr_HR", "sl_SI", "et_EE", "lt_LT", "lv_LV", "tr_TR", "id_ID", "vi_VN", "is_IS",
-)  # fmt: skip
-_TABLES = ("first_names", "first_names_male", "first_names_female", "first_names_nonbinary", "first_names_unisex")
-_SURNAMES = ("last_names", "last_names_male", "last_names_female", "last_names_nonbinary")
 
 _TOKEN = re.compile(r"[^\W\d_]{1,40}(?:['\-][^\W\d_]{1,40}){0,3}")
 _GAP = re.compile(r"\.? {1,2}|\. ?|, | ?\n?\Z")
@@ -46,7 +36,7 @@ she it is be or and but for not ok yes long love dear man men an so thu le la lo
 ali ana ann bo cam case dot eve fate fe flo forrest gay happy ima jean joe king lane les levi link lorry lou mac marvel mckenzie mercedes merry
 mina mitch neal novella nova ona page penny percy price quiet rex rod rock sam see sage shell si sidney so song sonny spring staff ta tam tea ti tic
 tom usa val vi viva vera wan wiley wing wit yang yi young yu zen storm cruz cross west north east south easter christmas sunday monday tuesday
-wednesday thursday friday saturday january february march july september october november december man many unit data test model
+wednesday thursday friday saturday golden america hunter junior lucky marine merlin milka oriana bot lot berlin rome milan verona january february march july september october november december man many unit data test model
 """.split())  # fmt: skip
 # What is written with a capital and is no part of a name, at the start of a sentence or of a thing's name.
 _NO_NAMES = frozenset("""
@@ -61,61 +51,87 @@ apple amazon facebook twitter netflix monday tuesday wednesday thursday friday s
 september october november december spring summer autumn winter today tomorrow yesterday error warning note version release order invoice account
 card credit number phone email address name date time day week month year am pm id also then there here after before during since until while because
 although however therefore all any some each every both one two three four five six seven eight nine ten first second last next
-day award prize act law code theorem method test distribution process algorithm index model equation effect syndrome disease cup open series
+i'm i've i'd i'll it's that's he's she's we're you're they're don't day award prize act law code theorem method test distribution process algorithm index model equation effect syndrome disease cup open series
 """.split())  # fmt: skip
+_STRONG_INTRO = re.compile(
+    r"(?:my name is|my name's|name is|maiden name is|surname is|call me|calls me|named (?:him|her|it)|mr\.?|mrs\.?|ms\.?|dear|it's under|what's your name\?|your name\?)[ \n]{1,2}\Z",
+    re.IGNORECASE,
+)
+_PERSON_BEHIND = re.compile(
+    r"(?:'s (?:wife|husband|mother|father|son|daughter|sister|brother|family|friend|address|phone|email|account|house|home|birthday|death|life|career|song|album|killer|age|salary|boss|doctor)"
+    r"| (?:said|says|told|asked|replied|lives|lived|loves|likes|thinks|knows|wants|wrote|sings|sang|laughed|smiled|married|died|spoke|speaks|spent|thought|felt|cried|agreed|joined|has to|and I\b|who\b)\b)"
+)
+_PERSON_BEFORE = re.compile(
+    r"(?:\b(?:him|her|starring|founders:|sung by|written by|directed by|played by|married|dating|hired|fired|thank|ask|tell|told|asked|met|sincerely,|regards,|why is|where is|who is|how is|when is)[ \n]{1,2})\Z",
+    re.IGNORECASE,
+)
+_SERIES = frozenset({", ", " and ", ", and ", " & ", " or "})
+_KNOWN = 0.7  # confidence from which a name's parts are known in the rest of a text
 _GIVEN, _SURNAME, _UNKNOWN = 2, 1, 0
 _LONGEST = 5  # words of one name
 _MOST_UNKNOWN = 2
 
 
-@lru_cache(maxsize=1)
-def name_lists() -> tuple[frozenset[str], frozenset[str]]:
-    """(given names, surnames), in plain lower-case letters."""
-    return _words(_TABLES) - _NO_NAMES, _words(_SURNAMES) - _NO_NAMES
-
-
-def _words(tables: tuple[str, ...]) -> frozenset[str]:
-    found: set[str] = set()
-    for locale in _LOCALES:
-        provider = import_module(f"faker.providers.person.{locale}").Provider
-        for table in tables:
-            listed = getattr(provider, table, ())
-            for name in listed if isinstance(listed, tuple | list | dict) else ():
-                found.update(word for word in plain_letters(name).replace(".", " ").split() if len(word) > 1)
-    return frozenset(found)
-
-
 class _Word:
-    """One capitalised word, and what the lists say of it."""
+    """One capitalised word, and what the lists say of it. `sure`: alone it is a given name and nothing else. `plain`: it is a word of the
+    language. `strange`: no list knows it."""
 
-    __slots__ = ("end", "initial", "lower", "rank", "start", "sure")
+    __slots__ = ("end", "initial", "lower", "plain", "rank", "start", "strange", "sure")
 
     def __init__(self, match: re.Match[str]) -> None:
-        given, surnames = name_lists()
         self.start, self.end = match.span()
         self.lower = plain_letters(match[0].removesuffix("'s").removesuffix("'S"))
         if match[0].endswith(("'s", "'S")):
             self.end -= 2
         self.initial = len(match[0]) == 1
         parts = self.lower.split("-")
-        is_given = any(part in given for part in parts)
-        self.rank = _GIVEN if is_given else _SURNAME if any(part in surnames for part in parts) else _UNKNOWN
-        self.sure = is_given and self.lower not in _AMBIGUOUS
+        is_given = any(map(is_given_name, parts))
+        self.rank = _GIVEN if is_given else _SURNAME if any(map(is_surname, parts)) else _UNKNOWN
+        self.plain = is_ordinary(self.lower) or self.lower in _AMBIGUOUS or self.lower in _NO_NAMES
+        self.sure = is_given and not self.plain and len(self.lower) > 2
+        self.strange = self.rank == _UNKNOWN and not self.plain and len(self.lower) > 2 and not _is_camel(match[0])
+
+
+def _is_camel(word: str) -> bool:
+    return any(c.isupper() for c in word[1:]) and "-" not in word and "'" not in word and not word.startswith(("Mc", "Mac", "De", "Di", "Van", "La", "Le"))
 
 
 def find_names(text: str, *, in_column: bool = False) -> Iterator[Span]:
-    """Runs of capitalised words that the lists, a title or the words before make a person's name.
+    """Runs of capitalised words that the lists, a title or the words beside them make a person's name.
 
+    A name that was found surely is found wherever a part of it stands again in the text.
     Args: in_column: the column's name says that it holds names: then a cell of few words is one, listed or not.
     """
     if in_column and (whole := _as_whole(text)):
         yield whole
         return
-    for title, run in _runs(text):
+    known: set[str] = set()
+    runs = list(_runs(text))
+    taken: set[int] = set()
+    for title, run in runs:
         for words, sure in _names_in(text, title, run):
-            yield Span(
-                kind=Kind.NAME, start=words[0].start, end=words[-1].end, confidence=sure, recogniser="name"
-            )  # fmt: skip
+            yield _span(words, sure)
+            taken.update(word.start for word in words)
+            if sure >= _KNOWN and (title or len(words) > 1):
+                known.update(w.lower for w in words if len(w.lower) > 3 and not w.plain)
+    last: _Word | None = None
+    for _, run in runs:
+        for word in run:
+            if word.start in taken:
+                last = word
+                continue
+            if word.lower in known or (last is not None and len(run) == 1 and _in_series(text, last, word)):
+                yield _span([word], 0.6)
+                last = word
+
+
+def _span(words: list[_Word], sure: float) -> Span:
+    return Span(kind=Kind.NAME, start=words[0].start, end=words[-1].end, confidence=sure, recogniser="name")
+
+
+def _in_series(text: str, before: _Word, word: _Word) -> bool:
+    """`Ann, Vadym and Kavran`: what stands in a series with a name, and is no word of the language, is one."""
+    return word.start - before.end <= 6 and text[before.end : word.start] in _SERIES and not word.plain and len(word.lower) > 2
 
 
 def _as_whole(text: str) -> Span | None:
@@ -144,7 +160,7 @@ def _runs(text: str) -> Iterator[tuple[str, list[_Word]]]:
             if run:
                 yield title, run
             title, run = lower, []
-        elif word[0].isupper() and (shouted or not word.isupper() or len(word) < 2 or _is_listed(lower)):
+        elif word[0].isupper() and (shouted or not word.isupper() or len(word) < 2 or (len(word) > 4 and _is_listed(lower))):
             run = [*run, _Word(match)]
         elif not (run and lower in _PARTICLES and joined):
             if run:
@@ -156,8 +172,7 @@ def _runs(text: str) -> Iterator[tuple[str, list[_Word]]]:
 
 
 def _is_listed(lower: str) -> bool:
-    given, surnames = name_lists()
-    return lower in given or lower in surnames
+    return is_given_name(lower) or is_surname(lower)
 
 
 def _names_in(text: str, title: str, run: list[_Word]) -> Iterator[tuple[list[_Word], float]]:
@@ -185,21 +200,35 @@ def _name_at(text: str, run: list[_Word], at: int) -> tuple[list[_Word], float]:
     if not words:
         return [], 0.0
     others = words[1:]
-    introduced = at == 0 and bool(_INTRO.search(text[max(0, word.start - 24) : word.start]))
-    known = sum(one.rank > _UNKNOWN for one in others if not one.initial)
-    if word.rank == _GIVEN and known:
-        return words, 0.9 if word.sure or introduced or others[-1].rank == _SURNAME else 0.7
+    before = text[max(0, word.start - 32) : word.start]
+    first = at == 0 or run[at - 1].lower in _NO_NAMES
+    introduced = first and bool(_INTRO.search(before))
+    behind = text[words[-1].end : words[-1].end + 24]
+    listed = [one for one in others if one.rank > _UNKNOWN and not one.initial]
+    if word.rank == _GIVEN and listed and (word.sure or introduced or not listed[-1].plain):
+        return words, 0.9 if word.sure else 0.7
     if word.sure and others:
         return words, 0.8
-    if word.initial and others and (known or introduced) and len(others[-1].lower) > 2:
-        return words, 0.7
-    if introduced and (word.rank or len(words) == 2):
+    if first and _STRONG_INTRO.search(before) and (not word.plain or word.rank):
         return words, 0.75
+    if word.initial and others and (listed or introduced) and len(others[-1].lower) > 2 and not others[-1].plain:
+        return words, 0.7
+    if introduced and ((word.rank and not word.plain) or (len(words) == 2 and not any(one.plain for one in words))):
+        return words, 0.75
+    if word.rank == _SURNAME and len(words) == 2 and words[1].sure:
+        return words, 0.6
+    if len(words) == 2 and all(one.strange or (one.rank and not one.plain) for one in words):
+        return words, 0.6
+    if _of_a_person(before, behind) and (word.strange or (word.rank and not word.plain)):
+        return words, 0.55
     if word.sure and not others:
         return [word], 0.6 if _is_mid_sentence(text, word.start) else 0.52
-    if word.rank == _SURNAME and len(words) == 2 and words[1].rank == _GIVEN and words[1].sure:
-        return words, 0.6
     return [], 0.0
+
+
+def _of_a_person(before: str, behind: str) -> bool:
+    """Whether the words beside one are those that stand beside people alone."""
+    return bool(_PERSON_BEHIND.match(behind) or _PERSON_BEFORE.search(before))
 
 
 def _following(run: list[_Word], at: int) -> list[_Word]:

@@ -33,12 +33,23 @@ _KIND_FIRST = (
     "Via|Viale|Piazza|Corso|Largo|Vicolo|Strada|Rua|Travessa|Praça|Alameda|Estrada|Ulica|ul\\.|Aleja|al\\.|Am|An der|Auf dem|Im|In der|Zum|Zur|Alte|Neue|Große|Kleine|Calea|Strada|Bulevardul|Ulitsa"
 )
 _FRENCH = re.compile(
-    rf"(?<!\w){_NUMBER}(?: (?:bis|ter))?,? (?:[Rr]ue|[Aa]venue|[Bb]oulevard|[Bb]d|[Aa]llée|[Cc]hemin|[Pp]lace|[Ii]mpasse|[Qq]uai|[Cc]ours|[Rr]oute|[Ss]quare)(?: (?:de|du|des|la|le|les|d'|l'|et|aux?|{_WORD})){{1,5}}"
+    rf"(?<!\w){_NUMBER}(?: (?:bis|ter))?,? (?:[Rr]ue|[Aa]venue|[Bb]oulevard|[Bb]d|[Aa]llée|[Cc]hemin|[Pp]lace|[Ii]mpasse|[Qq]uai|[Cc]ours|[Rr]oute|[Ss]quare)(?: (?:de|du|des|la|le|les|et|aux?|{_WORD})(?!\w)){{1,5}}"
 )
 _ROMANCE = re.compile(
     rf"(?<!\w)(?:{_KIND_FIRST})(?: (?:de|del|della|dei|delle|di|da|do|dos|das|la|las|los|el|y|e|{_WORD})){{1,5}},? (?:n[.º°o]{{0,2}} ?|nº ?)?{_NUMBER}(?!\w)"
 )
-_BOX = re.compile(r"(?<!\w)(?:P\.? ?O\.? ?Box|Post Office Box|Postfach|Apartado|Casilla|BP) \d{1,7}(?!\w)", re.IGNORECASE)
+_BOX = re.compile(r"(?<!\w)(?:P\.? ?O\.? ?Box|Post Office Box|Postbox|Postboks|Postfach|Apartado|Casilla|BP) \d{1,7}(?!\w)", re.IGNORECASE)
+# A name and a number in any order, of whatever country: believed where the text calls it an address, or as a line of its own among others.
+_LOOSE = re.compile(
+    rf"(?<![\w.$€£#%])(?:(?:{_WORD} |(?:de|del|della|di|da|do|dos|la|las|los|el|van|von|den|der|na|nad) ){{0,4}}(?:{_WORD}|{_WORD} [^\W\d_]{{2,10}}),? {_NUMBER}\b\.?|{_NUMBER},? (?:{_WORD}|de|du|la|des)(?: (?:{_WORD}|de|du|la|des|ter)){{0,4}})"
+)
+_ADDRESS_WORDS = Words((
+    "address", "addresses", "live at", "lives at", "living at", "lived at", "located at", "meet me at", "meet you at", "meet at", "deliver to", "delivered to", "ship to",
+    "shipped to", "moved to", "sent to", "send to", "send it to", "mail to", "taxi to", "return to", "new one to", "one to", "residence", "resides at", "residing at", "street", "drive to", "pick me up at", "home is at",
+    "office is at", "restaurant is at", "house at", "flat at", "apartment at", "office at", "come to", "adresse", "anschrift", "wohnhaft",
+))  # fmt: skip
+_LINE_OF_A_PERSON = re.compile(r"@|\d{4,6}|\+\d|[Tt]el|[Pp]hone|[Mm]obile|[Ff]ax")
+
 _STATES = "AL|AK|AZ|AR|CA|CO|CT|DE|DC|FL|GA|HI|ID|IL|IN|IA|KS|KY|LA|ME|MD|MA|MI|MN|MS|MO|MT|NE|NV|NH|NJ|NM|NY|NC|ND|OH|OK|OR|PA|PR|RI|SC|SD|TN|TX|UT|VT|VA|WA|WV|WI|WY"
 _ZIP = re.compile(rf"(?<=\b)(?:(?<=[A-Z]{{2}} )|(?<=[A-Z]{{2}}, ))(?<!\d)(\d{{5}}(?:-\d{{4}})?)(?![\w\-])")
 _STATE_BEFORE = re.compile(rf"(?:^|[ ,])(?:{_STATES}),? \Z")
@@ -56,7 +67,7 @@ _DAY = re.compile(
     rf"(?<![\w/.\-])(?:\d{{4}}[-/.]\d{{1,2}}[-/.]\d{{1,2}}|\d{{1,2}}[-/. ]\d{{1,2}}[-/. ](?:\d{{4}}|\d{{2}})|\d{{1,2}}(?:st|nd|rd|th|\.)?(?: of)? (?:{_MONTH})\.?,? \d{{4}}|(?:{_MONTH})\.? \d{{1,2}}(?:st|nd|rd|th)?,? \d{{4}}|\d{{1,2}}[- ](?:{_MONTH})[- ]\d{{2,4}}|(?:19|20)\d{{2}})(?![\w]|[/\-.]\d)",
     re.IGNORECASE,
 )
-_BORN = Words(("born", "birth", "date of birth", "dob", "d.o.b", "d.o.b.", "birthday", "birthdate", "birth date", "b.", "geboren", "geb.", "geburtsdatum", "né le", "née le", "nacido", "nacida", "nato", "nata"))  # fmt: skip
+_BORN = Words(("born", "birth date", "date of birth", "birth:", "date of birth", "dob", "d.o.b", "d.o.b.", "birthday", "birthdate", "birth date", "b.", "geboren", "geb.", "geburtsdatum", "né le", "née le", "nacido", "nacida", "nato", "nata"))  # fmt: skip
 
 
 def find_addresses(text: str) -> Iterator[Span]:
@@ -66,7 +77,30 @@ def find_addresses(text: str) -> Iterator[Span]:
             (_STREET, 0.85), (_ORDINAL, 0.85), (_NUMBER_LAST, 0.85), (_FRENCH, 0.85), (_ROMANCE, 0.75), (_BOX, 0.85),
         ):  # fmt: skip
             for match in pattern.finditer(text):
-                yield Span(kind=Kind.ADDRESS, start=match.start(), end=match.end(), confidence=sure, recogniser="address")
+                yield _address(match, sure)
+        yield from _loose_addresses(text)
+
+
+def _loose_addresses(text: str) -> Iterator[Span]:
+    last = -1  # where the address before ended: `here they are: ..., and ...`
+    for match in _LOOSE.finditer(text):
+        start, end = match.span()
+        follows = last >= 0 and text[last:start] in (", ", ", and ", " and ", "; ")
+        if follows or _ADDRESS_WORDS.are_before(text, start) or _is_line(text, start, end):
+            yield _address(match, 0.65)
+            last = end
+
+
+def _is_line(text: str, start: int, end: int) -> bool:
+    """Whether nothing else stands in the line, and those around it are of somebody's address or numbers."""
+    if "\n" not in text or text[max(0, start - 1) : start].strip(" \n?-") or text[end : end + 1].strip():
+        return False
+    around = text[max(0, start - 80) : start].split("\n")[-2:-1] + text[end : end + 80].split("\n")[1:3]
+    return any(_LINE_OF_A_PERSON.search(line) for line in around)
+
+
+def _address(match: re.Match[str], sure: float) -> Span:
+    return Span(kind=Kind.ADDRESS, start=match.start(), end=match.end(), confidence=sure, recogniser="address")
 
 
 def find_postcodes(text: str, *, in_column: bool = False) -> Iterator[Span]:

