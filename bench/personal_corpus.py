@@ -63,7 +63,9 @@ _PLAIN = {
 
 def outside(half: int, seed: int) -> list[Labelled]:
     """Raises: FileNotFoundError: the data are not there."""
-    templates = [line for line in (OUTSIDE / "templates.txt").read_text("utf-8", "replace").splitlines() if line.strip()]
+    templates = [
+        line for line in (OUTSIDE / "templates.txt").read_text("utf-8", "replace").splitlines() if line.strip()
+    ]
     with (OUTSIDE / "FakeNameGenerator.com_3000.csv").open(encoding="utf-8-sig") as file:
         people = list(csv.DictReader(file))
     licences = [row.strip() for row in (OUTSIDE / "us_driver_licenses.csv").read_text().splitlines() if row.strip()]
@@ -71,11 +73,20 @@ def outside(half: int, seed: int) -> list[Labelled]:
     made = []
     for template in templates[half::2]:
         person = draw.choice(people)
-        made.append(filled(template.replace("\\n", "\n"), lambda field: _outside_value(field, draw, draw.choice(people) if draw.random() < 0.5 else person, licences)))  # noqa: B023, E501
+        made.append(
+            filled(
+                template.replace("\\n", "\n"),
+                lambda field, person=person: _outside_value(
+                    field, draw, draw.choice(people) if draw.random() < 0.5 else person, licences
+                ),
+            )
+        )
     return made
 
 
-def _outside_value(field: str, draw: random.Random, person: dict[str, str], licences: list[str]) -> tuple[str, Kind | None]:
+def _outside_value(
+    field: str, draw: random.Random, person: dict[str, str], licences: list[str]
+) -> tuple[str, Kind | None]:
     given, surname = person["GivenName"], person["Surname"]
     if field in _NAMES:
         if field.startswith("first"):
@@ -129,7 +140,20 @@ def digits(draw: random.Random, count: int) -> str:
 
 
 def card(draw: random.Random) -> str:
-    prefix, length = draw.choice((("4", 16), ("51", 16), ("55", 16), ("37", 15), ("6011", 16), ("36", 14), ("3530", 16), ("4", 13), ("2221", 16), ("62", 19)))
+    prefix, length = draw.choice(
+        (
+            ("4", 16),
+            ("51", 16),
+            ("55", 16),
+            ("37", 15),
+            ("6011", 16),
+            ("36", 14),
+            ("3530", 16),
+            ("4", 13),
+            ("2221", 16),
+            ("62", 19),
+        )
+    )
     body = prefix + digits(draw, length - len(prefix) - 1)
     number = next(body + d for d in string.digits if luhn(body + d))
     sign = draw.choice(("", " ", "-", " "))
@@ -141,7 +165,9 @@ def card(draw: random.Random) -> str:
 def iban(draw: random.Random) -> str:
     country = draw.choice(("GB", "DE", "FR", "NL", "ES", "IT", "PL", "CH", "SE", "NO", "BE", "AT"))
     length = _IBAN_LENGTHS[country]
-    bank = "".join(draw.choice(string.ascii_uppercase) for _ in range(4)) if country in ("GB", "NL") else digits(draw, 4)
+    bank = (
+        "".join(draw.choice(string.ascii_uppercase) for _ in range(4)) if country in ("GB", "NL") else digits(draw, 4)
+    )
     body = bank + digits(draw, length - 8)
     number = next(f"{country}{c:02}{body}" for c in range(2, 99) if is_iban(f"{country}{c:02}{body}"))
     return " ".join(number[i : i + 4] for i in range(0, length, 4)) if draw.random() < 0.5 else number
@@ -154,7 +180,9 @@ def ssn(draw: random.Random) -> str:
 def ip(draw: random.Random) -> str:
     if draw.random() < 0.2:
         return ":".join(f"{draw.randrange(1, 65535):x}" for _ in range(8))
-    return f"{draw.randrange(11, 223)}.{digits(draw, 2).lstrip('0') or '1'}.{draw.randrange(256)}.{draw.randrange(1, 255)}"
+    return (
+        f"{draw.randrange(11, 223)}.{digits(draw, 2).lstrip('0') or '1'}.{draw.randrange(256)}.{draw.randrange(1, 255)}"
+    )
 
 
 _WRITTEN = {  # how each country's number is mostly written: 9 a digit, A a letter
@@ -176,7 +204,7 @@ def national_id(draw: random.Random, country: str) -> str:
         places = [i for i, c in enumerate(text) if c.isalnum()]
         last = places[-2:] if country in ("NO", "BR", "TR", "FR", "BE") else places[-1:]
         for _ in range(400 if len(last) > 1 else 1):
-            for ending in (string.ascii_uppercase if _WRITTEN[country][last[-1]] == "A" else string.digits):
+            for ending in string.ascii_uppercase if _WRITTEN[country][last[-1]] == "A" else string.digits:
                 tried = list(text)
                 tried[last[-1]] = ending
                 if len(last) > 1:
@@ -309,7 +337,15 @@ def own(half: int, seed: int) -> list[Labelled]:
 
 
 def _phone(draw: random.Random) -> str:
-    forms = ("(2{}) 4{}-{}", "2{}-5{}-{}", "+1 3{} 6{} {}", "+44 20 7{} {}", "07{}{} {}", "+49 30 {}{}", "+33 6 {} {} {}")
+    forms = (
+        "(2{}) 4{}-{}",
+        "2{}-5{}-{}",
+        "+1 3{} 6{} {}",
+        "+44 20 7{} {}",
+        "07{}{} {}",
+        "+49 30 {}{}",
+        "+33 6 {} {} {}",
+    )
     form = draw.choice(forms)
     sizes = {forms[3]: (3, 4), forms[4]: (2, 1, 6), forms[5]: (4, 3), forms[6]: (2, 2, 4)}.get(form, (2, 2, 4))
     return form.format(*(digits(draw, n) for n in sizes))
@@ -335,7 +371,9 @@ def _own_value(field: str, draw: random.Random) -> tuple[str, Kind | None]:
         case "spelt":
             return f"{draw.choice(_LOCAL)} [at] {host.replace('.', ' [dot] ')}", Kind.EMAIL
         case "mrn":
-            return draw.choice((digits(draw, 7), f"{digits(draw, 3)}-{digits(draw, 5)}", f"H{digits(draw, 6)}")), Kind.MEDICAL_RECORD
+            return draw.choice(
+                (digits(draw, 7), f"{digits(draw, 3)}-{digits(draw, 5)}", f"H{digits(draw, 6)}")
+            ), Kind.MEDICAL_RECORD
         case "nhs":
             from casemate.privacy.national_ids import gb_nhs
 
@@ -347,7 +385,9 @@ def _own_value(field: str, draw: random.Random) -> tuple[str, Kind | None]:
             return ip(draw), Kind.IP
         case "dob":
             year, month, day = draw.randrange(1940, 2010), draw.randrange(1, 13), draw.randrange(1, 29)
-            return draw.choice((f"{year}-{month:02}-{day:02}", f"{day}/{month}/{year}", f"{day} June {year}", f"March {day}, {year}")), Kind.BIRTH_DATE
+            return draw.choice(
+                (f"{year}-{month:02}-{day:02}", f"{day}/{month}/{year}", f"{day} June {year}", f"March {day}, {year}")
+            ), Kind.BIRTH_DATE
         case "street":
             return f"{draw.randrange(1, 999)} {draw.choice(_STREETS)} {draw.choice(_TYPES)}", Kind.ADDRESS
         case "zip":

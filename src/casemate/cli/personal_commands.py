@@ -218,7 +218,9 @@ def _say_found(result: Any) -> None:
     for what in result["skipped"]:
         output.people.print(f"not looked at: {what}", markup=False)
     wrote = f" {result['proposal']} written." if result["proposal"] else ""
-    output.say(f"{result['rows']} rows, declared {result['declared']}; at least {result['proposed']} is proposed.{wrote}")
+    output.say(
+        f"{result['rows']} rows, declared {result['declared']}; at least {result['proposed']} is proposed.{wrote}"
+    )
 
 
 def _say_done(result: Any) -> None:
@@ -226,7 +228,9 @@ def _say_done(result: Any) -> None:
     after = result["after"]
     if after:
         before = result["before"]
-        output.say(f"k {before['k']} -> {after['k']}; alone {before['unique']:.1%} -> {after['unique']:.1%} of the rows")
+        output.say(
+            f"k {before['k']} -> {after['k']}; alone {before['unique']:.1%} -> {after['unique']:.1%} of the rows"
+        )
     if result["path"] is None:
         output.say("Refused; nothing was written.")
         return

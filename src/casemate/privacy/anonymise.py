@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -14,7 +15,7 @@ from casemate.privacy.cells import Opinion, look_at_column, recognition_of
 from casemate.privacy.kinds import QUASI, Kind, Treatment
 from casemate.privacy.measures import Hidden, measure, too_small
 from casemate.privacy.policy import ColumnRule, OnFailure, Others, Policy
-from casemate.privacy.report import PersonalConfig
+from casemate.privacy.report import ColumnReport, PersonalConfig
 from casemate.privacy.treatments import Keys, treated
 from casemate.scanning.rules import Rule
 
@@ -23,7 +24,7 @@ LEFT = Rule(
     id="personal-data-left",
     title="Personal data is left",
     severity=Severity.HIGH,
-    remediation="Give the column a treatment, or keep it with a reason: because = \"...\".",
+    remediation='Give the column a treatment, or keep it with a reason: because = "...".',
     references=_PRIVACY,
 )  # fmt: skip
 TOO_VISIBLE = Rule(
@@ -72,13 +73,22 @@ class AnonymisationReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def anonymise_table(
-    table: Any, policy: Policy, *, keys: Keys | None = None, config: PersonalConfig | None = None, opinion: Opinion | None = None
+    table: Any,
+    policy: Policy,
+    *,
+    keys: Keys | None = None,
+    config: PersonalConfig | None = None,
+    opinion: Opinion | None = None,
 ) -> tuple[AnonymisationReport, Any]:
     """(report, the new table). The table is whole even where the verdict is REFUSED: the caller must not give it away then.
 
     Raises: InputError `personal-policy`: it names columns that are not there; and as `treated`.
     """
     config, keys = config or PersonalConfig(), keys or Keys()
+
+    def look(name: str, column: Any) -> ColumnReport:
+        return look_at_column(name, column, "", config=config, opinion=opinion)
+
     rules = _rules(table, policy)
     before = _measured(table, policy)
     names, arrays, told, found = [], [], [], []
@@ -89,7 +99,7 @@ def anonymise_table(
             names.append(name)
             arrays.append(new)
         told.append(_told(name, rule, column, new))
-        found += _left(name, column, new, rule, policy, config, opinion)
+        found += _left(name, new, rule, policy, look)
     if not names:
         raise InputError("The policy drops every column: nothing would be left.", code="personal-policy")
     result = pa.table(arrays, names=names)
@@ -114,11 +124,14 @@ def _rules(table: Any, policy: Policy) -> dict[str, ColumnRule]:
     measured = {*policy.measure.quasi, *policy.measure.sensitive}
     missing = sorted(({*policy.columns} | measured) - set(table.column_names))
     if missing:
-        raise InputError(f"The policy names column {missing[0][:80]!r}, which the table does not have.", code="personal-policy")
+        raise InputError(
+            f"The policy names column {missing[0][:80]!r}, which the table does not have.", code="personal-policy"
+        )
     others = sorted(set(table.column_names) - set(policy.columns))
     if others and policy.others is Others.REFUSE:
         raise InputError(
-            f"The policy says nothing of column {others[0][:80]!r}: name it, or set others to drop or keep.", code="personal-policy"
+            f"The policy says nothing of column {others[0][:80]!r}: name it, or set others to drop or keep.",
+            code="personal-policy",
         )
     rest = ColumnRule(treatment=Treatment.DROP if policy.others is Others.DROP else Treatment.KEEP)
     rules = {name: policy.columns.get(name, rest) for name in table.column_names}
@@ -129,18 +142,22 @@ def _rules(table: Any, policy: Policy) -> dict[str, ColumnRule]:
 
 
 def _left(
-    name: str, column: Any, new: Any, rule: ColumnRule, policy: Policy, config: PersonalConfig, opinion: Opinion | None
+    name: str, new: Any, rule: ColumnRule, policy: Policy, look: Callable[[str, Any], ColumnReport]
 ) -> list[Finding]:
     """What a column that is kept, or whose text was cleaned, still tells."""
     if new is None or rule.treatment not in (Treatment.KEEP, Treatment.SPANS) or rule.because:
         return []
-    report = look_at_column(name, new, "", config=config, opinion=opinion)
+    report = look(name, new)
     kinds = [one for one in report.kinds if one.kind not in QUASI and one.kind is not Kind.HEALTH]
     if rule.treatment is Treatment.SPANS:
         kinds = [one for one in kinds if one.by != ("column-name",)]
     if kinds:
         first = kinds[0]
-        return [LEFT.found(f"{first.kind} in {first.count} of {report.values} values", location=name, confidence=first.confidence)]
+        return [
+            LEFT.found(
+                f"{first.kind} in {first.count} of {report.values} values", location=name, confidence=first.confidence
+            )
+        ]
     if any(one.kind in QUASI for one in report.kinds) and name not in policy.measure.quasi:
         return [NOT_MEASURED.found(", ".join(one.kind for one in report.kinds), location=name)]
     return []
@@ -174,7 +191,11 @@ def _too_visible(after: Hidden, policy: Policy) -> list[Finding]:
         said.append(f"k is {after.k}, {wanted.k} was asked for; {after.below:.1%} of the rows are in smaller classes")
     if after.unique > wanted.unique:
         said.append(f"{after.unique:.1%} of the rows are alone, {wanted.unique:.1%} may be")
-    said += [f"l is {values} for {name[:80]!r}, {wanted.l} was asked for" for name, values in after.diversity.items() if values < wanted.l]
+    said += [
+        f"l is {values} for {name[:80]!r}, {wanted.l} was asked for"
+        for name, values in after.diversity.items()
+        if values < wanted.l
+    ]
     found = [TOO_VISIBLE.found(one) for one in said]
     if wanted.on_failure is OnFailure.WARN:
         return [msgspec.structs.replace(one, severity=Severity.MEDIUM) for one in found]

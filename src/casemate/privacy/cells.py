@@ -16,7 +16,7 @@ from casemate.privacy.context import kind_of_column
 from casemate.privacy.kinds import QUASI, Kind, Treatment, class_of, proposed_treatment
 from casemate.privacy.name_lists import is_given_name, is_surname
 from casemate.privacy.normal_text import plain_letters
-from casemate.privacy.recognise import Recognition, find_spans
+from casemate.privacy.recognise import Recognition, find_spans, with_opinion
 from casemate.privacy.report import ColumnReport, FoundKind, PersonalConfig
 from casemate.privacy.spans import Span
 
@@ -27,7 +27,9 @@ _PROSE = 0.3  # share of cells with three words or more, from which a column is 
 _MOST_CODE = 20  # digits of a number in a column of numbers
 _LISTED_NAMES = 0.3  # share of the cells of a column `name` that the lists know, from which it is about people
 # What chance makes in columns of codes: one in ten numbers has the right check digit.
-_BY_CHANCE = frozenset({Kind.CARD, Kind.NATIONAL_ID, Kind.MEDICAL_RECORD, Kind.PHONE, Kind.POSTCODE, Kind.NAME, Kind.ADDRESS})
+_BY_CHANCE = frozenset(
+    {Kind.CARD, Kind.NATIONAL_ID, Kind.MEDICAL_RECORD, Kind.PHONE, Kind.POSTCODE, Kind.NAME, Kind.ADDRESS}
+)
 # Kinds that are believed by the column's name alone, since their values have no form.
 _WITHOUT_FORM = frozenset({Kind.SEX, Kind.HEALTH, Kind.ACCOUNT, Kind.AGE, Kind.ADDRESS, Kind.NAME, Kind.MEDICAL_RECORD, Kind.NATIONAL_ID, Kind.POSTCODE, Kind.BIRTH_DATE})  # fmt: skip
 _OF_NUMBERS = frozenset({Kind.AGE, Kind.POSTCODE, Kind.PHONE, Kind.CARD, Kind.NATIONAL_ID, Kind.MEDICAL_RECORD, Kind.ACCOUNT, Kind.HEALTH, Kind.SEX, Kind.BIRTH_DATE, Kind.ADDRESS})  # fmt: skip
@@ -36,7 +38,10 @@ _OF_DATES = frozenset({Kind.BIRTH_DATE, Kind.HEALTH})
 
 def masked(text: str) -> str:
     """The form of a value alone: letters are x, digits are 9, and long ones are cut."""
-    form = "".join("9" if c.isdigit() else "x" if c.isalpha() else c if c.isascii() and c.isprintable() else "." for c in text[:_SHOWN])
+    form = "".join(
+        "9" if c.isdigit() else "x" if c.isalpha() else c if c.isascii() and c.isprintable() else "."
+        for c in text[:_SHOWN]
+    )
     return form + "..." if len(text) > _SHOWN else form
 
 
@@ -45,7 +50,11 @@ def look_at_column(
 ) -> ColumnReport:
     """Args: column: Arrow, of plain types. opinion: a second recogniser of texts."""
     counts = pc.value_counts(column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column)
-    values = [(v, n) for v, n in zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True) if v is not None]
+    values = [
+        (v, n)
+        for v, n in zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True)
+        if v is not None
+    ]
     said = kind_of_column(name)
     if pt.is_string(column.type):
         kinds = _of_texts(values, said, config, opinion)
@@ -120,9 +129,9 @@ def _of_texts(
     prose = sum(n for text, n in values if text.count(" ") > 1) >= _PROSE * total
     trusted = said if said is not Kind.NAME or _are_people(values) else None
     for text, cells in values:
-        spans = list(find_spans(text, column=trusted, config=recognition))
+        spans = find_spans(text, column=trusted, config=recognition)
         if opinion is not None and prose:
-            spans += [s for s in opinion(text) if all(s.end <= o.start or o.end <= s.start for o in spans)]
+            spans = with_opinion(spans, opinion(text))
         for kind in {span.kind for span in spans}:
             counted[kind].add(cells, text, [s for s in spans if s.kind is kind])
     found = [
@@ -183,7 +192,13 @@ def _is_plausible(kind: Kind, values: list[tuple[int, int]]) -> bool:
 def _by_name(kind: Kind, values: Sequence[tuple[Any, int]]) -> FoundKind:
     total = sum(n for _, n in values)
     return FoundKind(
-        kind=kind, count=total, share=1.0, whole=1.0, confidence=0.7, example=masked(str(values[0][0])) if values else "", by=(BY_NAME,)
+        kind=kind,
+        count=total,
+        share=1.0,
+        whole=1.0,
+        confidence=0.7,
+        example=masked(str(values[0][0])) if values else "",
+        by=(BY_NAME,),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import msgspec
 
@@ -20,6 +20,7 @@ _ENTRY, _WITH_OPINION = "casemate.privacy.job:main", "casemate.privacy.job_with_
 SECONDS = 3600.0
 _MEMORY = 6 << 30  # bytes
 _FILE = 1 << 30  # bytes of the new table
+_Report = TypeVar("_Report", PersonalReport, AnonymisationReport)
 _TOO_MUCH = frozenset({"sandbox-memory", "sandbox-timeout", "sandbox-cpu"})
 
 
@@ -74,7 +75,9 @@ def anonymise_dataset(
     message = {"do": "anonymise", "policy": msgspec.to_builtins(policy), "config": msgspec.to_builtins(config)}
     output = memory_file("anonymous")
     try:
-        answer = _run(message, parquet, config, buffers=[keys.pseudonym, keys.reversible], output=output, insecure=insecure)
+        answer = _run(
+            message, parquet, config, buffers=[keys.pseudonym, keys.reversible], output=output, insecure=insecure
+        )
         report = _answer(answer, AnonymisationReport)
     except BaseException:
         os.close(output)
@@ -113,7 +116,8 @@ def _run(
 ) -> Any:
     if config.second_opinion and not is_installed():
         raise InputError(
-            "Presidio is not installed: pip install 'casemate[presidio]', or leave out --second-opinion.", code="no-presidio"
+            "Presidio is not installed: pip install 'casemate[presidio]', or leave out --second-opinion.",
+            code="no-presidio",
         )
     try:
         return run_confined(
@@ -130,11 +134,12 @@ def _run(
         if error.code not in _TOO_MUCH:
             raise
         raise TooLargeError(
-            "The dataset takes more memory or time than a look for personal data may: split it.", code="personal-too-large"
+            "The dataset takes more memory or time than a look for personal data may: split it.",
+            code="personal-too-large",
         ) from error
 
 
-def _answer(message: Any, kind: type[Any]) -> Any:
+def _answer(message: Any, kind: type[_Report]) -> _Report:
     try:
         return msgspec.convert(message, kind)
     except msgspec.ValidationError as error:
@@ -143,5 +148,6 @@ def _answer(message: Any, kind: type[Any]) -> Any:
 
 def _no_key(option: str) -> InputError:
     return InputError(
-        f"The policy needs a key: make one with `casemate dataset personal-key`, and name it with {option}.", code="personal-key"
+        f"The policy needs a key: make one with `casemate dataset personal-key`, and name it with {option}.",
+        code="personal-key",
     )

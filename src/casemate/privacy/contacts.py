@@ -128,4 +128,6 @@ def _is_somebodys(text: str) -> bool:
         address = ip_address(text)
     except ValueError:
         return False
-    return not (address.is_loopback or address.is_unspecified or address.is_multicast or text.startswith(("255.", "0.")))
+    return not (
+        address.is_loopback or address.is_unspecified or address.is_multicast or text.startswith(("255.", "0."))
+    )

@@ -60,7 +60,9 @@ class Words:
         self._near = re.compile(rf"(?<![^\W_])(?:{each})(?![^\W_])", re.IGNORECASE)
 
     def are_near(self, text: str, start: int, end: int) -> bool:
-        return self.are_before(text, start) or bool(self._near.search(text[end : end + _AFTER].split("\n")[0]))
+        return self.are_before(text, start) or bool(
+            self._near.search(text[end : end + _AFTER].split("\n", maxsplit=1)[0])
+        )
 
     def are_before(self, text: str, start: int, *, within: int = _BEFORE) -> bool:
         return bool(self._near.search(text[max(0, start - within) : start]))

@@ -61,7 +61,9 @@ def _reidentify(frame: Frame, table: Any) -> Frame:
     if name not in table.column_names:
         raise InputError(f"There is no column {name[:80]!r}.", code="personal-column")
     reversible = Reversible(bytes(frame.buffers[0]), domain)
-    shown = [None if text is None else reversible.shown(text) for text in table.column(name).cast(pa.string()).to_pylist()]
+    shown = [
+        None if text is None else reversible.shown(text) for text in table.column(name).cast(pa.string()).to_pylist()
+    ]
     place = table.column_names.index(name)
     _write(table.set_column(place, name, pa.array(shown, pa.string())), frame.fds[-1])
     return Frame({"rows": table.num_rows})

@@ -18,11 +18,19 @@ from casemate.privacy.report import (
     PersonalReport,
 )
 
-_TYPES = {"date32[day]": "date", "timestamp[us]": "timestamp", "double": "float64"}  # Arrow's names to those of schema.json
+_TYPES = {
+    "date32[day]": "date",
+    "timestamp[us]": "timestamp",
+    "double": "float64",
+}  # Arrow's names to those of schema.json
 
 
 def look_at_table(
-    table: Any, *, declared: DataClass = DataClass.INTERNAL, config: PersonalConfig | None = None, opinion: Opinion | None = None
+    table: Any,
+    *,
+    declared: DataClass = DataClass.INTERNAL,
+    config: PersonalConfig | None = None,
+    opinion: Opinion | None = None,
 ) -> PersonalReport:
     """What of people an Arrow table of plain columns holds, and whether its declared class covers that.
 
@@ -63,7 +71,11 @@ def _weighed(column: ColumnReport, columns: tuple[ColumnReport, ...]) -> ColumnR
 
 
 def _findings(
-    columns: tuple[ColumnReport, ...], quasi: tuple[str, ...], unique: float, declared: DataClass, config: PersonalConfig
+    columns: tuple[ColumnReport, ...],
+    quasi: tuple[str, ...],
+    unique: float,
+    declared: DataClass,
+    config: PersonalConfig,
 ) -> tuple[list[Finding], DataClass]:
     found: list[Finding] = []
     proposed = DataClass.PUBLIC
@@ -74,8 +86,9 @@ def _findings(
         if column.name not in quasi:
             proposed = max(proposed, column.data_class, key=lambda one: one.rank)
             first = column.kinds[0]
-            said = f"{column.name[:60]!r} holds {first.kind} in {first.count} of {column.values} values, as in {first.example!r}" + "".join(
-                f"; {k.kind} in {k.count}" for k in column.kinds[1:4]
+            said = (
+                f"{column.name[:60]!r} holds {first.kind} in {first.count} of {column.values} values, as in {first.example!r}"
+                + "".join(f"; {k.kind} in {k.count}" for k in column.kinds[1:4])
             )
             rule = COVERED if declared.rank >= column.data_class.rank else NOT_COVERED
             found.append(rule.found(said, location=column.name, confidence=first.confidence))

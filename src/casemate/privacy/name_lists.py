@@ -40,7 +40,9 @@ def _of_tables(tables: tuple[str, ...]) -> Counter[str]:
         provider = import_module(f"faker.providers.person.{locale}").Provider
         tabled = [getattr(provider, table, ()) for table in tables]
         names = [name for listed in tabled if isinstance(listed, tuple | list | dict) for name in listed]
-        found.update({word for name in names for word in plain_letters(name).replace(".", " ").split() if len(word) > 1})
+        found.update(
+            {word for name in names for word in plain_letters(name).replace(".", " ").split() if len(word) > 1}
+        )
     return found
 
 

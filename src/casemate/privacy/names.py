@@ -12,9 +12,9 @@ from casemate.privacy.spans import Span
 
 _TOKEN = re.compile(r"[^\W\d_]{1,40}(?:['\-][^\W\d_]{1,40}){0,3}")
 _GAP = re.compile(r"\.? {1,2}|\. ?|, | ?\n?\Z")
-_TITLES = frozenset("mr mrs ms miss mx dr prof professor sir madam lord lady dame rev reverend father sister capt captain sgt lt col herr frau monsieur mme mlle senor senora sr sra signor signora don dona doctor nurse judge senator officer detective president minister patient mister uncle aunt".split())  # fmt: skip
+_TITLES = frozenset(["mr", "mrs", "ms", "miss", "mx", "dr", "prof", "professor", "sir", "madam", "lord", "lady", "dame", "rev", "reverend", "father", "sister", "capt", "captain", "sgt", "lt", "col", "herr", "frau", "monsieur", "mme", "mlle", "senor", "senora", "sr", "sra", "signor", "signora", "don", "dona", "doctor", "nurse", "judge", "senator", "officer", "detective", "president", "minister", "patient", "mister", "uncle", "aunt"])  # fmt: skip
 _ABBREVIATED = frozenset({"mr", "mrs", "ms", "mx", "dr", "prof", "rev", "capt", "sgt", "lt", "col", "sr", "sra", "st"})
-_PARTICLES = frozenset("de del della di da do dos das van von der den ten ter la le el al bin ibn ben abu of y e mac mc o'".split()) - {"of", "e", "y"}  # fmt: skip
+_PARTICLES = frozenset(["de", "del", "della", "di", "da", "do", "dos", "das", "van", "von", "der", "den", "ten", "ter", "la", "le", "el", "al", "bin", "ibn", "ben", "abu", "of", "y", "e", "mac", "mc", "o'"]) - {"of", "e", "y"}  # fmt: skip
 _INTRO = re.compile(
     r"(?:my name is|my name's|name's|name is|named|i am|i'm|this is|called|call me|signed by|signed|regards,?|sincerely,?|cheers,?|thanks,?|dear|hi|hello|hey|contact|"
     r"written by|prepared by|reported by|attn:?|attention:?|cc:|from:|to:|name:|customer:?|patient:?|employee:?|client:?|holder:?|author:?|signature:?|interview with|"
@@ -22,37 +22,9 @@ _INTRO = re.compile(
     re.IGNORECASE,
 )
 # Given names that are words, places, months or things as well: alone they say nothing.
-_AMBIGUOUS = frozenset("""
-will mark bill art may april june august grace hope faith joy rose lily daisy ivy iris holly hazel olive violet summer autumn chase grant frank
-rich pat jack drew miles pierce dale dean earl duke king prince guy buddy sunny star sky sandy stormy crystal amber ruby pearl jade opal gene ray
-rob sue carol bob nick don ken van tony max major rusty dusty lance chance wade clay cliff heath forest brook lane reed wren robin jay martin
-paris london sydney austin dallas houston jackson madison lincoln jordan india asia china america georgia virginia carolina dakota florence vienna
-sienna savannah chelsea brooklyn kent cairo israel kenya santiago diego francisco jose salvador trinity genesis heaven angel christian noble royal
-destiny harmony melody charity patience prudence constance mercy honor justice liberty temple precious ever forever true blue gray green brown white
-black young long short small little light stone wood woods page rice bush house church hill field ford wells banks rivers waters winter snow frost
-sterling marina victoria alexandria windsor lorraine regina kansas tennessee florida adelaide elba petra sofia java ruby julia perl pascal ada swift
-alpha beta delta omega chi eta phi tau leo aries gemini virgo luna sol mars venus apollo jupiter mercury see do so an in on at to my no you me he
-she it is be or and but for not ok yes long love dear man men an so thu le la lo mi ma pa ha ho hi oh ah son mai van thai viet hai hong min in
-ali ana ann bo cam case dot eve fate fe flo forrest gay happy ima jean joe king lane les levi link lorry lou mac marvel mckenzie mercedes merry
-mina mitch neal novella nova ona page penny percy price quiet rex rod rock sam see sage shell si sidney so song sonny spring staff ta tam tea ti tic
-tom usa val vi viva vera wan wiley wing wit yang yi young yu zen storm cruz cross west north east south easter christmas sunday monday tuesday
-wednesday thursday friday saturday golden america hunter junior lucky marine merlin milka oriana bot lot berlin rome milan verona january february march july september october november december man many unit data test model
-""".split())  # fmt: skip
+_AMBIGUOUS = frozenset(["will", "mark", "bill", "art", "may", "april", "june", "august", "grace", "hope", "faith", "joy", "rose", "lily", "daisy", "ivy", "iris", "holly", "hazel", "olive", "violet", "summer", "autumn", "chase", "grant", "frank", "rich", "pat", "jack", "drew", "miles", "pierce", "dale", "dean", "earl", "duke", "king", "prince", "guy", "buddy", "sunny", "star", "sky", "sandy", "stormy", "crystal", "amber", "ruby", "pearl", "jade", "opal", "gene", "ray", "rob", "sue", "carol", "bob", "nick", "don", "ken", "van", "tony", "max", "major", "rusty", "dusty", "lance", "chance", "wade", "clay", "cliff", "heath", "forest", "brook", "lane", "reed", "wren", "robin", "jay", "martin", "paris", "london", "sydney", "austin", "dallas", "houston", "jackson", "madison", "lincoln", "jordan", "india", "asia", "china", "america", "georgia", "virginia", "carolina", "dakota", "florence", "vienna", "sienna", "savannah", "chelsea", "brooklyn", "kent", "cairo", "israel", "kenya", "santiago", "diego", "francisco", "jose", "salvador", "trinity", "genesis", "heaven", "angel", "christian", "noble", "royal", "destiny", "harmony", "melody", "charity", "patience", "prudence", "constance", "mercy", "honor", "justice", "liberty", "temple", "precious", "ever", "forever", "true", "blue", "gray", "green", "brown", "white", "black", "young", "long", "short", "small", "little", "light", "stone", "wood", "woods", "page", "rice", "bush", "house", "church", "hill", "field", "ford", "wells", "banks", "rivers", "waters", "winter", "snow", "frost", "sterling", "marina", "victoria", "alexandria", "windsor", "lorraine", "regina", "kansas", "tennessee", "florida", "adelaide", "elba", "petra", "sofia", "java", "ruby", "julia", "perl", "pascal", "ada", "swift", "alpha", "beta", "delta", "omega", "chi", "eta", "phi", "tau", "leo", "aries", "gemini", "virgo", "luna", "sol", "mars", "venus", "apollo", "jupiter", "mercury", "see", "do", "so", "an", "in", "on", "at", "to", "my", "no", "you", "me", "he", "she", "it", "is", "be", "or", "and", "but", "for", "not", "ok", "yes", "long", "love", "dear", "man", "men", "an", "so", "thu", "le", "la", "lo", "mi", "ma", "pa", "ha", "ho", "hi", "oh", "ah", "son", "mai", "van", "thai", "viet", "hai", "hong", "min", "in", "ali", "ana", "ann", "bo", "cam", "case", "dot", "eve", "fate", "fe", "flo", "forrest", "gay", "happy", "ima", "jean", "joe", "king", "lane", "les", "levi", "link", "lorry", "lou", "mac", "marvel", "mckenzie", "mercedes", "merry", "mina", "mitch", "neal", "novella", "nova", "ona", "page", "penny", "percy", "price", "quiet", "rex", "rod", "rock", "sam", "see", "sage", "shell", "si", "sidney", "so", "song", "sonny", "spring", "staff", "ta", "tam", "tea", "ti", "tic", "tom", "usa", "val", "vi", "viva", "vera", "wan", "wiley", "wing", "wit", "yang", "yi", "young", "yu", "zen", "storm", "cruz", "cross", "west", "north", "east", "south", "easter", "christmas", "sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "golden", "america", "hunter", "junior", "lucky", "marine", "merlin", "milka", "oriana", "bot", "lot", "berlin", "rome", "milan", "verona", "january", "february", "march", "july", "september", "october", "november", "december", "man", "many", "unit", "data", "test", "model"])  # fmt: skip
 # What is written with a capital and is no part of a name, at the start of a sentence or of a thing's name.
-_NO_NAMES = frozenset("""
-the a an this that these those it its i we you he she they my our your his her their what which who when where why how if in on at by for from to of
-and or but not no yes so as is are was were be been do does did has have had can could should would may might must will shall please thank thanks
-dear hello hi hey regards sincerely best street st road rd avenue ave lane drive court place square park house building tower bridge station airport
-university college school institute hospital clinic church museum library bank company co corp corporation inc ltd llc gmbh ag group holdings partners
-university department ministry office agency association foundation society committee council court police army navy county city town village
-north south east west new old great upper lower river lake mount mountain island bay beach coast valley hills united states kingdom republic union
-team project system server service database table file model data api http https json csv sql python java linux windows android google microsoft
-apple amazon facebook twitter netflix monday tuesday wednesday thursday friday saturday sunday january february march april june july august
-september october november december spring summer autumn winter today tomorrow yesterday error warning note version release order invoice account
-card credit number phone email address name date time day week month year am pm id also then there here after before during since until while because
-although however therefore all any some each every both one two three four five six seven eight nine ten first second last next
-i'm i've i'd i'll it's that's he's she's we're you're they're don't day award prize act law code theorem method test distribution process algorithm index model equation effect syndrome disease cup open series
-""".split())  # fmt: skip
+_NO_NAMES = frozenset(["the", "a", "an", "this", "that", "these", "those", "it", "its", "i", "we", "you", "he", "she", "they", "my", "our", "your", "his", "her", "their", "what", "which", "who", "when", "where", "why", "how", "if", "in", "on", "at", "by", "for", "from", "to", "of", "and", "or", "but", "not", "no", "yes", "so", "as", "is", "are", "was", "were", "be", "been", "do", "does", "did", "has", "have", "had", "can", "could", "should", "would", "may", "might", "must", "will", "shall", "please", "thank", "thanks", "dear", "hello", "hi", "hey", "regards", "sincerely", "best", "street", "st", "road", "rd", "avenue", "ave", "lane", "drive", "court", "place", "square", "park", "house", "building", "tower", "bridge", "station", "airport", "university", "college", "school", "institute", "hospital", "clinic", "church", "museum", "library", "bank", "company", "co", "corp", "corporation", "inc", "ltd", "llc", "gmbh", "ag", "group", "holdings", "partners", "university", "department", "ministry", "office", "agency", "association", "foundation", "society", "committee", "council", "court", "police", "army", "navy", "county", "city", "town", "village", "north", "south", "east", "west", "new", "old", "great", "upper", "lower", "river", "lake", "mount", "mountain", "island", "bay", "beach", "coast", "valley", "hills", "united", "states", "kingdom", "republic", "union", "team", "project", "system", "server", "service", "database", "table", "file", "model", "data", "api", "http", "https", "json", "csv", "sql", "python", "java", "linux", "windows", "android", "google", "microsoft", "apple", "amazon", "facebook", "twitter", "netflix", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday", "january", "february", "march", "april", "june", "july", "august", "september", "october", "november", "december", "spring", "summer", "autumn", "winter", "today", "tomorrow", "yesterday", "error", "warning", "note", "version", "release", "order", "invoice", "account", "card", "credit", "number", "phone", "email", "address", "name", "date", "time", "day", "week", "month", "year", "am", "pm", "id", "also", "then", "there", "here", "after", "before", "during", "since", "until", "while", "because", "although", "however", "therefore", "all", "any", "some", "each", "every", "both", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "first", "second", "last", "next", "i'm", "i've", "i'd", "i'll", "it's", "that's", "he's", "she's", "we're", "you're", "they're", "don't", "day", "award", "prize", "act", "law", "code", "theorem", "method", "test", "distribution", "process", "algorithm", "index", "model", "equation", "effect", "syndrome", "disease", "cup", "open", "series"])  # fmt: skip
 _STRONG_INTRO = re.compile(
     r"(?:my name is|my name's|name is|maiden name is|surname is|call me|calls me|named (?:him|her|it)|mr\.?|mrs\.?|ms\.?|dear|it's under|what's your name\?|your name\?)[ \n]{1,2}\Z",
     re.IGNORECASE,
@@ -93,7 +65,12 @@ class _Word:
 
 
 def _is_camel(word: str) -> bool:
-    return any(c.isupper() for c in word[1:]) and "-" not in word and "'" not in word and not word.startswith(("Mc", "Mac", "De", "Di", "Van", "La", "Le"))
+    return (
+        any(c.isupper() for c in word[1:])
+        and "-" not in word
+        and "'" not in word
+        and not word.startswith(("Mc", "Mac", "De", "Di", "Van", "La", "Le"))
+    )
 
 
 def find_names(text: str, *, in_column: bool = False) -> Iterator[Span]:
@@ -131,7 +108,12 @@ def _span(words: list[_Word], sure: float) -> Span:
 
 def _in_series(text: str, before: _Word, word: _Word) -> bool:
     """`Ann, Vadym and Kavran`: what stands in a series with a name, and is no word of the language, is one."""
-    return word.start - before.end <= 6 and text[before.end : word.start] in _SERIES and not word.plain and len(word.lower) > 2
+    return (
+        word.start - before.end <= 6
+        and text[before.end : word.start] in _SERIES
+        and not word.plain
+        and len(word.lower) > 2
+    )
 
 
 def _as_whole(text: str) -> Span | None:
@@ -145,14 +127,11 @@ def _as_whole(text: str) -> Span | None:
 
 def _runs(text: str) -> Iterator[tuple[str, list[_Word]]]:
     """(title or empty, words): capitalised words with nothing but a space, an initial's point or a particle between them."""
-    title, run, last = "", [], -1
+    title, run, last = "", list[_Word](), 0
     shouted = text.isupper()
     for match in _TOKEN.finditer(text):
-        word = match[0]
-        gap = text[last : match.start()] if last >= 0 else None
-        joined = gap is not None and gap in (" ", "  ") or gap == ". " and (run and run[-1].initial or not run and title in _ABBREVIATED) or gap == "." and bool(run) and run[-1].initial  # noqa: RUF021, E501
-        lower = plain_letters(word)
-        if not joined:
+        word, lower = match[0], plain_letters(match[0])
+        if not _is_joined(text[last : match.start()], title, run):
             if run:
                 yield title, run
             title, run = "", []
@@ -160,9 +139,9 @@ def _runs(text: str) -> Iterator[tuple[str, list[_Word]]]:
             if run:
                 yield title, run
             title, run = lower, []
-        elif word[0].isupper() and (shouted or not word.isupper() or len(word) < 2 or (len(word) > 4 and _is_listed(lower))):
-            run = [*run, _Word(match)]
-        elif not (run and lower in _PARTICLES and joined):
+        elif word[0].isupper() and (shouted or not word.isupper() or len(word) < 2 or _is_long_name(lower)):
+            run.append(_Word(match))
+        elif not run or lower not in _PARTICLES:
             if run:
                 yield title, run
             title, run = "", []
@@ -171,8 +150,16 @@ def _runs(text: str) -> Iterator[tuple[str, list[_Word]]]:
         yield title, run
 
 
-def _is_listed(lower: str) -> bool:
-    return is_given_name(lower) or is_surname(lower)
+def _is_joined(gap: str, title: str, run: list[_Word]) -> bool:
+    """Whether what stands between two words lets them be of one name: a space, or the point of an initial or of a title."""
+    if gap in ("", " ", "  "):
+        return True
+    shortened = run[-1].initial if run else title in _ABBREVIATED
+    return shortened and gap in (".", ". ")
+
+
+def _is_long_name(lower: str) -> bool:
+    return len(lower) > 4 and (is_given_name(lower) or is_surname(lower))
 
 
 def _names_in(text: str, title: str, run: list[_Word]) -> Iterator[tuple[list[_Word], float]]:
@@ -194,36 +181,48 @@ def _names_in(text: str, title: str, run: list[_Word]) -> Iterator[tuple[list[_W
 def _name_at(text: str, run: list[_Word], at: int) -> tuple[list[_Word], float]:
     """The name that begins with this word, and how sure; no words: none does."""
     word = run[at]
-    if word.lower in _NO_NAMES and not word.initial:
-        return [], 0.0
     words = _following(run, at)
     if not words:
         return [], 0.0
-    others = words[1:]
     before = text[max(0, word.start - 32) : word.start]
     first = at == 0 or run[at - 1].lower in _NO_NAMES
     introduced = first and bool(_INTRO.search(before))
-    behind = text[words[-1].end : words[-1].end + 24]
-    listed = [one for one in others if one.rank > _UNKNOWN and not one.initial]
-    if word.rank == _GIVEN and listed and (word.sure or introduced or not listed[-1].plain):
-        return words, 0.9 if word.sure else 0.7
-    if word.sure and others:
-        return words, 0.8
     if first and _STRONG_INTRO.search(before) and (not word.plain or word.rank):
         return words, 0.75
-    if word.initial and others and (listed or introduced) and len(others[-1].lower) > 2 and not others[-1].plain:
-        return words, 0.7
-    if introduced and ((word.rank and not word.plain) or (len(words) == 2 and not any(one.plain for one in words))):
+    if len(words) > 1 and (sure := _sure_of_words(words, introduced=introduced)):
+        return words, sure
+    return _alone(text, words, before, introduced=introduced)
+
+
+def _alone(text: str, words: list[_Word], before: str, *, introduced: bool) -> tuple[list[_Word], float]:
+    """What the words beside it make of the first word, where the lists alone do not say."""
+    word = words[0]
+    named = bool(word.rank) and not word.plain
+    if introduced and named:
         return words, 0.75
-    if word.rank == _SURNAME and len(words) == 2 and words[1].sure:
-        return words, 0.6
-    if len(words) == 2 and all(one.strange or (one.rank and not one.plain) for one in words):
-        return words, 0.6
-    if _of_a_person(before, behind) and (word.strange or (word.rank and not word.plain)):
+    if (word.strange or named) and _of_a_person(before, text[words[-1].end : words[-1].end + 24]):
         return words, 0.55
-    if word.sure and not others:
-        return [word], 0.6 if _is_mid_sentence(text, word.start) else 0.52
+    if word.sure and len(words) == 1:
+        return words, 0.6 if _is_mid_sentence(text, word.start) else 0.52
     return [], 0.0
+
+
+def _sure_of_words(words: list[_Word], *, introduced: bool) -> float:
+    """How sure it is that two words or more are one name, by the lists; 0: they are none."""
+    word, others, last = words[0], words[1:], words[-1]
+    listed = [one for one in others if one.rank > _UNKNOWN and not one.initial]
+    if word.rank == _GIVEN and listed and (word.sure or introduced or not listed[-1].plain):
+        return 0.9 if word.sure else 0.7
+    if word.sure:
+        return 0.8
+    if word.initial:
+        return 0.7 if (listed or introduced) and len(last.lower) > 2 and not last.plain else 0.0
+    if len(words) > 2:
+        return 0.0
+    if introduced and not any(one.plain for one in words):
+        return 0.75
+    swapped = word.rank == _SURNAME and last.sure
+    return 0.6 if swapped or all(one.strange or (one.rank and not one.plain) for one in words) else 0.0
 
 
 def _of_a_person(before: str, behind: str) -> bool:
@@ -248,5 +247,5 @@ def _following(run: list[_Word], at: int) -> list[_Word]:
 
 
 def _is_mid_sentence(text: str, start: int) -> bool:
-    before = text[:start].rstrip(" ")[-1:]
+    before = text[max(0, start - 8) : start].rstrip(" ")[-1:]
     return bool(before) and before not in ".!?\n:;\"'(-*>"

@@ -79,9 +79,13 @@ def de_tax(n: str) -> bool:
 
 def fr_nir(n: str) -> bool:
     """INSEE: 97 minus the rest by 97; Corsica's 2A and 2B count as 19 and 18."""
-    body = n[:13].replace("2A", "19", 1) if n[5:7] == "2A" else n[:13].replace("2B", "18", 1) if n[5:7] == "2B" else n[:13]
+    body = (
+        n[:13].replace("2A", "19", 1) if n[5:7] == "2A" else n[:13].replace("2B", "18", 1) if n[5:7] == "2B" else n[:13]
+    )
     month = int(n[3:5])
-    return body.isdigit() and (1 <= month <= 12 or 20 <= month <= 42 or month >= 50) and 97 - int(body) % 97 == int(n[13:])
+    return (
+        body.isdigit() and (1 <= month <= 12 or 20 <= month <= 42 or month >= 50) and 97 - int(body) % 97 == int(n[13:])
+    )
 
 
 def es_dni(n: str) -> bool:
@@ -230,7 +234,9 @@ def bg_egn(n: str) -> bool:
     """Weights 2, 4, 8, 5, 10, 9, 7, 3, 6, modulus 11; 20 or 40 is added to the month."""
     month = int(n[2:4])
     month -= 40 if month > 40 else 20 if month > 20 else 0
-    return _short_date(n[:2] + f"{month:02}" + n[4:6]) and weighted(n[:9], (2, 4, 8, 5, 10, 9, 7, 3, 6)) % 11 % 10 == int(n[9])
+    return _short_date(n[:2] + f"{month:02}" + n[4:6]) and weighted(
+        n[:9], (2, 4, 8, 5, 10, 9, 7, 3, 6)
+    ) % 11 % 10 == int(n[9])
 
 
 def ee_code(n: str) -> bool:
@@ -246,9 +252,7 @@ def il_id(n: str) -> bool:
     return int(n) > 0 and luhn(n)
 
 
-def _id(
-    country: str, shape: str, valid: Callable[[str], bool], words: str, *, alone: bool = False
-) -> NationalId:
+def _id(country: str, shape: str, valid: Callable[[str], bool], words: str, *, alone: bool = False) -> NationalId:
     return NationalId(
         country=country,
         shape=re.compile(rf"(?<![\w.\-/]){shape}(?![\w]|[.\-/]\d)", re.IGNORECASE),

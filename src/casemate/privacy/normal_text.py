@@ -19,6 +19,7 @@ _WORD = re.compile(r"[\w.@\-]{1,256}")
 _LATIN_OR_DIGIT = re.compile("[A-Za-z0-9]")
 _INVISIBLE = frozenset({"Cf", "Cc", "Mn", "Me"})  # categories that show nothing by themselves
 _KEPT = frozenset("\n\t\r")
+_SIGNS = {"\u2212": "-", "\u2043": "-", "\u2018": "'", "\u2019": "'", "\u02bc": "'"}
 
 
 class NormalText(NamedTuple):
@@ -66,10 +67,12 @@ def _normal(character: str) -> str:
         return ""
     if category == "Zs":
         return " "
-    if category == "Pd" or character in "\u2212\u2043":
+    return _SIGNS.get(character) or _shortened(character, category)
+
+
+def _shortened(character: str, category: str) -> str:
+    if category == "Pd":
         return "-"
-    if character in "\u2018\u2019\u02bc":
-        return "'"
     form = unicodedata.normalize("NFKC", character)
     return form if len(form) <= 4 else character
 

@@ -38,7 +38,10 @@ _FRENCH = re.compile(
 _ROMANCE = re.compile(
     rf"(?<!\w)(?:{_KIND_FIRST})(?: (?:de|del|della|dei|delle|di|da|do|dos|das|la|las|los|el|y|e|{_WORD})){{1,5}},? (?:n[.º°o]{{0,2}} ?|nº ?)?{_NUMBER}(?!\w)"
 )
-_BOX = re.compile(r"(?<!\w)(?:P\.? ?O\.? ?Box|Post Office Box|Postbox|Postboks|Postfach|Apartado|Casilla|BP) \d{1,7}(?!\w)", re.IGNORECASE)
+_BOX = re.compile(
+    r"(?<!\w)(?:P\.? ?O\.? ?Box|Post Office Box|Postbox|Postboks|Postfach|Apartado|Casilla|BP) \d{1,7}(?!\w)",
+    re.IGNORECASE,
+)
 # A name and a number in any order, of whatever country: believed where the text calls it an address, or as a line of its own among others.
 _LOOSE = re.compile(
     rf"(?<![\w.$€£#%])(?:(?:{_WORD} |(?:de|del|della|di|da|do|dos|la|las|los|el|van|von|den|der|na|nad) ){{0,4}}(?:{_WORD}|{_WORD} [^\W\d_]{{2,10}}),? {_NUMBER}\b\.?|{_NUMBER},? (?:{_WORD}|de|du|la|des)(?: (?:{_WORD}|de|du|la|des|ter)){{0,4}})"
@@ -51,12 +54,14 @@ _ADDRESS_WORDS = Words((
 _LINE_OF_A_PERSON = re.compile(r"@|\d{4,6}|\+\d|[Tt]el|[Pp]hone|[Mm]obile|[Ff]ax")
 
 _STATES = "AL|AK|AZ|AR|CA|CO|CT|DE|DC|FL|GA|HI|ID|IL|IN|IA|KS|KY|LA|ME|MD|MA|MI|MN|MS|MO|MT|NE|NV|NH|NJ|NM|NY|NC|ND|OH|OK|OR|PA|PR|RI|SC|SD|TN|TX|UT|VT|VA|WA|WV|WI|WY"
-_ZIP = re.compile(rf"(?<=\b)(?:(?<=[A-Z]{{2}} )|(?<=[A-Z]{{2}}, ))(?<!\d)(\d{{5}}(?:-\d{{4}})?)(?![\w\-])")
+_ZIP = re.compile(r"(?<=\b)(?:(?<=[A-Z]{2} )|(?<=[A-Z]{2}, ))(?<!\d)(\d{5}(?:-\d{4})?)(?![\w\-])")
 _STATE_BEFORE = re.compile(rf"(?:^|[ ,])(?:{_STATES}),? \Z")
 _ZIP4 = re.compile(r"(?<![\w\-])\d{5}-\d{4}(?![\w\-])")
 _UK = re.compile(r"(?<![\w\-])(?:GIR 0AA|[A-PR-UWYZ](?:[A-HK-Y]?\d{1,2}|\d[A-HJKPSTUW]|[A-HK-Y]\d[ABEHMNPRVWXY]) ?\d[ABD-HJLNP-UW-Z]{2})(?![\w\-])")  # fmt: skip
 _CANADA = re.compile(r"(?<![\w\-])[ABCEGHJ-NPRSTVXY]\d[ABCEGHJ-NPRSTV-Z][ -]?\d[ABCEGHJ-NPRSTV-Z]\d(?![\w\-])")
-_CODE = re.compile(r"(?<![\w.\-$€£#+/])(?:[A-Z]{1,2}-)?(?:\d{4} ?[A-Z]{2}|\d{2}[- ]\d{3}|\d{3} \d{2}|\d{4,6}|\d{5}-\d{3})(?![\w\-%]|\.\d)")
+_CODE = re.compile(
+    r"(?<![\w.\-$€£#+/])(?:[A-Z]{1,2}-)?(?:\d{4} ?[A-Z]{2}|\d{2}[- ]\d{3}|\d{3} \d{2}|\d{4,6}|\d{5}-\d{3})(?![\w\-%]|\.\d)"
+)
 _CODE_WORDS = Words(("zip", "zip code", "zipcode", "postcode", "post code", "postal code", "postal", "plz", "postleitzahl", "code postal", "cap", "codigo postal"))  # fmt: skip
 
 _MONTH = (
@@ -124,4 +129,6 @@ def find_birth_dates(text: str, *, in_column: bool = False) -> Iterator[Span]:
     """Days that the text calls somebody's birth: the word stands before, in the same clause."""
     for match in _DAY.finditer(text):
         if in_column or _BORN.are_before(text, match.start(), within=40):
-            yield Span(kind=Kind.BIRTH_DATE, start=match.start(), end=match.end(), confidence=0.9, recogniser="birth-date")
+            yield Span(
+                kind=Kind.BIRTH_DATE, start=match.start(), end=match.end(), confidence=0.9, recogniser="birth-date"
+            )

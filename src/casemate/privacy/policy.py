@@ -81,7 +81,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @property
     def needs_key(self) -> bool:
-        return any(rule.treatment in _KEYED or (rule.treatment is Treatment.SPANS and rule.domain) for rule in self.columns.values())
+        return any(
+            rule.treatment in _KEYED or (rule.treatment is Treatment.SPANS and rule.domain)
+            for rule in self.columns.values()
+        )
 
     @property
     def needs_reversible_key(self) -> bool:
@@ -114,23 +117,26 @@ def _check(policy: Policy) -> None:
 
 
 def _problem_of(rule: ColumnRule) -> str:
-    given = {name for name in ("to", "width", "first", "network") if getattr(rule, name)}
-    if rule.treatment is Treatment.GENERALISE:
-        if len(given) != 1:
-            return "generalise wants one of to, width, first and network"
-        if rule.to and rule.to not in ("year", "month", "decade"):
-            return "to is year, month or decade"
-        if rule.width < 0 or rule.first < 0 or not 0 <= rule.network <= 32:
-            return "width and first are positive, network is 1 to 32"
-    elif given or rule.top is not None:
-        return f"{rule.treatment} takes no to, width, top, first or network"
-    if rule.treatment is Treatment.NOISE and not rule.scale > 0:
-        return "noise wants a scale over 0"
-    if rule.last and (rule.treatment is not Treatment.MASK or not 0 < rule.last <= 4):
-        return "last is for mask, and 1 to 4"
-    if rule.domain and rule.treatment not in (Treatment.PSEUDONYM, Treatment.REPLACE, Treatment.REVERSIBLE, Treatment.SPANS):
-        return f"{rule.treatment} takes no domain"
-    return ""
+    """What is wrong with a rule, or nothing."""
+    kind = rule.treatment
+    given = [name for name in ("to", "width", "first", "network") if getattr(rule, name)]
+    coarse = kind is Treatment.GENERALISE
+    domains = (Treatment.PSEUDONYM, Treatment.REPLACE, Treatment.REVERSIBLE, Treatment.SPANS)
+    problems = (
+        (coarse and len(given) != 1, "generalise wants one of to, width, first and network"),
+        (bool(rule.to) and rule.to not in ("year", "month", "decade"), "to is year, month or decade"),
+        (
+            rule.width < 0 or rule.first < 0 or not 0 <= rule.network <= 32,
+            "width and first are positive, network is 1 to 32",
+        ),
+        (not coarse and bool(given), f"{kind} takes no {' or '.join(given)}"),
+        (rule.top is not None and not rule.width, "top is for bands: it wants a width"),
+        (kind is Treatment.NOISE and not 0 < rule.scale < float("inf"), "noise wants a scale over 0"),
+        (kind is not Treatment.NOISE and bool(rule.scale), f"{kind} takes no scale"),
+        (bool(rule.last) and (kind is not Treatment.MASK or not 0 < rule.last <= 4), "last is for mask, and 1 to 4"),
+        (bool(rule.domain) and kind not in domains, f"{kind} takes no domain"),
+    )
+    return next((said for wrong, said in problems if wrong), "")
 
 
 def _wrong(what: str) -> InputError:

@@ -95,7 +95,9 @@ class Reversible:
         self._domain = [domain.encode()]
 
     def hidden(self, value: str) -> str:
-        return base64.urlsafe_b64encode(self._cipher.encrypt(b"\x01" + value.encode("utf-8", "surrogatepass"), self._domain)).decode()
+        return base64.urlsafe_b64encode(
+            self._cipher.encrypt(b"\x01" + value.encode("utf-8", "surrogatepass"), self._domain)
+        ).decode()
 
     def shown(self, text: str) -> str:
         """Raises: InputError `not-reversible`."""
@@ -144,9 +146,13 @@ class Replacements:
 
     def _run(self, run: str, cipher: FF1, alphabet: str, tweak: bytes) -> str:
         if len(alphabet) ** len(run) >= _LEAST_DOMAIN and len(run) <= 4096:
-            return cipher.encrypt(run, tweak=hashlib.sha256(tweak).digest())
-        stream = hashlib.shake_256(self._few + len(tweak).to_bytes(8, "big") + tweak + run.encode()).digest(8 * len(run))
-        return "".join(alphabet[int.from_bytes(stream[8 * i : 8 * i + 8], "big") % len(alphabet)] for i in range(len(run)))
+            return str(cipher.encrypt(run, tweak=hashlib.sha256(tweak).digest()))
+        stream = hashlib.shake_256(self._few + len(tweak).to_bytes(8, "big") + tweak + run.encode()).digest(
+            8 * len(run)
+        )
+        return "".join(
+            alphabet[int.from_bytes(stream[8 * i : 8 * i + 8], "big") % len(alphabet)] for i in range(len(run))
+        )
 
     def _foreign(self, character: str, tweak: bytes) -> str:
         """A digit or letter of a-z for one of another script, which has no alphabet of a known size."""

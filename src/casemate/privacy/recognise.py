@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from casemate.privacy.contacts import REGIONS, find_emails, find_machines, find_phones
@@ -16,7 +18,7 @@ from casemate.privacy.numbers_of_accounts import (
     find_national_ids,
 )
 from casemate.privacy.places import find_addresses, find_birth_dates, find_postcodes
-from casemate.privacy.spans import Span, without_overlaps
+from casemate.privacy.spans import Disjoint, Span, without_overlaps
 
 LONGEST = 1 << 20  # characters of one text that are read; a dataset's cell is never longer
 _FEW = 3  # digits in a whole text, up to which there is no number of a person, card or account
@@ -28,6 +30,14 @@ class Recognition(msgspec.Struct, frozen=True, kw_only=True):
 
     least: float = 0.5
     regions: tuple[str, ...] = REGIONS
+
+
+def with_opinion(spans: tuple[Span, ...], others: Iterable[Span]) -> tuple[Span, ...]:
+    """Our spans, and those of a second opinion that overlap none."""
+    both = Disjoint(spans)
+    for span in others:
+        both.add(span)
+    return tuple(both.spans)
 
 
 def find_spans(text: str, *, column: Kind | None = None, config: Recognition | None = None) -> tuple[Span, ...]:
@@ -54,12 +64,11 @@ def find_spans(text: str, *, column: Kind | None = None, config: Recognition | N
     found += find_emails(plain)
     found += find_machines(plain)
     found += find_names(plain, in_column=column is Kind.NAME)
-    streets = [span for span in found if span.kind is Kind.ADDRESS]
+    streets = Disjoint(span for span in found if span.kind is Kind.ADDRESS)  # that are called after people
     kept = without_overlaps(
         span
         for span in found
-        if span.confidence >= config.least
-        and not (span.kind is Kind.NAME and any(s.start <= span.start and span.end <= s.end for s in streets))
+        if span.confidence >= config.least and not (span.kind is Kind.NAME and streets.meets(span.start, span.end))
     )
     if normal.places is None:
         return kept

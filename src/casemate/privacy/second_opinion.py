@@ -16,6 +16,7 @@ _KINDS = {
     "IP_ADDRESS": Kind.IP, "MAC_ADDRESS": Kind.IP, "US_SSN": Kind.NATIONAL_ID, "US_ITIN": Kind.NATIONAL_ID, "US_PASSPORT": Kind.NATIONAL_ID,
     "UK_NINO": Kind.NATIONAL_ID, "UK_NHS": Kind.MEDICAL_RECORD, "MEDICAL_LICENSE": Kind.MEDICAL_RECORD,
 }  # fmt: skip
+_PIECE = 50_000  # characters
 _LEAST = 0.5  # of Presidio's score
 _TRUSTED = 0.9  # times its score: what it and we say is ours
 
@@ -40,23 +41,26 @@ class SecondOpinion:
 
         logging.getLogger("presidio-analyzer").setLevel(logging.ERROR)
         # The list of top-level domains that the wheel ships: nothing is fetched.
-        tldextract.tldextract.TLD_EXTRACTOR = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)
-        tldextract.extract = tldextract.tldextract.TLD_EXTRACTOR
+        offline: Any = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)
+        tldextract.tldextract.TLD_EXTRACTOR = offline
+        tldextract.extract = offline
         engine = NlpEngineProvider(
             nlp_configuration={"nlp_engine_name": "spacy", "models": [{"lang_code": "en", "model_name": _MODEL}]}
         ).create_engine()
         self._analyzer: Any = AnalyzerEngine(nlp_engine=engine, supported_languages=["en"])
 
     def __call__(self, text: str) -> list[Span]:
-        """Spans of the kinds that both have."""
-        return [
-            Span(
-                kind=_KINDS[one.entity_type],
-                start=one.start,
-                end=one.end,
-                confidence=round(one.score * _TRUSTED, 3),
-                recogniser="presidio",
-            )
-            for one in self._analyzer.analyze(text, "en", score_threshold=_LEAST)
-            if one.entity_type in _KINDS
-        ]
+        """Spans of the kinds that both have. A long text is read in pieces of 50,000 characters."""
+        pieces = range(0, len(text), _PIECE)
+        said = ((at, self._analyzer.analyze(text[at : at + _PIECE], "en", score_threshold=_LEAST)) for at in pieces)
+        return [_span(one, at) for at, found in said for one in found if one.entity_type in _KINDS]
+
+
+def _span(one: Any, at: int) -> Span:
+    return Span(
+        kind=_KINDS[one.entity_type],
+        start=at + one.start,
+        end=at + one.end,
+        confidence=round(one.score * _TRUSTED, 3),
+        recogniser="presidio",
+    )

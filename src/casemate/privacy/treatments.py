@@ -21,7 +21,7 @@ from casemate.privacy.kinds import Treatment
 from casemate.privacy.normal_text import normal_text
 from casemate.privacy.policy import ColumnRule
 from casemate.privacy.pseudonyms import Pseudonyms, Replacements, Reversible
-from casemate.privacy.recognise import Recognition, find_spans
+from casemate.privacy.recognise import Recognition, find_spans, with_opinion
 
 _MASK = "***"
 _YEAR = re.compile(r"(?<!\d)(1[89]\d{2}|20\d{2})(?!\d)")
@@ -90,13 +90,11 @@ def without_spans(
     text: str, recognition: Recognition, opinion: Opinion | None = None, pseudonyms: Pseudonyms | None = None
 ) -> str:
     """The text with each span that was found replaced by its kind, as `[email]`, or `[email:PSEUDONYM]`."""
-    spans = list(find_spans(text, config=recognition))
+    spans = find_spans(text, config=recognition)
     if opinion is not None:
-        spans += [s for s in opinion(text) if all(s.end <= o.start or o.end <= s.start for o in spans)]
+        spans = with_opinion(spans, opinion(text))
     out, last = [], 0
-    for span in sorted(spans, key=lambda s: s.start):
-        if span.start < last:
-            continue
+    for span in spans:
         mark = f":{pseudonyms.of(text[span.start : span.end])}" if pseudonyms else ""
         out += [text[last : span.start], f"[{span.kind}{mark}]"]
         last = span.end
@@ -142,12 +140,18 @@ def _network(text: str, bits: int) -> str | None:
         address = ip_address(normal_text(text).text.strip())
     except ValueError:
         return None
-    return str(ip_network((int(address) if address.version == 6 else address, bits * (1 + (address.version == 6))), strict=False))
+    return str(
+        ip_network(
+            (int(address) if address.version == 6 else address, bits * (1 + (address.version == 6))), strict=False
+        )
+    )
 
 
 def _numbers(name: str, column: Any, what: Treatment) -> Any:
     if not (pt.is_integer(column.type) or pt.is_floating(column.type)):
-        raise InputError(f"Column {name[:80]!r} holds {column.type}, no numbers: {what} cannot be done.", code="personal-treatment")
+        raise InputError(
+            f"Column {name[:80]!r} holds {column.type}, no numbers: {what} cannot be done.", code="personal-treatment"
+        )
     return column
 
 
