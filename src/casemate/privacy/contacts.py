@@ -21,7 +21,7 @@ _SPELT_DOMAIN = re.compile(
     r"((?:[^\W_][\w\-]{0,62}(?: ?[\[({<] ?(?:dot|DOT) ?[\])}>] ?|\.| dot )){1,5}[^\W\d_]{2,24})(?![\w\-])"
 )
 
-_PHONE = re.compile(r"(?<![\w+])(?<!\d[.\-/:,])(?<!\d )(?:(?:\+|00)[ (]{0,2})?\(?\d{1,5}\)?(?:[ .\-/()]{0,3}\d{1,12}){0,8}(?:(?: ?x| ?ext\.? ?| ?extension )\d{1,6})?(?![\w]|[.\-:/]\d)", re.IGNORECASE)  # fmt: skip
+_PHONE = re.compile(r"(?<![\w+])(?<!\d[.\-/:,])(?<!\d )(?:(?:\+|00)[ (]{0,2})?\(?\d{1,15}(?:[ .\-/()]{1,3}\d{1,12}){0,8}(?:(?: ?x| ?ext\.? ?| ?extension )\d{1,6})?(?![\w]|[.\-:/]\d)", re.IGNORECASE)  # fmt: skip
 _PHONE_WORDS = Words((
     "phone", "telephone", "tel", "mobile", "cell", "cellphone", "fax", "call", "called", "calling", "calls", "text me", "sms", "whatsapp", "dial", "ring",
     "hotline", "reach me", "reached at", "reach", "number is", "contact", "landline", "ph", "phone number", "mob", "telefon", "handy", "téléphone",

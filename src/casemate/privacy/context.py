@@ -9,7 +9,7 @@ from casemate.privacy.kinds import Kind
 from casemate.privacy.normal_text import plain_letters
 
 _BEFORE, _AFTER = 48, 24  # characters in which a word counts
-_PARTS = re.compile(r"[A-Z]{2,}(?![a-z])|[A-Z]?[^\W\d_A-Z]{1,64}|\d{1,20}")
+_PARTS = re.compile(r"[A-Z]{2,64}(?![a-z])|[A-Z]?[^\W\d_A-Z]{1,64}|\d{1,20}")
 
 # Parts of a column's name, in the order in which they are asked. A name is split at case, digits and signs, so that
 # `customerEmail`, `customer_email` and `E-Mail (customer)` are alike.

@@ -11,6 +11,7 @@ import hmac
 import os
 import re
 import string
+import unicodedata
 from enum import StrEnum
 from pathlib import Path
 
@@ -21,10 +22,10 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from ffx import FF1
 
 from casemate.core import InputError, refused_by_system
-from casemate.privacy.normal_text import normal_text
 
 _BYTES = 32
 _LENGTH = 16  # characters of a pseudonym: 80 bits, two values in 2**40 are alike
+_ROUNDS = 6  # after two or three nothing changes any more
 _LEAST_DOMAIN = 1_000_000  # Source: NIST SP 800-38G Rev. 1, the smallest domain of FF1
 _LINE = re.compile(r"casemate-(pseudonym|reversible)-key-1 ([0-9a-f]{64})\n?\Z")
 
@@ -71,8 +72,15 @@ def _derived(key: bytes, purpose: str, domain: str, length: int) -> bytes:
 
 
 def plain_form(value: str) -> str:
-    """What is equal for a pseudonym: width, case, invisible characters and spaces at the ends make no difference."""
-    return " ".join(normal_text(value).text.casefold().split())
+    """What is equal for a pseudonym: width, case, composition, invisible characters and spaces make no difference."""
+    text = value
+    for _ in range(_ROUNDS):
+        shown = "".join(c for c in text if c.isspace() or unicodedata.category(c) not in ("Cf", "Cc"))
+        new = " ".join(unicodedata.normalize("NFKC", shown.casefold()).split())
+        if new == text:
+            break
+        text = new
+    return text
 
 
 class Pseudonyms:
