@@ -14,7 +14,7 @@ import pyarrow.types as pt
 from casemate.core import DataClass
 from casemate.privacy.context import kind_of_column
 from casemate.privacy.kinds import QUASI, Kind, Treatment, class_of, proposed_treatment
-from casemate.privacy.name_lists import is_given_name, is_surname
+from casemate.privacy.name_lists import is_given_name, is_ordinary, is_surname
 from casemate.privacy.normal_text import plain_letters
 from casemate.privacy.recognise import Recognition, find_spans, with_opinion
 from casemate.privacy.report import ColumnReport, FoundKind, PersonalConfig
@@ -26,6 +26,7 @@ _SHOWN = 48  # characters of a masked example
 _PROSE = 0.3  # share of cells with three words or more, from which a column is text that people wrote
 _MOST_CODE = 20  # digits of a number in a column of numbers
 _LISTED_NAMES = 0.3  # share of the cells of a column `name` that the lists know, from which it is about people
+_NAME_WORDS = 5
 # What chance makes in columns of codes: one in ten numbers has the right check digit.
 _BY_CHANCE = frozenset(
     {Kind.CARD, Kind.NATIONAL_ID, Kind.MEDICAL_RECORD, Kind.PHONE, Kind.POSTCODE, Kind.NAME, Kind.ADDRESS}
@@ -154,7 +155,8 @@ def _are_people(values: list[tuple[str, int]]) -> bool:
 
 def _is_one_name(text: str) -> bool:
     words = plain_letters(text).replace(",", " ").replace("-", " ").split()
-    return 0 < len(words) <= 5 and any(is_given_name(w) or is_surname(w) for w in words)
+    names = [word for word in words if (is_given_name(word) or is_surname(word)) and not is_ordinary(word)]
+    return 0 < len(words) <= _NAME_WORDS and (len(names) == len(words) or any(map(is_given_name, names)))
 
 
 def _of_numbers(values: list[tuple[int, int]], said: Kind | None, config: PersonalConfig) -> list[FoundKind]:

@@ -26,12 +26,14 @@ _PHONE_WORDS = Words((
     "phone", "telephone", "tel", "mobile", "cell", "cellphone", "fax", "call", "called", "calling", "calls", "text me", "sms", "whatsapp", "dial", "ring",
     "hotline", "reach me", "reached at", "reach", "number is", "contact", "landline", "ph", "phone number", "mob", "telefon", "handy", "téléphone",
     "portable", "teléfono", "móvil", "telefono", "cellulare", "telefoon", "telefone", "celular", "my number", "home number", "work number",
-    "contact number", "voicemail", "signal",
+    "contact number", "voicemail", "signal", "messages to", "registered", "answering at", "answering", "texted",
 ))  # fmt: skip
 _NORTH_AMERICA = re.compile(r"(?:\+?1[ .\-]?)?(?:\([2-9]\d{2}\)[ \-.]?|[2-9]\d{2}([.\-/ ]))[2-9]\d{2}[ .\-]\d{4}\Z")
 _NATIONAL = re.compile(r"\(?0\d{1,5}\)?[ /\-.]{1,3}\d{2,9}(?:[ \-.]\d{2,6}){0,4}\Z")
 _EXTENSION = re.compile(r"(?: ?x| ?ext\.? ?| ?extension )\d{1,6}\Z", re.IGNORECASE)
 _DATE = re.compile(r"(?:19|20)\d{2}[.\-/]\d{1,2}[.\-/]\d{1,2}(?:\D|\Z)|\d{1,2}[.\-/]\d{1,2}[.\-/](?:\d{2}|\d{4})\Z")
+_LABEL = re.compile(r"(?:phone|tel|mobile|fax|cell)\.?: ?\Z", re.IGNORECASE)
+_LEAST_LABELLED = 6  # digits, behind `Phone:`
 _LEAST, _MOST = 7, 15  # digits of a telephone number. Source: ITU-T E.164
 
 _IPV4 = re.compile(r"(?<![\w.\-/])(?:\d{1,3}\.){3}\d{1,3}(?![\w\-]|\.\d)")
@@ -68,7 +70,12 @@ def find_phones(text: str, *, regions: Sequence[str] = REGIONS, in_column: bool 
         found = match[0].rstrip(" (")
         number = _EXTENSION.sub("", found)
         digits = sum(c.isdigit() for c in number)
-        if not _LEAST <= digits <= _MOST or _DATE.match(number) or number.count("(") != number.count(")"):
+        labelled = in_column or bool(_LABEL.search(text[max(0, match.start() - 12) : match.start()]))
+        if (
+            not (_LEAST_LABELLED if labelled else _LEAST) <= digits <= _MOST
+            or _DATE.match(number)
+            or number.count("(") != number.count(")")
+        ):
             continue
         near = in_column or _PHONE_WORDS.are_near(text, match.start(), match.end())
         sure = _sure_of_phone(number, near, tuple(regions), grouped=digits < len(number))

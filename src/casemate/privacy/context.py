@@ -28,7 +28,7 @@ _COLUMNS: tuple[tuple[Kind, str], ...] = (
     (Kind.AGE, "age|alter|edad"),
     (Kind.SEX, "sex|gender|geschlecht|sexe|sexo"),
     (Kind.ACCOUNT, "account number|bank account|account no|routing number|customer id|user id|userid|customerid|member id|device id|imei|login|policy number|account"),
-    (Kind.HEALTH, "diagnosis|diagnoses|icd|icd10|medication|symptom|symptoms|disease|treatment|blood type|blood group|allergy|allergies|hiv|pregnant|pregnancy|prescription|blood pressure|comorbidity|disability|lab result|hba1c|bmi|tumor|tumour|cancer|diabetes"),
+    (Kind.HEALTH, "diagnosis|diagnoses|icd|icd10|medication|symptom|symptoms|disease|treatment|blood type|blood group|allergy|allergies|hiv|pregnant|pregnancy|prescription|blood pressure|comorbidity|disability|lab result|hba 1 c|icd 10|illness|illnesses|condition code|bmi|tumor|tumour|cancer|diabetes"),
 )  # fmt: skip
 _KINDS = {phrase: kind for kind, phrases in reversed(_COLUMNS) for phrase in phrases.split("|")}
 _LONGEST = max(phrase.count(" ") + 1 for phrase in _KINDS)

@@ -29,14 +29,18 @@ _STRONG_INTRO = re.compile(
     r"(?:my name is|my name's|name is|maiden name is|surname is|call me|calls me|named (?:him|her|it)|mr\.?|mrs\.?|ms\.?|dear|it's under|what's your name\?|your name\?)[ \n]{1,2}\Z",
     re.IGNORECASE,
 )
+_NAME_IS = re.compile(
+    r"(?:my name is|my name's|maiden name is|surname is|calls me|everyone calls me) \Z", re.IGNORECASE
+)
 _PERSON_BEHIND = re.compile(
     r"(?:'s (?:wife|husband|mother|father|son|daughter|sister|brother|family|friend|address|phone|email|account|house|home|birthday|death|life|career|song|album|killer|age|salary|boss|doctor)"
-    r"| (?:said|says|told|asked|replied|lives|lived|loves|likes|thinks|knows|wants|wrote|sings|sang|laughed|smiled|married|died|spoke|speaks|spent|thought|felt|cried|agreed|joined|has to|and I\b|who\b)\b)"
+    r"| (?:said|says|told|asked|replied|lives|lived|loves|likes|thinks|knows|wants|wrote|sings|sang|laughed|smiled|married|died|spoke|speaks|spent|thought|felt|cried|agreed|joined|has to|is from|and I\b|who\b)\b)"
 )
 _PERSON_BEFORE = re.compile(
-    r"(?:\b(?:him|her|starring|founders:|sung by|written by|directed by|played by|married|dating|hired|fired|thank|ask|tell|told|asked|met|sincerely,|regards,|why is|where is|who is|how is|when is)[ \n]{1,2})\Z",
+    r"(?:\b(?:him|her|starring|founders:|sung by|written by|directed by|played by|married|dating|hired|fired|said|thank|ask|tell|told|asked|met|sincerely,|regards,|why is|where is|who is|how is|when is)[ \n]{1,2})\Z",
     re.IGNORECASE,
 )
+_SPEAKER = re.compile(r": (?=[A-Z])|, (?:can|could|would|will|please|are|do|did|have|is|you|I|we)\b")
 _SERIES = frozenset({", ", " and ", ", and ", " & ", " or "})
 _KNOWN = 0.7  # confidence from which a name's parts are known in the rest of a text
 _GIVEN, _SURNAME, _UNKNOWN = 2, 1, 0
@@ -187,7 +191,7 @@ def _name_at(text: str, run: list[_Word], at: int) -> tuple[list[_Word], float]:
     before = text[max(0, word.start - 32) : word.start]
     first = at == 0 or run[at - 1].lower in _NO_NAMES
     introduced = first and bool(_INTRO.search(before))
-    if first and _STRONG_INTRO.search(before) and (not word.plain or word.rank):
+    if first and (_NAME_IS.search(before) or (_STRONG_INTRO.search(before) and (not word.plain or word.rank))):
         return words, 0.75
     if len(words) > 1 and (sure := _sure_of_words(words, introduced=introduced)):
         return words, sure
@@ -200,7 +204,13 @@ def _alone(text: str, words: list[_Word], before: str, *, introduced: bool) -> t
     named = bool(word.rank) and not word.plain
     if introduced and named:
         return words, 0.75
-    if (word.strange or named) and _of_a_person(before, text[words[-1].end : words[-1].end + 24]):
+    behind = text[words[-1].end : words[-1].end + 24]
+    given = word.rank == _GIVEN and word.lower not in _NO_NAMES
+    if (word.strange or named or given) and _of_a_person(before, behind):
+        return words, 0.55
+    if (word.strange or given) and _is_spoken_to(text, word.start, behind):
+        return words, 0.55
+    if len(words) > 1 and _fill_a_line(text, words) and (given or all(one.strange for one in words)):
         return words, 0.55
     if word.sure and len(words) == 1:
         return words, 0.6 if _is_mid_sentence(text, word.start) else 0.52
@@ -228,6 +238,24 @@ def _sure_of_words(words: list[_Word], *, introduced: bool) -> float:
 def _of_a_person(before: str, behind: str) -> bool:
     """Whether the words beside one are those that stand beside people alone."""
     return bool(_PERSON_BEHIND.match(behind) or _PERSON_BEFORE.search(before))
+
+
+def _is_spoken_to(text: str, start: int, behind: str) -> bool:
+    """`Ann: Hello`, at the start of a line; `Ann, could you`; `go home, Ann!`."""
+    before = text[max(0, start - 2) : start]
+    if not before or before.endswith("\n"):
+        return bool(_SPEAKER.match(behind))
+    return (
+        before in (", ", "e ")
+        and behind[:1] in ("!", "?", ",")
+        and (before == ", " or text[max(0, start - 4) : start] == " me ")
+    )
+
+
+def _fill_a_line(text: str, words: list[_Word]) -> bool:
+    """Whether nothing else stands in a line of a text of several: as over an address, or under a letter."""
+    before, behind = text[max(0, words[0].start - 5) : words[0].start], text[words[-1].end : words[-1].end + 2]
+    return "\n" in text and not before.rpartition("\n")[2].strip(" ?-*>") and not behind.split("\n")[0].strip()
 
 
 def _following(run: list[_Word], at: int) -> list[_Word]:

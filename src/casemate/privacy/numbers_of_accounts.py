@@ -50,7 +50,7 @@ _RECORD = re.compile(
     re.IGNORECASE,
 )
 _LICENCE = re.compile(
-    r"(?<!\w)(?:driver'?s?'? licen[sc]e|driving licen[sc]e|driver licen[sc]e|licen[sc]e number|passport|passport number)(?:[ ,]{1,2}(?:number|num|no|nr|is|was|id|with|the|my|his|her|it's|which|i)\b\.?){0,4}[ :#.=\-]{0,4}([A-Za-z]{0,3}[- ]?\d[\dA-Za-z\-]{4,17})(?!\w)",
+    r"(?<!\w)(?:driver'?s?'? licen[sc]e|driving licen[sc]e|driver licen[sc]e|licen[sc]e number|passport|passport number)(?:[ ,]{1,2}(?:number|num|no|nr|is|was|id|with|the|my|his|her|it's|which|i)\b\.?){0,4}[ :#.=\-]{0,4}((?:[A-Za-z]{0,3}[- ]?|[A-Za-z]{4,7})\d[\dA-Za-z\-]{4,17})(?!\w)",
     re.IGNORECASE,
 )
 _ACCOUNT = re.compile(

@@ -27,16 +27,16 @@ _ORDINAL = re.compile(
 _CLOSED = (  # one word that ends as streets do, and a number
     r"[^\W\d_a-z][^\W\d_A-Z]{1,30}(?:straße|strasse|str\.|weg|gasse|platz|allee|damm|ufer|straat|laan|plein|gracht|kade|dijk|singel|hof|vej|(?<!Bri)gade|allé|gatan|vägen|gränd|backen|veien|vegen|gata|[aeiou]ntie|katu|polku|kuja|utca|stræde|parken|toften|bakken|marken|vænget|lunden|dreef|steeg)"
 )
-_NUMBER_LAST = re.compile(rf"(?<!\w)(?:{_WORD}[ -]){{0,2}}{_CLOSED},? {_NUMBER}(?!\w)")
+_NUMBER_LAST = re.compile(rf"(?<!\w)(?:{_WORD}[ -]|(?:van|von|de|der|den|op|am) ){{0,3}}{_CLOSED},? {_NUMBER}(?!\w)")
 _KIND_FIRST = (
     "Rue|Avenue|Av\\.|Boulevard|Bd|Allée|Allee|Chemin|Place|Impasse|Quai|Cours|Route|Calle|C/|Avenida|Avda\\.?|Plaza|Paseo|Carrera|Camino|Carretera|Ctra\\.|Travesía|"
     "Via|Viale|Piazza|Corso|Largo|Vicolo|Strada|Rua|Travessa|Praça|Alameda|Estrada|Ulica|ul\\.|Aleja|al\\.|Am|An der|Auf dem|Im|In der|Zum|Zur|Alte|Neue|Große|Kleine|Calea|Strada|Bulevardul|Ulitsa"
 )
 _FRENCH = re.compile(
-    rf"(?<!\w){_NUMBER}(?: (?:bis|ter))?,? (?:[Rr]ue|[Aa]venue|[Bb]oulevard|[Bb]d|[Aa]llée|[Cc]hemin|[Pp]lace|[Ii]mpasse|[Qq]uai|[Cc]ours|[Rr]oute|[Ss]quare)(?: (?:de|du|des|la|le|les|et|aux?|{_WORD})(?!\w)){{1,5}}"
+    rf"(?<!\w){_NUMBER}(?: (?:bis|ter))?,? (?:[Rr]ue|[Aa]venue|[Bb]oulevard|[Bb]d|[Aa]llée|[Cc]hemin|[Pp]lace|[Ii]mpasse|[Qq]uai|[Cc]ours|[Rr]oute|[Ss]quare)(?: (?:de|du|des|la|le|les|et|aux?|{_WORD})(?!\w)){{1,5}}(?:(?<= de| du) [^\W\d_]{{3,20}})?"
 )
 _ROMANCE = re.compile(
-    rf"(?<!\w)(?:{_KIND_FIRST})(?: (?:de|del|della|dei|delle|di|da|do|dos|das|la|las|los|el|y|e|{_WORD})){{1,5}},? (?:n[.º°o]{{0,2}} ?|nº ?)?{_NUMBER}(?!\w)"
+    rf"(?<!\w)(?:{_KIND_FIRST})(?: (?:de|del|della|dei|delle|di|da|do|dos|das|la|le|lo|il|las|los|el|y|e|{_WORD})(?!\w)){{1,5}},? (?:n[.º°o]{{0,2}} ?|nº ?)?{_NUMBER}(?!\w)"
 )
 _BOX = re.compile(
     r"(?<!\w)(?:P\.? ?O\.? ?Box|Post Office Box|Postbox|Postboks|Postfach|Apartado|Casilla|BP) \d{1,7}(?!\w)",
@@ -44,7 +44,7 @@ _BOX = re.compile(
 )
 # A name and a number in any order, of whatever country: believed where the text calls it an address, or as a line of its own among others.
 _LOOSE = re.compile(
-    rf"(?<![\w.$€£#%])(?:(?:{_WORD} |(?:de|del|della|di|da|do|dos|la|las|los|el|van|von|den|der|na|nad) ){{0,4}}(?:{_WORD}|{_WORD} [^\W\d_]{{2,10}}),? {_NUMBER}\b\.?|{_NUMBER},? (?:{_WORD}|de|du|la|des)(?: (?:{_WORD}|de|du|la|des|ter)){{0,4}})"
+    rf"(?<![\w.$€£#%])(?:(?:{_WORD} |(?:de|del|della|dei|di|da|do|dos|la|le|lo|il|las|los|el|van|von|den|der|na|nad) ){{0,4}}(?:{_WORD}|{_WORD} [^\W\d_]{{1,10}}\.?),? {_NUMBER}\b\.?|{_NUMBER},? (?:{_WORD}|de|du|la|des)(?: (?:{_WORD}|de|du|la|des|ter)){{0,4}})"
 )
 _ADDRESS_WORDS = Words((
     "address", "addresses", "live at", "lives at", "living at", "lived at", "located at", "meet me at", "meet you at", "meet at", "deliver to", "delivered to", "ship to",
@@ -100,8 +100,8 @@ def _is_line(text: str, start: int, end: int) -> bool:
     """Whether nothing else stands in the line, and those around it are of somebody's address or numbers."""
     if "\n" not in text or text[max(0, start - 1) : start].strip(" \n?-") or text[end : end + 1].strip():
         return False
-    around = text[max(0, start - 80) : start].split("\n")[-2:-1] + text[end : end + 80].split("\n")[1:3]
-    return any(_LINE_OF_A_PERSON.search(line) for line in around)
+    around = text[max(0, start - 150) : start] + text[end : end + 150]
+    return bool(_LINE_OF_A_PERSON.search(around))
 
 
 def _address(match: re.Match[str], sure: float) -> Span:

@@ -77,7 +77,9 @@ def test_the_whole_way(run, table: Path, tmp_path: Path) -> None:
 def test_what_is_left_is_refused_and_nothing_is_written(run, table: Path, tmp_path: Path) -> None:
     (tmp_path / "p.toml").write_text('others = "keep"')
     made = tmp_path / "made.parquet"
-    out, _ = run("dataset", "anonymize", str(table), "--policy", str(tmp_path / "p.toml"), "--out", str(made), "--json", code=1)
+    out, _ = run(
+        "dataset", "anonymize", str(table), "--policy", str(tmp_path / "p.toml"), "--out", str(made), "--json", code=1
+    )
     assert {f["location"] for f in json.loads(out)["findings"]} >= {"full_name", "email", "note"}
     assert not made.exists()
 
@@ -100,7 +102,7 @@ def test_bad_input_gets_one_sentence(run, table: Path, words: list[str], code: s
 @pytest.mark.skipif(not is_installed(), reason="casemate[presidio] is not installed")
 def test_presidio_is_a_second_opinion_in_the_sandbox(run, tmp_path: Path) -> None:
     path = tmp_path / "notes.csv"
-    path.write_text("note,x\n" + "".join(f"yesterday Wojciechowska came by with her son {i},1\n" for i in range(5)))
+    path.write_text("note,x\n" + "".join(f"In the evening Casillas came home to eat with us {i},1\n" for i in range(5)))
     alone = json.loads(run("dataset", "personal", str(path), "--json", code=0)[0])
     both = json.loads(run("dataset", "personal", str(path), "--second-opinion", "--json", code=1)[0])
     assert not alone["columns"][0]["kinds"]

@@ -21,7 +21,9 @@ def policy(text: str, measured: str = "", others: str = "keep") -> Policy:
 
 
 def one(column: object, rule: str) -> list[object]:
-    report, table = anonymise_table(pa.table({"c": column, "x": [1.0] * len(column)}), policy(f"[columns.c]\n{rule}"), keys=KEYS)  # type: ignore[arg-type]
+    report, table = anonymise_table(
+        pa.table({"c": column, "x": [1.0] * len(column)}), policy(f"[columns.c]\n{rule}"), keys=KEYS
+    )  # type: ignore[arg-type]
     assert report.verdict is Verdict.CLEAN, report.findings
     return table.column("c").to_pylist()
 
@@ -183,7 +185,9 @@ def test_a_policy_that_does_not_fit_the_table_is_refused(text: str, code: str) -
 
 
 def test_the_proposal_is_a_policy_for_any_name_of_a_column() -> None:
-    table = pa.table({'a "quoted" \\ näme 😀': ["a@b.org"] * 3, "e-mail": ["c@d.org"] * 3, "age": pa.array([1, 2, 3], pa.int64())})
+    table = pa.table(
+        {'a "quoted" \\ näme 😀': ["a@b.org"] * 3, "e-mail": ["c@d.org"] * 3, "age": pa.array([1, 2, 3], pa.int64())}
+    )
     read = read_policy(proposed_policy(look_at_table(table)).encode())
     assert set(read.columns) == set(table.column_names)
     assert read.measure.quasi == ("age",)
