@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from casemate.core import Finding, InputError, Severity, Verdict, verdict_of
-from casemate.privacy.cells import Opinion, look_at_column, recognition_of
+from casemate.privacy.cells import Opinion, look_at_column, recognition_for
 from casemate.privacy.kinds import QUASI, Kind, Treatment
 from casemate.privacy.measures import Hidden, measure, too_small
 from casemate.privacy.policy import ColumnRule, OnFailure, Others, Policy
@@ -85,16 +85,17 @@ def anonymise_table(
     Raises: InputError `personal-policy`: it names columns that are not there; and as `treated`.
     """
     config, keys = config or PersonalConfig(), keys or Keys()
+    recognition = recognition_for(table, config)
 
     def look(name: str, column: Any) -> ColumnReport:
-        return look_at_column(name, column, "", config=config, opinion=opinion)
+        return look_at_column(name, column, "", config=config, recognition=recognition, opinion=opinion)
 
     rules = _rules(table, policy)
     before = _measured(table, policy)
     names, arrays, told, found = [], [], [], []
     for name in table.column_names:
         rule, column = rules[name], table.column(name)
-        new = treated(name, column, rule, keys=keys, recognition=recognition_of(config), opinion=opinion)
+        new = treated(name, column, rule, keys=keys, recognition=recognition, opinion=opinion)
         if new is not None:
             names.append(name)
             arrays.append(new)

@@ -6,15 +6,15 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from casemate.core import DataClass
-from casemate.privacy.context import kind_of_column
+from casemate.privacy.context import kind_of_column, says_names
 from casemate.privacy.kinds import QUASI, Kind, Treatment, class_of, proposed_treatment
 from casemate.privacy.name_lists import is_given_name, is_ordinary, is_surname
+from casemate.privacy.names import parts_of_names
 from casemate.privacy.normal_text import plain_letters
 from casemate.privacy.recognise import Recognition, find_spans, with_opinion
 from casemate.privacy.report import ColumnReport, FoundKind, PersonalConfig
@@ -25,8 +25,9 @@ BY_NAME = "column-name"
 _SHOWN = 48  # characters of a masked example
 _PROSE = 0.3  # share of cells with three words or more, from which a column is text that people wrote
 _MOST_CODE = 20  # digits of a number in a column of numbers
-_LISTED_NAMES = 0.3  # share of the cells of a column `name` that the lists know, from which it is about people
+_LISTED_NAMES = 0.5  # share of the cells of a column `name` that the lists know, from which it is about people
 _NAME_WORDS = 5
+_MOST_NAMES = 200_000  # different values of a column of names, up to which they are known in the other columns
 # What chance makes in columns of codes: one in ten numbers has the right check digit.
 _BY_CHANCE = frozenset(
     {Kind.CARD, Kind.NATIONAL_ID, Kind.MEDICAL_RECORD, Kind.PHONE, Kind.POSTCODE, Kind.NAME, Kind.ADDRESS}
@@ -46,8 +47,25 @@ def masked(text: str) -> str:
     return form + "..." if len(text) > _SHOWN else form
 
 
+def recognition_for(table: Any, config: PersonalConfig) -> Recognition:
+    """How the texts of a table are read: a name that one of its columns holds is known in all of them."""
+    names: set[str] = set()
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if pt.is_string(column.type) and kind_of_column(name) is Kind.NAME:
+            values = [(text, 1) for text in pc.unique(column.drop_null()).to_pylist()]
+            if len(values) <= _MOST_NAMES and values and (says_names(name) or _are_people(values)):
+                names.update(part for text, _ in values for part in parts_of_names(text[:200]))
+    return Recognition(least=config.least, regions=config.regions, names=frozenset(names))
+
+
 def look_at_column(
-    name: str, column: Any, type_name: str, *, config: PersonalConfig, opinion: Opinion | None = None
+    name: str,
+    column: Any,
+    type_name: str,
+    *,
+    config: PersonalConfig,
+    recognition: Recognition,
+    opinion: Opinion | None = None,
 ) -> ColumnReport:
     """Args: column: Arrow, of plain types. opinion: a second recogniser of texts."""
     counts = pc.value_counts(column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column)
@@ -58,9 +76,9 @@ def look_at_column(
     ]
     said = kind_of_column(name)
     if pt.is_string(column.type):
-        kinds = _of_texts(values, said, config, opinion)
+        kinds = _of_texts(values, said, config, recognition, opinion, surely=says_names(name))
     elif pt.is_integer(column.type):
-        kinds = _of_numbers(values, said, config)
+        kinds = _of_numbers(values, said, config, recognition)
     elif pt.is_temporal(column.type):
         kinds = [_by_name(said, values)] if said in _OF_DATES and values else []
     else:
@@ -120,15 +138,20 @@ class _Count:
 
 
 def _of_texts(
-    values: list[tuple[str, int]], said: Kind | None, config: PersonalConfig, opinion: Opinion | None
+    values: list[tuple[str, int]],
+    said: Kind | None,
+    config: PersonalConfig,
+    recognition: Recognition,
+    opinion: Opinion | None,
+    *,
+    surely: bool,
 ) -> list[FoundKind]:
     total = sum(n for _, n in values)
     if not total:
         return []
-    recognition = Recognition(least=config.least, regions=config.regions)
     counted: dict[Kind, _Count] = defaultdict(_Count)
     prose = sum(n for text, n in values if text.count(" ") > 1) >= _PROSE * total
-    trusted = said if said is not Kind.NAME or _are_people(values) else None
+    trusted = said if said is not Kind.NAME or surely or _are_people(values) else None
     for text, cells in values:
         spans = find_spans(text, column=trusted, config=recognition)
         if opinion is not None and prose:
@@ -156,10 +179,14 @@ def _are_people(values: list[tuple[str, int]]) -> bool:
 def _is_one_name(text: str) -> bool:
     words = plain_letters(text).replace(",", " ").replace("-", " ").split()
     names = [word for word in words if (is_given_name(word) or is_surname(word)) and not is_ordinary(word)]
-    return 0 < len(words) <= _NAME_WORDS and (len(names) == len(words) or any(map(is_given_name, names)))
+    return 0 < len(words) <= _NAME_WORDS and (
+        len(names) == len(words) or (text[:1].isupper() and any(map(is_given_name, names)))
+    )
 
 
-def _of_numbers(values: list[tuple[int, int]], said: Kind | None, config: PersonalConfig) -> list[FoundKind]:
+def _of_numbers(
+    values: list[tuple[int, int]], said: Kind | None, config: PersonalConfig, recognition: Recognition
+) -> list[FoundKind]:
     total = sum(n for _, n in values)
     if not total:
         return []
@@ -167,7 +194,7 @@ def _of_numbers(values: list[tuple[int, int]], said: Kind | None, config: Person
     long = [(str(v), n) for v, n in values if 10**8 <= v < 10**_MOST_CODE]
     if sum(n for _, n in long) >= config.share * total:
         for text, cells in long:
-            for span in find_spans(text, column=said, config=Recognition(least=config.least, regions=config.regions)):
+            for span in find_spans(text, column=said, config=recognition):
                 if span.end - span.start == len(text):
                     counted[span.kind].add(cells, text, [span])
     least = config.share if said in counted else max(config.share, 0.9)
@@ -207,8 +234,3 @@ def _by_name(kind: Kind, values: Sequence[tuple[Any, int]]) -> FoundKind:
 def is_quasi(report: ColumnReport) -> bool:
     """Whether the column names nobody alone, and does with others."""
     return bool(report.kinds) and all(one.kind in QUASI for one in report.kinds)
-
-
-def recognition_of(config: PersonalConfig) -> Recognition:
-    """How the texts of a table are read."""
-    return msgspec.convert({"least": config.least, "regions": config.regions}, Recognition)

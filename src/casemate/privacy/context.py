@@ -52,6 +52,14 @@ def kind_of_column(name: str) -> Kind | None:
     return None
 
 
+_OF_A_NAME = frozenset(["first", "last", "given", "family", "full", "middle", "maiden", "firstname", "lastname", "fullname", "surname", "forename", "vorname", "nachname", "apellido", "apellidos", "prenom", "cognome"])  # fmt: skip
+
+
+def says_names(name: str) -> bool:
+    """Whether a column's name can mean nothing but names of persons: `first_name` does, `customer` and `name` may mean others."""
+    return bool(_OF_A_NAME & {plain_letters(part) for part in _PARTS.findall(name[:200])})
+
+
 class Words:
     """Looks whether one of its words stands near a place in a text. Each is whole, in lower case."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from casemate.core import DataClass, Finding, Severity, verdict_of
-from casemate.privacy.cells import Opinion, is_quasi, look_at_column
+from casemate.privacy.cells import Opinion, is_quasi, look_at_column, recognition_for
 from casemate.privacy.kinds import Kind
 from casemate.privacy.measures import measure
 from casemate.privacy.report import (
@@ -37,9 +37,10 @@ def look_at_table(
     Deterministic. Args: declared: the data class that the table is to be pushed under. opinion: a second recogniser of texts.
     """
     config = config or PersonalConfig()
+    recognition = recognition_for(table, config)
     columns = tuple(
         look_at_column(
-            name, column, _TYPES.get(str(column.type), str(column.type)), config=config, opinion=opinion
+            name, column, _TYPES.get(str(column.type), str(column.type)), config=config, recognition=recognition, opinion=opinion
         )
         for name, column in zip(table.column_names, table.columns, strict=True)
     )  # fmt: skip

@@ -77,16 +77,17 @@ def _is_camel(word: str) -> bool:
     )
 
 
-def find_names(text: str, *, in_column: bool = False) -> Iterator[Span]:
+def find_names(text: str, *, in_column: bool = False, known: frozenset[str] = frozenset()) -> Iterator[Span]:
     """Runs of capitalised words that the lists, a title or the words beside them make a person's name.
 
     A name that was found surely is found wherever a part of it stands again in the text.
-    Args: in_column: the column's name says that it holds names: then a cell of few words is one, listed or not.
+    Args: in_column: the column's name says that it holds names: then a cell of few words is one, listed or not. known: parts of names,
+        as `parts_of_names` makes them, that the rest of the table holds.
     """
     if in_column and (whole := _as_whole(text)):
         yield whole
         return
-    known: set[str] = set()
+    known_here = set(known)
     runs = list(_runs(text))
     taken: set[int] = set()
     for title, run in runs:
@@ -94,16 +95,24 @@ def find_names(text: str, *, in_column: bool = False) -> Iterator[Span]:
             yield _span(words, sure)
             taken.update(word.start for word in words)
             if sure >= _KNOWN and (title or len(words) > 1):
-                known.update(w.lower for w in words if len(w.lower) > 3 and not w.plain)
+                known_here.update(w.lower for w in words if len(w.lower) > 3 and not w.plain)
     last: _Word | None = None
     for _, run in runs:
         for word in run:
             if word.start in taken:
                 last = word
                 continue
-            if word.lower in known or (last is not None and len(run) == 1 and _in_series(text, last, word)):
+            if word.lower in known_here or (last is not None and len(run) == 1 and _in_series(text, last, word)):
                 yield _span([word], 0.6)
                 last = word
+
+
+def parts_of_names(name: str) -> Iterator[str]:
+    """Words of a person's name by which it is known again: four letters and more, and no word of the language."""
+    for match in _TOKEN.finditer(name):
+        word = _Word(match)
+        if len(word.lower) > 3 and not word.plain:
+            yield word.lower
 
 
 def _span(words: list[_Word], sure: float) -> Span:

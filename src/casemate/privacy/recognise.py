@@ -26,10 +26,11 @@ _FEW = 3  # digits in a whole text, up to which there is no number of a person, 
 
 class Recognition(msgspec.Struct, frozen=True, kw_only=True):
     """How texts are read. Args: least: confidence below which a span is left out. regions: countries whose telephone numbers may
-    stand without a +."""
+    stand without a +. names: parts of names that are known from elsewhere, in lower case, without accents."""
 
     least: float = 0.5
     regions: tuple[str, ...] = REGIONS
+    names: frozenset[str] = frozenset()
 
 
 def with_opinion(spans: tuple[Span, ...], others: Iterable[Span]) -> tuple[Span, ...]:
@@ -63,7 +64,7 @@ def find_spans(text: str, *, column: Kind | None = None, config: Recognition | N
         found += find_birth_dates(plain, in_column=column is Kind.BIRTH_DATE)
     found += find_emails(plain)
     found += find_machines(plain)
-    found += find_names(plain, in_column=column is Kind.NAME)
+    found += find_names(plain, in_column=column is Kind.NAME, known=config.names)
     streets = Disjoint(span for span in found if span.kind is Kind.ADDRESS)  # that are called after people
     kept = without_overlaps(
         span

@@ -217,3 +217,14 @@ def test_reversible_pseudonyms_hide_and_come_back() -> None:
     (hidden,) = one(["Ann Smith"], 'treatment = "reversible"\ndomain = "people"')
     assert "Ann" not in str(hidden)
     assert Reversible(OTHER, "people").shown(str(hidden)) == "Ann Smith"
+
+
+def test_a_name_of_one_column_is_known_in_the_texts_of_another() -> None:
+    names = ["Ann Xqrtzky", "Carlos Rossi", "Mia Jones"]
+    notes = ["the Xqrtzky file is here now", "nothing to add", "the parcel went out"]
+    table = pa.table({"customer": names * 4, "note": notes * 4})
+    report, made = anonymise_table(
+        table, policy('[columns.customer]\ntreatment = "drop"\n[columns.note]\ntreatment = "spans"')
+    )
+    assert report.verdict is Verdict.CLEAN
+    assert made.column("note").to_pylist()[0] == "the [name] file is here now"

@@ -131,3 +131,4 @@ def test_names_of_columns(name: str, kind: Kind | None) -> None:
 def test_a_column_called_name_is_about_people_only_if_its_values_are() -> None:
     assert found(pa.table({"name": ["Ann Smith", "Carlos Rossi", "Mia Jones"] * 5})) == {"name": Kind.NAME}
     assert found(pa.table({"name": ["steel bolt", "wood screw", "angle bracket"] * 5})) == {}
+    assert found(pa.table({"last_name": ["Xqrt", "Blorp", "Zweq"] * 5})) == {"last_name": Kind.NAME}
