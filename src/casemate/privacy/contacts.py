@@ -32,6 +32,7 @@ _NORTH_AMERICA = re.compile(r"(?:\+?1[ .\-]?)?(?:\([2-9]\d{2}\)[ \-.]?|[2-9]\d{2
 _NATIONAL = re.compile(r"\(?0\d{1,5}\)?[ /\-.]{1,3}\d{2,9}(?:[ \-.]\d{2,6}){0,4}\Z")
 _EXTENSION = re.compile(r"(?: ?x| ?ext\.? ?| ?extension )\d{1,6}\Z", re.IGNORECASE)
 _DATE = re.compile(r"(?:19|20)\d{2}[.\-/]\d{1,2}[.\-/]\d{1,2}(?:\D|\Z)|\d{1,2}[.\-/]\d{1,2}[.\-/](?:\d{2}|\d{4})\Z")
+_DOUBTFUL = 0.42  # confidence of grouped digits that nothing else speaks for
 _LABEL = re.compile(r"(?:phone|tel|mobile|fax|cell)\.?: ?\Z", re.IGNORECASE)
 _LEAST_LABELLED = 6  # digits, behind `Phone:`
 _LEAST, _MOST = 7, 15  # digits of a telephone number. Source: ITU-T E.164
@@ -98,7 +99,9 @@ def _sure_of_phone(number: str, near: bool, regions: tuple[str, ...], *, grouped
         return 0.95 if near else 0.75
     if near and any(_is_known(number, region) for region in regions):
         return 0.85 if grouped else 0.75
-    return 0.6 if near and grouped else 0.0
+    if not grouped:
+        return 0.0
+    return 0.6 if near else _DOUBTFUL
 
 
 @lru_cache(maxsize=1 << 16)

@@ -42,6 +42,9 @@ _PERSON_BEFORE = re.compile(
 )
 _SPEAKER = re.compile(r": (?=[A-Z])|, (?:can|could|would|will|please|are|do|did|have|is|you|I|we)\b")
 _SERIES = frozenset({", ", " and ", ", and ", " & ", " or "})
+DOUBTFUL = (
+    0.45  # confidence of what may be a name, and is one rarely enough: no finding, but no loss where it is replaced
+)
 _KNOWN = 0.7  # confidence from which a name's parts are known in the rest of a text
 _GIVEN, _SURNAME, _UNKNOWN = 2, 1, 0
 _LONGEST = 5  # words of one name
@@ -93,7 +96,8 @@ def find_names(text: str, *, in_column: bool = False, known: frozenset[str] = fr
     for title, run in runs:
         for words, sure in _names_in(text, title, run):
             yield _span(words, sure)
-            taken.update(word.start for word in words)
+            if sure > DOUBTFUL:
+                taken.update(word.start for word in words)
             if sure >= _KNOWN and (title or len(words) > 1):
                 known_here.update(w.lower for w in words if len(w.lower) > 3 and not w.plain)
     last: _Word | None = None
@@ -186,9 +190,9 @@ def _names_in(text: str, title: str, run: list[_Word]) -> Iterator[tuple[list[_W
         words, sure = _name_at(text, run, at)
         if words:
             yield words, sure
-            at += len(words)
-        else:
-            at += 1
+        elif _is_doubtful(text, run[at]):
+            yield [run[at]], DOUBTFUL
+        at += len(words) or 1
 
 
 def _name_at(text: str, run: list[_Word], at: int) -> tuple[list[_Word], float]:
@@ -224,6 +228,14 @@ def _alone(text: str, words: list[_Word], before: str, *, introduced: bool) -> t
     if word.sure and len(words) == 1:
         return words, 0.6 if _is_mid_sentence(text, word.start) else 0.52
     return [], 0.0
+
+
+def _is_doubtful(text: str, word: _Word) -> bool:
+    """Whether it may be a name all the same: no word of the language, or a given name in the middle of a sentence."""
+    if word.initial or word.lower in _NO_NAMES:
+        return False
+    named = bool(word.rank) and not word.plain
+    return word.strange or named or (word.rank == _GIVEN and _is_mid_sentence(text, word.start))
 
 
 def _sure_of_words(words: list[_Word], *, introduced: bool) -> float:

@@ -64,6 +64,11 @@ _CODE = re.compile(
 )
 _CODE_WORDS = Words(("zip", "zip code", "zipcode", "postcode", "post code", "postal code", "postal", "plz", "postleitzahl", "code postal", "cap", "codigo postal"))  # fmt: skip
 
+_BESIDE_A_PLACE = re.compile(
+    r"[A-Z][a-z]{2,20},? (?!(?:19|20)\d\d(?!\d))\d{4,6}(?!\d)|(?<!\d)(?!(?:19|20)\d\d(?!\d))\d{4,6} [A-Z][a-z]{2,20}"
+)
+_DOUBTFUL = 0.42  # confidence of a number beside what may be a place
+
 _MONTH = (
     "Jan(?:uary|uar)?|Feb(?:ruary|ruar)?|Mar(?:ch)?|März|Apr(?:il)?|May|Mai|June?|Juni|July?|Juli|Aug(?:ust)?|Sept?(?:ember)?|Oct(?:ober)?|"
     "Okt(?:ober)?|Nov(?:ember)?|Dec(?:ember)?|Dez(?:ember)?"
@@ -119,6 +124,8 @@ def find_postcodes(text: str, *, in_column: bool = False) -> Iterator[Span]:
     for match in _CODE.finditer(text):
         if in_column or _CODE_WORDS.are_before(text, match.start(), within=24):
             yield _postcode(match.span(), 0.85)
+        elif _BESIDE_A_PLACE.search(text[max(0, match.start() - 24) : match.end() + 24]):
+            yield _postcode(match.span(), _DOUBTFUL)
 
 
 def _postcode(place: tuple[int, int], sure: float) -> Span:

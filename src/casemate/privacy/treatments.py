@@ -21,7 +21,7 @@ from casemate.privacy.kinds import Treatment
 from casemate.privacy.normal_text import normal_text
 from casemate.privacy.policy import ColumnRule
 from casemate.privacy.pseudonyms import Pseudonyms, Replacements, Reversible
-from casemate.privacy.recognise import Recognition, find_spans, with_opinion
+from casemate.privacy.recognise import THOROUGH, Recognition, find_spans, with_opinion
 
 _MASK = "***"
 _YEAR = re.compile(r"(?<!\d)(1[89]\d{2}|20\d{2})(?!\d)")
@@ -89,8 +89,9 @@ def _given(key: bytes, option: str) -> bytes:
 def without_spans(
     text: str, recognition: Recognition, opinion: Opinion | None = None, pseudonyms: Pseudonyms | None = None
 ) -> str:
-    """The text with each span that was found replaced by its kind, as `[email]`, or `[email:PSEUDONYM]`."""
-    spans = find_spans(text, config=recognition)
+    """The text with each span that was found, doubtful ones too, replaced by its kind, as `[email]`, or `[email:PSEUDONYM]`."""
+    thorough = msgspec.structs.replace(recognition, least=min(recognition.least, THOROUGH))
+    spans = find_spans(text, config=thorough)
     if opinion is not None:
         spans = with_opinion(spans, opinion(text))
     out, last = [], 0

@@ -42,6 +42,7 @@ CASES = [
     (["SW1A 2AA", " ec1"], 'treatment = "generalise"\nfirst = 3', ["SW1", "EC1"]),
     (["203.0.113.9", "2001:db8:1:2::3", "no"], 'treatment = "generalise"\nnetwork = 24', ["203.0.113.0/24", "2001:db8:1::/48", None]),
     (["mail a@b.org or 212-555-0142", "plain"], 'treatment = "spans"', ["mail [email] or [phone]", "plain"]),
+    (["better than early Casillas was", "Reset"], 'treatment = "spans"', ["better than early [name] was", "Reset"]),
     (["ann@b.org"], 'treatment = "keep"\nbecause = "they agreed"', ["ann@b.org"]),
 ]  # fmt: skip
 
