@@ -7,8 +7,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from casemate.core import Finding, InputError, Severity, Verdict, verdict_of
 from casemate.privacy.cells import Opinion, look_at_column, recognition_for
@@ -84,6 +82,8 @@ def anonymise_table(
 
     Raises: InputError `personal-policy`: it names columns that are not there; and as `treated`.
     """
+    import pyarrow as pa
+
     config, keys = config or PersonalConfig(), keys or Keys()
     recognition = recognition_for(table, config)
 
@@ -165,6 +165,8 @@ def _left(
 
 
 def _told(name: str, rule: ColumnRule, column: Any, new: Any) -> TreatedColumn:
+    import pyarrow.compute as pc
+
     lost = 0 if new is None else max(0, new.null_count - column.null_count)
     counts = (int(pc.count_distinct(column).as_py()), 0 if new is None else int(pc.count_distinct(new).as_py()))
     return TreatedColumn(name=name, treatment=rule.treatment, lost=lost, distinct=counts)
@@ -177,6 +179,8 @@ def _measured(table: Any, policy: Policy) -> Hidden | None:
 
 def _suppressed(table: Any, policy: Policy) -> tuple[Any, int]:
     """Without the rows in too small classes, where the policy allows so many to be left out."""
+    import pyarrow as pa
+
     wanted = policy.measure
     if not wanted.quasi or not wanted.suppress:
         return table, 0

@@ -6,10 +6,6 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.types as pt
-
 from casemate.core import DataClass
 from casemate.privacy.context import kind_of_column, says_names
 from casemate.privacy.kinds import QUASI, Kind, Treatment, class_of, proposed_treatment
@@ -49,6 +45,9 @@ def masked(text: str) -> str:
 
 def recognition_for(table: Any, config: PersonalConfig) -> Recognition:
     """How the texts of a table are read: a name that one of its columns holds is known in all of them."""
+    import pyarrow.compute as pc
+    import pyarrow.types as pt
+
     names: set[str] = set()
     for name, column in zip(table.column_names, table.columns, strict=True):
         if pt.is_string(column.type) and kind_of_column(name) is Kind.NAME:
@@ -68,6 +67,10 @@ def look_at_column(
     opinion: Opinion | None = None,
 ) -> ColumnReport:
     """Args: column: Arrow, of plain types. opinion: a second recogniser of texts."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.types as pt
+
     counts = pc.value_counts(column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column)
     values = [
         (v, n)

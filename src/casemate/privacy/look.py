@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from casemate.core import DataClass, Finding, Severity, verdict_of
+from casemate.core import DataClass, Finding, SealedFile, Severity, verdict_of
 from casemate.privacy.cells import Opinion, is_quasi, look_at_column, recognition_for
 from casemate.privacy.kinds import Kind
 from casemate.privacy.measures import measure
@@ -18,6 +19,7 @@ from casemate.privacy.report import (
     PersonalReport,
 )
 
+Look = Callable[[SealedFile, DataClass], PersonalReport]  # (Parquet, the class that it is to have)
 _TYPES = {
     "date32[day]": "date",
     "timestamp[us]": "timestamp",
@@ -107,3 +109,12 @@ def _told(finding: Finding) -> Finding:
     import msgspec
 
     return msgspec.structs.replace(finding, severity=Severity.LOW)
+
+
+def facts_of(report: PersonalReport) -> dict[str, Any]:
+    """What a record keeps of a report: the kinds in each column, as plain JSON. Holds neither a value nor its form."""
+    return {
+        "proposed": report.proposed.value,
+        "unique": report.unique,
+        "columns": {one.name: sorted(kind.kind.value for kind in one.kinds) for one in report.columns if one.kinds},
+    }

@@ -8,8 +8,6 @@ from typing import Any
 import msgspec
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
 
 
 class Hidden(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +61,9 @@ def _least_values(places: npt.NDArray[np.int64], codes: npt.NDArray[np.int64]) -
 
 def _codes(column: Any) -> npt.NDArray[np.int64]:
     """int64 (n,): a number for each value; -1 for a missing one."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     encoded = pc.dictionary_encode(array)
     if isinstance(encoded, pa.ChunkedArray):

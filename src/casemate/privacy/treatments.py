@@ -11,9 +11,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.types as pt
 
 from casemate.core import InputError
 from casemate.privacy.cells import Opinion
@@ -43,6 +40,9 @@ def treated(
 
     Raises: InputError `personal-treatment`: the column's type has no such treatment; `personal-key`: a key is missing.
     """
+    import pyarrow as pa
+    import pyarrow.types as pt
+
     kind = rule.treatment
     if kind is Treatment.DROP:
         return None
@@ -104,6 +104,9 @@ def without_spans(
 
 def _each(column: Any, new: Callable[[Any], Any]) -> Any:
     """The column with `new` of each distinct value, which is worked out once."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     encoded = pc.dictionary_encode(array)
     if isinstance(encoded, pa.ChunkedArray):
@@ -149,6 +152,8 @@ def _network(text: str, bits: int) -> str | None:
 
 
 def _numbers(name: str, column: Any, what: Treatment) -> Any:
+    import pyarrow.types as pt
+
     if not (pt.is_integer(column.type) or pt.is_floating(column.type)):
         raise InputError(
             f"Column {name[:80]!r} holds {column.type}, no numbers: {what} cannot be done.", code="personal-treatment"
@@ -173,6 +178,10 @@ def _banded(name: str, column: Any, rule: ColumnRule) -> Any:
 
 def _noisy(name: str, column: Any, rule: ColumnRule) -> Any:
     """Laplace noise, drawn from the system's randomness; the type stays."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.types as pt
+
     draw = np.random.default_rng()
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     noise = draw.laplace(0.0, rule.scale, len(array))

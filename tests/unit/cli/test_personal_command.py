@@ -84,6 +84,27 @@ def test_what_is_left_is_refused_and_nothing_is_written(run, table: Path, tmp_pa
     assert not made.exists()
 
 
+def test_a_push_is_looked_at_where_the_settings_say_so(run, table: Path) -> None:
+    words = ["dataset", "push", "people", str(table), "--json"]
+    out, _ = run(*words, code=1, CASEMATE_PERSONAL_DATA="refuse")
+    refused = json.loads(out)
+    assert refused["verdict"] == "refused"
+    assert {f["id"] for f in refused["findings"]} >= {"personal-data"}
+    assert "--data-class" in refused["findings"][0]["remediation"]
+    assert json.loads(run("dataset", "list", "--json", code=0)[0]) == []
+
+    out, _ = run(*words, "--data-class", "health", code=0, CASEMATE_PERSONAL_DATA="refuse")
+    assert json.loads(out)["verdict"] == "clean"
+    shown = json.loads(run("dataset", "show", "people", "--json", code=0)[0])
+    assert shown["personal"]["proposed"] == "health"
+    assert shown["personal"]["columns"]["email"] == ["email"]
+    assert "Smith" not in json.dumps(shown["personal"])
+
+    out, _ = run("dataset", "push", "told", str(table), "--json", code=0, CASEMATE_PERSONAL_DATA="tell")
+    assert json.loads(out)["verdict"] == "clean"
+    assert json.loads(out)["findings"]
+
+
 @pytest.mark.parametrize(
     ("words", "code"),
     [
