@@ -74,7 +74,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     free_bytes: Bytes = 512 << 20  # bytes of disk that a push must leave free
     address_rate: PerSecond = 1000.0  # requests/s from one network; more behind a proxy
     # Whether each table that is pushed is looked at for personal data: `tell` says what is there, `refuse` also refuses what
-    # the stated class does not cover. A second and more for each push.
+    # the stated class does not cover, or what no purpose is stated for. A second and more for each push.
     personal_data: Literal["off", "tell", "refuse"] = "off"
     audit_wait: Wait = 0.05  # seconds that an answered prediction may wait for its place in the log ("standard")
     accept_clock: str = ""  # time of the newest entry of a log that ran ahead: the machine's clock is right now

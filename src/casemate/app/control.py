@@ -61,7 +61,7 @@ from casemate.iam import (
 from casemate.iam.providers.sign_in import ProviderSignIn
 from casemate.iam.tokens.verifier import TokenVerifier
 from casemate.keys import Purpose
-from casemate.privacy import PersonalReport, find_personal_data
+from casemate.privacy import PersonalReport, find_personal_data, without_purpose
 from casemate.registry import Datasets, Deployments, Lineage, Models, Pen, Pushed, Rollout, check_purpose, took_effect
 from casemate.runtime import describe, findings_of, run_training
 from casemate.sandbox import ExitReason
@@ -236,11 +236,18 @@ def push_dataset(
         )
 
 
-def _look(settings: Settings, parquet: SealedFile, declared: DataClass, *, insecure: bool) -> PersonalReport:
-    """What of people a table holds; refused by the class that it is to have only where the settings say so."""
+def _look(
+    settings: Settings,
+    parquet: SealedFile,
+    declared: DataClass,
+    purposed: bool,  # noqa: FBT001 by place, as `Look` has it
+    *,
+    insecure: bool,
+) -> PersonalReport:
+    """What of people a table holds; refused by its class, or for want of a purpose, only where the settings say so."""
     report = find_personal_data(parquet, declared=declared, insecure=insecure)
     if settings.personal_data == "refuse":
-        return report
+        return report if purposed else without_purpose(report)
     return msgspec.structs.replace(report, verdict=Verdict.CLEAN)
 
 

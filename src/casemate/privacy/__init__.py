@@ -10,7 +10,7 @@ docs/personal-data.md.
 from casemate.privacy.anonymise import AnonymisationReport, TreatedColumn, anonymise_table
 from casemate.privacy.confined import Anonymised, anonymise_dataset, find_personal_data, reidentify_dataset
 from casemate.privacy.kinds import Kind, Treatment
-from casemate.privacy.look import Look, facts_of, look_at_table
+from casemate.privacy.look import Look, facts_of, look_at_table, without_purpose
 from casemate.privacy.measures import Hidden, measure
 from casemate.privacy.policy import ColumnRule, Measured, Policy, proposed_policy, read_policy
 from casemate.privacy.pseudonyms import KeyUse, make_key, read_key
@@ -50,4 +50,5 @@ __all__ = [
     "read_key",
     "read_policy",
     "reidentify_dataset",
+    "without_purpose",
 ]

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from casemate.core import DataClass, Finding, SealedFile, Severity, verdict_of
 from casemate.privacy.cells import Opinion, is_quasi, look_at_column, recognition_for
 from casemate.privacy.kinds import Kind
 from casemate.privacy.measures import measure
 from casemate.privacy.report import (
     COVERED,
+    NO_PURPOSE,
     NOT_COVERED,
     QUASI_ALONE,
     QUASI_UNIQUE,
@@ -19,7 +22,8 @@ from casemate.privacy.report import (
     PersonalReport,
 )
 
-Look = Callable[[SealedFile, DataClass], PersonalReport]  # (Parquet, the class that it is to have)
+# (Parquet, the class that it is to have, whether its purposes are stated)
+Look = Callable[[SealedFile, DataClass, bool], PersonalReport]
 _TYPES = {
     "date32[day]": "date",
     "timestamp[us]": "timestamp",
@@ -65,8 +69,6 @@ def look_at_table(
 
 def _weighed(column: ColumnReport, columns: tuple[ColumnReport, ...]) -> ColumnReport:
     """The same report; a column about health alone, in a table about nobody, is of no class."""
-    import msgspec
-
     kinds = {one.kind for one in column.kinds}
     if kinds == {Kind.HEALTH} and not any(k.kind is not Kind.HEALTH for c in columns for k in c.kinds):
         return msgspec.structs.replace(column, data_class=None)
@@ -106,9 +108,15 @@ def _findings(
 
 
 def _told(finding: Finding) -> Finding:
-    import msgspec
-
     return msgspec.structs.replace(finding, severity=Severity.LOW)
+
+
+def without_purpose(report: PersonalReport) -> PersonalReport:
+    """The same report, which refuses personal data: nobody says what models may be trained for on it."""
+    if report.proposed.rank < DataClass.PERSONAL.rank:
+        return report
+    found = (*report.findings, NO_PURPOSE.found(f"the class {report.proposed} is proposed"))
+    return msgspec.structs.replace(report, findings=found, verdict=verdict_of(list(found)))
 
 
 def facts_of(report: PersonalReport) -> dict[str, Any]:

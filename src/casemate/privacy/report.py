@@ -104,3 +104,10 @@ QUASI_UNIQUE = Rule(
     remediation=_NEXT,
     references=_PRIVACY,
 )
+NO_PURPOSE = Rule(
+    id="personal-without-purpose",
+    title="Personal data, and nobody says what for",
+    severity=Severity.HIGH,
+    remediation="Say what models may be trained for on it: --purpose NAME, which may be repeated, or --purpose any.",
+    references=_PRIVACY,
+)

@@ -97,7 +97,7 @@ class Datasets:
         Args: dataset: as converted in the sandbox; stays the caller's to close. data_class, purposes: as `stated_use`
             takes them. widening: it may have a lower class, or more purposes, than the version before it.
         Returns: name, version, digest, created, verdict, findings; REFUSED, with findings and no version, where it holds personal
-            data that its class does not cover. What was looked for and found stands in the signed manifest.
+            data that its class does not cover, or whose purposes nobody states. What was looked for and found stands in the signed manifest.
         Raises: InputError; TooLargeError; StorageError; ConflictError `wider-use`. Nothing is left then.
         """
         stores = self._stores
@@ -109,7 +109,7 @@ class Datasets:
                 f"The newest version of {name} is of the class {before.data_class}, or for fewer purposes: push it again.",
                 code="wider-use",
             )
-        personal = self._look(dataset.parquet, use.data_class) if self._look else None
+        personal = self._look(dataset.parquet, use.data_class, bool(purposes or use.purposes)) if self._look else None
         if personal is not None and personal.verdict is not Verdict.CLEAN:
             return {
                 "verdict": Verdict.REFUSED,

@@ -93,7 +93,10 @@ def test_a_push_is_looked_at_where_the_settings_say_so(run, table: Path) -> None
     assert "--data-class" in refused["findings"][0]["remediation"]
     assert json.loads(run("dataset", "list", "--json", code=0)[0]) == []
 
-    out, _ = run(*words, "--data-class", "health", code=0, CASEMATE_PERSONAL_DATA="refuse")
+    covered = [*words, "--data-class", "health"]
+    refused = json.loads(run(*covered, code=1, CASEMATE_PERSONAL_DATA="refuse")[0])
+    assert [f["id"] for f in refused["findings"] if f["severity"] == "high"] == ["personal-without-purpose"]
+    out, _ = run(*covered, "--purpose", "care", code=0, CASEMATE_PERSONAL_DATA="refuse")
     assert json.loads(out)["verdict"] == "clean"
     shown = json.loads(run("dataset", "show", "people", "--json", code=0)[0])
     assert shown["personal"]["proposed"] == "health"
