@@ -1,5 +1,4 @@
 """Personal data in sentences: what our recognisers cover, beside Presidio on the same sentences, and how many sentences without any they hit.
-
 The corpus is `bench/personal_corpus.py`: recognisers were shaped on its even sentences under seeds 1 to 3, and these figures are of its odd
 ones under seeds 101 to 103. Its second part (sentences of presidio-evaluator, people of FakeNameGenerator.com) is there where
 `make bench-personal` laid it. A value is covered when nine in ten of its letters and digits lie in spans that were found, of whatever

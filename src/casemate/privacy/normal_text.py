@@ -33,23 +33,24 @@ class NormalText(NamedTuple):
         """The original's span, with what is invisible inside it and right behind it."""
         if self.places is None:
             return start, end
-        last = self.places[end] if end < len(self.places) else len(self.original)
-        while last > self.places[end - 1] + 1 and not _is_invisible(self.original[last - 1]):
-            last -= 1
+        last = self.places[end - 1] + 1
+        while last < len(self.original) and _is_invisible(self.original[last]):
+            last += 1
         return self.places[start], last
 
 
 def normal_text(original: str) -> NormalText:
-    """Width, digits of all scripts, spaces and dashes in one form; invisible characters left out; a Cyrillic or Greek letter that is
+    """Width, digits of all scripts, spaces and dashes in one form, and one space for several; invisible characters left out; a Cyrillic or Greek letter that is
     drawn as a Latin one becomes it in a word that has Latin letters or digits. Linear in the length."""
-    if original.isascii() and original.isprintable():
+    if original.isascii() and original.isprintable() and "  " not in original:
         return NormalText(original, None, original)
     out: list[str] = []
     places: list[int] = []
     for place, character in enumerate(original):
         for one in _normal(character):
-            out.append(one)
-            places.append(place)
+            if one != " " or out[-1:] != [" "]:
+                out.append(one)
+                places.append(place)
     text = "".join(out)
     if _LOOKALIKE.search(text):
         text = _WORD.sub(_latin, text)

@@ -81,6 +81,7 @@ def test_not_found(text: str) -> None:
         ("ann＠example.org", Kind.EMAIL),
         ("an\u200bn@exam\u00adple.org", Kind.EMAIL),
         ("GВ82 WЕST 1234 5698 7654 32", Kind.IBAN),  # Cyrillic letters
+        ("4111   1111  1111 1111", Kind.CARD),
         ("4111\u00a01111\u20021111\u30001111", Kind.CARD),
         ("4111‐1111‑1111–1111", Kind.CARD),
         ("𝟒𝟏𝟏𝟏𝟏𝟏𝟏𝟏𝟏𝟏𝟏𝟏𝟏𝟏𝟏𝟏", Kind.CARD),
