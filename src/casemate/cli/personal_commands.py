@@ -172,7 +172,15 @@ def _config(regions: tuple[str, ...], second_opinion: bool) -> Any:
     from casemate.privacy import PersonalConfig
 
     plain = PersonalConfig(second_opinion=second_opinion)
-    named = tuple(region.upper()[:2] for region in regions)
+    named = tuple(region.upper() for region in regions)
+    if named:
+        from phonenumbers import SUPPORTED_REGIONS
+
+        unknown = sorted(set(named) - set(SUPPORTED_REGIONS))
+        if unknown:
+            raise InputError(
+                f"There is no region {unknown[0][:20]!r}: name a country by two letters, as US.", code="personal-region"
+            )
     return msgspec.structs.replace(plain, regions=named) if named else plain
 
 

@@ -13,6 +13,7 @@ from casemate.privacy.kinds import QUASI, Kind, Treatment
 from casemate.privacy.report import ColumnReport, PersonalReport
 
 MAX_BYTES = 1 << 20
+_MOST = 1e12  # of a width, a scale or a top
 _KEYED = frozenset({Treatment.PSEUDONYM, Treatment.REPLACE})
 
 
@@ -126,12 +127,15 @@ def _problem_of(rule: ColumnRule) -> str:
         (coarse and len(given) != 1, "generalise wants one of to, width, first and network"),
         (bool(rule.to) and rule.to not in ("year", "month", "decade"), "to is year, month or decade"),
         (
-            rule.width < 0 or rule.first < 0 or not 0 <= rule.network <= 32,
+            not 0 <= rule.width < _MOST or rule.first < 0 or not 0 <= rule.network <= 32,
             "width and first are positive, network is 1 to 32",
         ),
         (not coarse and bool(given), f"{kind} takes no {' or '.join(given)}"),
-        (rule.top is not None and not rule.width, "top is for bands: it wants a width"),
-        (kind is Treatment.NOISE and not 0 < rule.scale < float("inf"), "noise wants a scale over 0"),
+        (
+            rule.top is not None and (not rule.width or not abs(rule.top) < _MOST),
+            "top is a number, for bands of a width",
+        ),
+        (kind is Treatment.NOISE and not 0 < rule.scale < _MOST, "noise wants a scale over 0, below 1e12"),
         (kind is not Treatment.NOISE and bool(rule.scale), f"{kind} takes no scale"),
         (bool(rule.last) and (kind is not Treatment.MASK or not 0 < rule.last <= 4), "last is for mask, and 1 to 4"),
         (bool(rule.domain) and kind not in domains, f"{kind} takes no domain"),

@@ -21,6 +21,7 @@ from casemate.privacy.pseudonyms import Pseudonyms, Replacements, Reversible
 from casemate.privacy.recognise import THOROUGH, Recognition, find_spans, with_opinion
 
 _MASK = "***"
+_MOST_DAYS = 10_000  # of noise
 _YEAR = re.compile(r"(?<!\d)(1[89]\d{2}|20\d{2})(?!\d)")
 _ISO = re.compile(r"\s{0,4}(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})")
 _MONTHS_LAST = re.compile(r"\s{0,4}(\d{4})[-/.](\d{1,2})(?!\d)")
@@ -142,13 +143,9 @@ def _day_in_text(text: str, to: str) -> str | None:
 def _network(text: str, bits: int) -> str | None:
     try:
         address = ip_address(normal_text(text).text.strip())
+        return str(ip_network(f"{address}/{bits * 2 if address.version == 6 else bits}", strict=False))
     except ValueError:
         return None
-    return str(
-        ip_network(
-            (int(address) if address.version == 6 else address, bits * (1 + (address.version == 6))), strict=False
-        )
-    )
 
 
 def _numbers(name: str, column: Any, what: Treatment) -> Any:
@@ -164,14 +161,18 @@ def _numbers(name: str, column: Any, what: Treatment) -> Any:
 def _banded(name: str, column: Any, rule: ColumnRule) -> Any:
     _numbers(name, column, rule.treatment)
 
+    width = rule.width
+
     def band(value: float) -> str | None:
-        if not math.isfinite(value):
+        if not math.isfinite(value) or not math.isfinite(value / width):
             return None
         if rule.top is not None and value >= rule.top:
-            return f"{rule.top:g}+"
-        low = math.floor(value / rule.width) * rule.width
-        whole = float(rule.width).is_integer() and isinstance(value, int)
-        return f"{low:g}-{low + rule.width - 1:g}" if whole else f"{low:g}-{low + rule.width:g}"
+            return f"{rule.top:.12g}+"
+        if isinstance(value, int) and width.is_integer():
+            low = value // int(width) * int(width)
+            return f"{low}-{low + int(width) - 1}"
+        start = math.floor(value / width) * width
+        return f"{start:.12g}-{start + width:.12g}"
 
     return _each(column, band)
 
@@ -186,6 +187,10 @@ def _noisy(name: str, column: Any, rule: ColumnRule) -> Any:
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     noise = draw.laplace(0.0, rule.scale, len(array))
     if pt.is_temporal(array.type):
+        if rule.scale > _MOST_DAYS:
+            raise InputError(
+                f"Noise on the days of {name[:80]!r}: scale is at most {_MOST_DAYS}.", code="personal-treatment"
+            )
         unit = 1 if pt.is_date32(array.type) else 86_400_000_000
         steps = pa.array(np.rint(noise * unit).astype(np.int64))
         plain = array.cast(pa.int32() if unit == 1 else pa.int64()).cast(pa.int64())

@@ -112,6 +112,7 @@ def test_a_push_is_looked_at_where_the_settings_say_so(run, table: Path) -> None
     ("words", "code"),
     [
         (["personal", "/nowhere.csv"], "no-file"),
+        (["personal", "FILE", "--region", "Atlantis"], "personal-region"),
         (["anonymize", "FILE", "--policy", "/nowhere.toml", "--out", "/nowhere/x"], "no-file"),
         (["reidentify", "FILE", "--column", "c", "--reversible-key", "/nowhere", "--out", "/nowhere/x"], "no-file"),
         (["personal-key", "/nowhere/key"], "no-file"),

@@ -37,6 +37,8 @@ CASES = [
     (pa.array([datetime(1983, 5, 12, 3)]), 'treatment = "generalise"\nto = "month"', ["1983-05"]),  # noqa: DTZ001 a dataset has no zones
     (["12 May 1983", "1990-03-01", "no"], 'treatment = "generalise"\nto = "year"', ["1983", "1990", None]),
     (pa.array([0, 34, 90, None], pa.int64()), 'treatment = "generalise"\nwidth = 10\ntop = 80', ["0-9", "30-39", "80+", None]),
+    (pa.array([123_456_789, 2**62], pa.int64()), 'treatment = "generalise"\nwidth = 1000', ["123456000-123456999", f"{2**62 // 1000 * 1000}-{2**62 // 1000 * 1000 + 999}"]),
+    (["::1", "fe80::1%eth0"], 'treatment = "generalise"\nnetwork = 24', ["::/48", "fe80::/48"]),
     (pa.array([-5], pa.int64()), 'treatment = "generalise"\nwidth = 10', ["-10--1"]),
     (pa.array([1.5, float("inf")]), 'treatment = "generalise"\nwidth = 0.5', ["1.5-2", None]),
     (["SW1A 2AA", " ec1"], 'treatment = "generalise"\nfirst = 3', ["SW1", "EC1"]),
@@ -150,6 +152,8 @@ WRONG = [
     ('[columns.c]\ntreatment = "generalise"', "wants one of"),
     ('[columns.c]\ntreatment = "generalise"\nto = "week"', "year, month or decade"),
     ('[columns.c]\ntreatment = "generalise"\nto = "year"\nfirst = 2', "wants one of"),
+    ('[columns.c]\ntreatment = "generalise"\nwidth = nan', "positive"),
+    ('[columns.c]\ntreatment = "generalise"\nwidth = 2\ntop = inf', "top"),
     ('[columns.c]\ntreatment = "mask"\nlast = 5', "1 to 4"),
     ('[columns.c]\ntreatment = "noise"', "scale"),
     ('[columns.c]\ntreatment = "noise"\nscale = inf', "scale"),
