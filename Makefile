@@ -10,7 +10,7 @@ LOCKED := $(PIP) --no-deps --require-hashes -r
 PYTEST := $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 CHECK := $(BIN)/python -m pip --disable-pip-version-check check --quiet
 
-.PHONY: setup demo test test-full test-postgres test-formats bench bench-scanners lint clean help
+.PHONY: setup demo test test-full test-postgres test-formats bench bench-scanners bench-personal lint clean help
 
 help:
 	@sed -n '1,3s/^# //p' Makefile
@@ -71,8 +71,17 @@ test-formats: .venv-formats/done
 bench-scanners: .venv/dev .venv-scanners/done
 	$(BIN)/python bench/run.py scan
 
+# Presidio's own sentences, of which the data files alone are read.
+.venv-personal/done: requirements/personal.lock
+	@$(PIP) --no-deps --require-hashes --upgrade --target .venv-personal -r requirements/personal.lock
+	@touch $@
+
+# Personal data, beside Presidio.
+bench-personal: .venv/dev .venv-personal/done
+	$(BIN)/python bench/run.py personal
+
 bench: .venv/dev
 	$(BIN)/python bench/run.py $(BENCH_ARGS)
 
 clean:
-	rm -rf .venv .venv-scanners .venv-formats .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-scanners .venv-formats .venv-personal .mypy_cache .ruff_cache .hypothesis

@@ -13,7 +13,7 @@ import stat
 from collections.abc import Mapping
 from math import isfinite
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_origin, get_type_hints
 
 import msgspec
 
@@ -80,6 +80,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     push_bytes: Bytes = 4 << 30  # most bytes in one push
     free_bytes: Bytes = 512 << 20  # bytes of disk that a push must leave free
     address_rate: PerSecond = 1000.0  # requests/s from one network; more behind a proxy
+    # Whether each table that is pushed is looked at for personal data: `tell` says what is there, `refuse` also refuses what
+    # the stated class does not cover, or what no purpose is stated for. A second and more for each push.
+    personal_data: Literal["off", "tell", "refuse"] = "off"
     audit_wait: Wait = 0.05  # seconds that an answered prediction may wait for its place in the log ("standard")
     accept_clock: str = ""  # time of the newest entry of a log that ran ahead: the machine's clock is right now
     provider_secrets: Path = Path(

@@ -31,9 +31,11 @@ from casemate.console import (
     tend_reviews,
 )
 from casemate.core import (
+    DataClass,
     InputError,
     Principal,
     Ref,
+    SealedFile,
     Verdict,
     canonical,
     checked_name,
@@ -60,10 +62,12 @@ from casemate.iam import (
 from casemate.iam.providers.sign_in import ProviderSignIn
 from casemate.iam.tokens.verifier import TokenVerifier
 from casemate.keys import Purpose
+from casemate.privacy import PersonalReport, find_personal_data, without_purpose
 from casemate.registry import Datasets, Deployments, Lineage, Models, Pen, Pushed, Rollout, check_purpose, took_effect
 from casemate.runtime import describe, findings_of, run_training
 from casemate.sandbox import ExitReason
 from casemate.scanning import DatasetLimits, compare_tables, convert_dataset, scan
+from casemate.settings import Settings
 from casemate.signing import ReleaseSigner
 from casemate.storage import Quota, RowCipher, SealedRows, unwrap_people_key
 
@@ -134,7 +138,12 @@ def build_services(
     passkey_sign_in = PasskeySignIn(sign_in, party=partial(relying_party, control_url))
     signer = ReleaseSigner(ground.keeper.keys, lambda: ground.keeper.public_pem(Purpose.RELEASE))
     pen = Pen(signer=signer, commit=commit)
-    datasets = Datasets(ground.stores, pen, compare=partial(compare_tables, insecure=insecure))
+    datasets = Datasets(
+        ground.stores,
+        pen,
+        compare=partial(compare_tables, insecure=insecure),
+        look=None if ground.settings.personal_data == "off" else partial(_look, ground.settings, insecure=insecure),
+    )
     models = Models(
         ground.stores, pen, scan=partial(scan, insecure=insecure), describe=partial(describe, insecure=insecure)
     )
@@ -227,6 +236,21 @@ def push_dataset(
             purposes=purposes,
             widening=widening,
         )
+
+
+def _look(
+    settings: Settings,
+    parquet: SealedFile,
+    declared: DataClass,
+    purposed: bool,  # noqa: FBT001 by place, as `Look` has it
+    *,
+    insecure: bool,
+) -> PersonalReport:
+    """What of people a table holds; refused by its class, or for want of a purpose, only where the settings say so."""
+    report = find_personal_data(parquet, declared=declared, insecure=insecure)
+    if settings.personal_data == "refuse":
+        return report if purposed else without_purpose(report)
+    return msgspec.structs.replace(report, verdict=Verdict.CLEAN)
 
 
 def train(

@@ -12,6 +12,7 @@ from casemate.cli import output
 from casemate.cli.approver_commands import asked_passphrase, passphrase_option
 from casemate.cli.output import json_option
 from casemate.cli.own_signature import check_shown, sign_words
+from casemate.cli.personal_commands import anonymize_dataset, personal_dataset, personal_key, reidentify_dataset
 from casemate.cli.revoking import revoking, say_revoked
 from casemate.cli.scan_commands import convert_model, scan_model
 from casemate.cli.screening_commands import screen_dataset
@@ -121,6 +122,8 @@ def delete_dataset(session: Session, ref: str, reason: str, as_json: bool) -> No
 
 
 dataset.add_command(screen_dataset)
+for _command in (personal_dataset, anonymize_dataset, reidentify_dataset, personal_key):
+    dataset.add_command(_command)
 
 
 @click.command()

@@ -21,6 +21,7 @@ from casemate.core import (
     checked_name,
     digest_of,
 )
+from casemate.privacy import Look, facts_of
 from casemate.registry.data_use import DataUse, signed_use, stated_use, use_in, use_of_newest
 from casemate.registry.dataset_differences import Compare, difference
 from casemate.registry.dataset_versions import restore_version, retain_versions, tag_version, untag
@@ -70,8 +71,16 @@ class VerifiedDataset:
 class Datasets:
     """The datasets of one project. Args: pen: None where nothing may be changed."""
 
-    def __init__(self, stores: Stores, pen: Pen | None = None, *, compare: Compare = compare_tables) -> None:
-        self._stores, self._pen, self._compare = stores, pen, compare
+    def __init__(
+        self,
+        stores: Stores,
+        pen: Pen | None = None,
+        *,
+        compare: Compare = compare_tables,
+        look: Look | None = None,
+    ) -> None:
+        """Args: look: for personal data, at each table that is pushed; None: nobody looks."""
+        self._stores, self._pen, self._compare, self._look = stores, pen, compare, look
 
     def push(
         self,
@@ -88,7 +97,8 @@ class Datasets:
 
         Args: dataset: as converted in the sandbox; stays the caller's to close. data_class, purposes: as `stated_use`
             takes them. widening: it may have a lower class, or more purposes, than the version before it.
-        Returns: name, version, digest, created, verdict, findings.
+        Returns: name, version, digest, created, verdict, findings; REFUSED, with findings and no version, where it holds personal
+            data that its class does not cover, or whose purposes nobody states. What was looked for and found stands in the signed manifest.
         Raises: InputError; TooLargeError; StorageError; ConflictError `wider-use`. Nothing is left then.
         """
         stores = self._stores
@@ -100,6 +110,16 @@ class Datasets:
                 f"The newest version of {name} is of the class {before.data_class}, or for fewer purposes: push it again.",
                 code="wider-use",
             )
+        personal = self._look(dataset.parquet, use.data_class, bool(purposes or use.purposes)) if self._look else None
+        if personal is not None and personal.verdict is not Verdict.CLEAN:
+            return {
+                "verdict": Verdict.REFUSED,
+                "findings": [*dataset.findings, *personal.findings],
+                "name": name,
+                "version": None,
+                "digest": None,
+                "created": False,
+            }
         with stores.blobs.push(stores.project, f"{AssetKind.DATASET}/{name}") as push:
             rows = push.add(PARQUET, _chunks(dataset.parquet))
             schema = push.add(SCHEMA_FILE, [canonical(dataset.schema)])
@@ -114,14 +134,18 @@ class Datasets:
                 },
                 data_class=use.data_class.value,
                 purposes=use.purposes,
-                facts={"rows": dataset.schema["rows"], "columns": len(dataset.schema["columns"])},
+                facts={
+                    "rows": dataset.schema["rows"],
+                    "columns": len(dataset.schema["columns"]),
+                    **({} if personal is None else {"personal": facts_of(personal)}),
+                },
             )
             version, created = commit_version(
                 stores, writable(self._pen), Draft(manifest=manifest), push, actor=actor, intent=intent
             )
         return {
             "verdict": Verdict.CLEAN,
-            "findings": list(dataset.findings),
+            "findings": [*dataset.findings, *(personal.findings if personal else ())],
             "name": name,
             "version": version.number,
             "digest": version.digest,
