@@ -1,6 +1,6 @@
 """Bytes and rows: encrypted blobs, the signed state, the metadata database, and the home that holds them."""
 
-from casemate.storage.blobs import BlobRecord, BlobStore, PendingBlob, Push, Quota
+from casemate.storage.blobs import BlobStore, PiecedFile, Push
 from casemate.storage.data_keys import DataKeys, Rewrapped, newest_key
 from casemate.storage.database import METADATA, is_append_only, migrate, open_database, reading, shred
 from casemate.storage.home import Home, HomeLock, create_home, migrate_home, open_home, upgrade_home
@@ -12,6 +12,7 @@ from casemate.storage.home_keys import (
     unwrap_state_key,
 )
 from casemate.storage.ledger import Ledger, LedgerEntry, LedgerPen
+from casemate.storage.pending import BlobRecord, PendingBlob, Quota, Upload
 from casemate.storage.place import KeptPlace
 from casemate.storage.rows import RowCipher
 from casemate.storage.sealed_rows import SealedRows
@@ -29,6 +30,7 @@ __all__ = [
     "LedgerEntry",
     "LedgerPen",
     "PendingBlob",
+    "PiecedFile",
     "Push",
     "Quota",
     "Rewrapped",
@@ -36,6 +38,7 @@ __all__ = [
     "SealedRows",
     "StreamReader",
     "StreamWriter",
+    "Upload",
     "create_home",
     "create_people_key",
     "create_state_key",
