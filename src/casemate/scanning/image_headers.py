@@ -30,7 +30,7 @@ def image_size(data: bytes | memoryview, name: str, limits: DatasetLimits) -> tu
 
     Raises: InputError `dataset-image`; TooLargeError `dataset-too-large`.
     """
-    view = memoryview(data)
+    view = memoryview(data).cast("B")  # Arrow's own are of signed bytes
     if view.nbytes > limits.image_bytes:
         raise TooLargeError(f"{name}: over {limits.image_bytes} bytes.", code="dataset-too-large")
     head = bytes(view[:8])

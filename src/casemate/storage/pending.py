@@ -125,6 +125,7 @@ class Upload:
                     budget.take(len(chunk))
                     stream.write(chunk)
                 stream.close()
+        os.lseek(fd, 0, os.SEEK_SET)
         self._reader = StreamReader(os.fdopen(fd, "rb", buffering=0), key, context)
         self.size = self._reader.size
 

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from evil_archives import EVIL, tarred, zipped
 from evil_models import add_model, tensors_file, weight
+from held_files import held
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from make_evil import evil_cases

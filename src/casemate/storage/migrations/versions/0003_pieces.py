@@ -6,8 +6,6 @@ from alembic import op
 revision = "0003"
 down_revision = "0002"
 
-_KEPT = "version_id, path, blob_id, project, environment, schema"
-
 
 def upgrade() -> None:
     if op.get_bind().dialect.name == "postgresql":
@@ -27,5 +25,8 @@ def upgrade() -> None:
         sa.Column("environment", sa.String(16)),
         sa.Column("schema", sa.Integer, nullable=False, server_default="1"),
     )
-    op.execute(f"INSERT INTO version_blobs ({_KEPT}) SELECT {_KEPT} FROM version_blobs_before")
+    op.execute(
+        "INSERT INTO version_blobs (version_id, path, blob_id, project, environment, schema)"
+        " SELECT version_id, path, blob_id, project, environment, schema FROM version_blobs_before"
+    )
     op.drop_table("version_blobs_before")
