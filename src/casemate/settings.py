@@ -13,7 +13,7 @@ import stat
 from collections.abc import Mapping
 from math import isfinite
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_origin, get_type_hints
 
 import msgspec
 
@@ -72,6 +72,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     control_url: Url = ""
     push_bytes: Bytes = 4 << 30  # most bytes in one push
     free_bytes: Bytes = 512 << 20  # bytes of disk that a push must leave free
+    datasheets: Literal["optional", "required"] = "optional"  # required: a push without a whole datasheet is refused
     address_rate: PerSecond = 1000.0  # requests/s from one network; more behind a proxy
     audit_wait: Wait = 0.05  # seconds that an answered prediction may wait for its place in the log ("standard")
     accept_clock: str = ""  # time of the newest entry of a log that ran ahead: the machine's clock is right now

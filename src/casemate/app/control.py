@@ -73,7 +73,7 @@ from casemate.registry import (
 )
 from casemate.runtime import describe, findings_of, run_training
 from casemate.sandbox import ExitReason
-from casemate.scanning import DatasetLimits, DescribedDataset, compare_tables, scan, stream_dataset
+from casemate.scanning import DatasetLimits, DescribedDataset, compare_tables, preview_table, scan, stream_dataset
 from casemate.signing import ReleaseSigner
 from casemate.storage import BlobStore, RowCipher, SealedRows, Upload, unwrap_people_key
 
@@ -144,7 +144,12 @@ def build_services(
     passkey_sign_in = PasskeySignIn(sign_in, party=partial(relying_party, control_url))
     signer = ReleaseSigner(ground.keeper.keys, lambda: ground.keeper.public_pem(Purpose.RELEASE))
     pen = Pen(signer=signer, commit=commit)
-    datasets = Datasets(ground.stores, pen, compare=partial(compare_tables, insecure=insecure))
+    datasets = Datasets(
+        ground.stores,
+        pen,
+        compare=partial(compare_tables, insecure=insecure),
+        preview=partial(preview_table, insecure=insecure),
+    )
     models = Models(
         ground.stores, pen, scan=partial(scan, insecure=insecure), describe=partial(describe, insecure=insecure)
     )
@@ -176,7 +181,13 @@ def build_services(
         models=models,
         deployments=deployments,
         observed=observed,
-        push_dataset=partial(push_dataset, datasets, ground.stores.blobs, insecure=insecure),
+        push_dataset=partial(
+            push_dataset,
+            datasets,
+            ground.stores.blobs,
+            sheet_required=ground.settings.datasheets == "required",
+            insecure=insecure,
+        ),
         train=partial(train, datasets, models, insecure=insecure),
         sessions=sessions,
         sign_in=sign_in,

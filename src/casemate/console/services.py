@@ -9,7 +9,7 @@ from casemate.auditlog import LogReader
 from casemate.core import Clock, EventSink, Principal, Ref
 from casemate.iam import Access, Authorizer, Enrolment, Gate, Passkeys, PasskeySignIn, Policies, Sessions, SignIn
 from casemate.iam.providers.sign_in import ProviderSignIn
-from casemate.registry import Datasets, Deployments, Models, Pushed
+from casemate.registry import Datasets, Datasheet, Deployments, Models, Pushed
 from casemate.storage import Rewrapped
 
 
@@ -36,6 +36,7 @@ class PushDataset(Protocol):
         data_class: str = "",
         purposes: Sequence[str] = (),
         widening: bool = False,
+        sheet: Datasheet | None = None,
         actor: Principal,
         intent: str,
     ) -> dict[str, Any]: ...

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import msgspec
 
 from casemate.core import (
     AssetKind,
+    Digest,
+    InputError,
     Principal,
     Ref,
     SealedFile,
@@ -18,7 +20,8 @@ from casemate.core import (
 )
 from casemate.registry.data_use import DataUse, signed_use, use_in, use_of_newest
 from casemate.registry.dataset_differences import Compare, difference
-from casemate.registry.dataset_push import PARQUET, SCHEMA_FILE, Statement, Table, push_version
+from casemate.registry.dataset_preview import Preview, preview_version
+from casemate.registry.dataset_push import PARQUET, SCHEMA_FILE, Statement, Table, push_version, signed_sheet
 from casemate.registry.dataset_versions import restore_version, retain_versions, tag_version, untag
 from casemate.registry.datasheets import Datasheet
 from casemate.registry.releases import record_deletion, remove_version
@@ -33,7 +36,7 @@ from casemate.registry.versions import (
     list_versions,
     signed_version,
 )
-from casemate.scanning import compare_tables
+from casemate.scanning import compare_tables, preview_table
 from casemate.signing import verify_version
 
 _MAX_SCHEMA = 64 << 20  # bytes; 4,096 columns with categories stay below
@@ -59,11 +62,26 @@ class VerifiedDataset:
         self.close()
 
 
+class Exported(NamedTuple):
+    """The rows on their way out. Args: size, digest: of the whole file, as signed. chunks: from where was asked on."""
+
+    size: int
+    digest: Digest
+    chunks: Iterator[bytes]
+
+
 class Datasets:
     """The datasets of one project. Args: pen: None where nothing may be changed."""
 
-    def __init__(self, stores: Stores, pen: Pen | None = None, *, compare: Compare = compare_tables) -> None:
-        self._stores, self._pen, self._compare = stores, pen, compare
+    def __init__(
+        self,
+        stores: Stores,
+        pen: Pen | None = None,
+        *,
+        compare: Compare = compare_tables,
+        preview: Preview = preview_table,
+    ) -> None:
+        self._stores, self._pen, self._compare, self._preview = stores, pen, compare, preview
 
     def push(
         self,
@@ -138,8 +156,8 @@ class Datasets:
                 file.close()
             raise
 
-    def export(self, ref: Ref) -> tuple[int, Iterator[bytes]]:
-        """The rows as Parquet: how many bytes, and the bytes, verified before the first is handed on.
+    def export(self, ref: Ref, *, start: int = 0) -> Exported:
+        """The rows as Parquet, from byte `start` on; all are verified before the first is handed on.
 
         They are read twice, and never held: each piece was encrypted under a key of its own, so that what is read the
         second time is what was verified the first time, or nothing.
@@ -147,7 +165,31 @@ class Datasets:
         stores, version = self._stores, self.find(ref)
         files = blobs_of(stores, version)
         verify_stored(stores, version, files)
-        return sum(record.size for record in files[PARQUET]), stores.blobs.read_file(files[PARQUET])
+        entry = version.read_manifest().files[PARQUET]
+        if start > entry.size:
+            raise InputError(f"The rows have {entry.size} bytes, and no more: pull them anew.", code="bad-start")
+        return Exported(entry.size, entry.digest, stores.blobs.read_file(files[PARQUET], start))
+
+    def preview(self, ref: Ref, *, rows: int, masked: bool = True) -> dict[str, Any]:
+        """As `preview_version`. Raises: NotFoundError."""
+        version = self.find(ref)
+        schema = self.read_schema(version)
+        return preview_version(self._stores, self._preview, version, schema, rows=rows, masked=masked)
+
+    def sheet(self, ref: Ref) -> dict[str, Any]:
+        """The datasheet of a version, as signed, with its class and purposes. Raises: NotFoundError; VerificationError."""
+        version = self.find(ref)
+        sheet, use = signed_sheet(self._stores, version) or Datasheet(), signed_use(self._stores, version)
+        columns = self.read_schema(version)["columns"]
+        return {
+            "name": version.about.name,
+            "version": version.number,
+            "digest": version.digest,
+            "data_class": use.data_class.value,
+            "purposes": list(use.purposes),
+            "types": {column["name"]: column["type"] for column in columns},
+            **sheet.shown([column["name"] for column in columns]),
+        }
 
     def diff(self, before: Ref, after: Ref, *, key: str = "", shown: int = 0) -> dict[str, Any]:
         """What differs between two versions, as `difference` tells it. Raises: NotFoundError; VerificationError."""

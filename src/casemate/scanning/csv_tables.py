@@ -201,7 +201,9 @@ class _Recoded(io.RawIOBase):
 
 
 def _not_text(filename: str, why: str) -> InputError:
-    known = "" if "UTF" in why else " Datasets are CSV, JSON Lines, Parquet, Arrow, NumPy, or a folder of images or texts."
+    known = (
+        "" if "UTF" in why else " Datasets are CSV, JSON Lines, Parquet, Arrow, NumPy, or a folder of images or texts."
+    )
     return InputError(
         f"{filename} is no table that can be read ({why}): save it as CSV in UTF-8.{known}",
         code="dataset-encoding" if "UTF" in why else "dataset-format",

@@ -16,6 +16,7 @@ from casemate.storage.pending import BlobRecord, PendingBlob, Quota, Upload
 from casemate.storage.place import KeptPlace
 from casemate.storage.rows import RowCipher
 from casemate.storage.sealed_rows import SealedRows
+from casemate.storage.stored_file import StoredFile
 from casemate.storage.stream import StreamReader, StreamWriter
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "Rewrapped",
     "RowCipher",
     "SealedRows",
+    "StoredFile",
     "StreamReader",
     "StreamWriter",
     "Upload",
