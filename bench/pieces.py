@@ -19,11 +19,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 sys.path[:0] = [str(Path(__file__).parent.parent / "tests" / place) for place in ("assets", "unit/registry")]
-from registry_house import ANA, House, a_house
+from registry_house import ANA, House, a_house  # noqa: E402 its folder is on the path from here on
 
-from casemate.app.control import push_dataset
-from casemate.core import parse_ref
-from casemate.storage import shred
+from casemate.app.control import push_dataset  # noqa: E402
+from casemate.core import parse_ref  # noqa: E402
+from casemate.storage import shred  # noqa: E402
 
 ROWS, MORE = 1_000_000, 1_000
 CHUNK = 1 << 20  # bytes handed over at a time

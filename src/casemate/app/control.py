@@ -40,6 +40,7 @@ from casemate.core import (
     seal_bytes,
     verdict_of,
 )
+from casemate.core.datasheets import Datasheet
 from casemate.core.wire import peer_uid
 from casemate.doors import Connection, FrontServer, Recorder, ServerConfig, WireLimits
 from casemate.iam import (
@@ -61,7 +62,6 @@ from casemate.iam.tokens.verifier import TokenVerifier
 from casemate.keys import Purpose
 from casemate.registry import (
     Datasets,
-    Datasheet,
     Deployments,
     Lineage,
     Models,

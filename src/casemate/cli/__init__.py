@@ -13,6 +13,7 @@ from casemate.cli.approver_commands import approver
 from casemate.cli.asset_commands import dataset, model, train
 from casemate.cli.audit_commands import audit
 from casemate.cli.database_commands import database
+from casemate.cli.dataset_commands import DATASET_COMMANDS
 from casemate.cli.demo.command import demo
 from casemate.cli.deployment_commands import deploy, deployment, rollback
 from casemate.cli.grant_commands import grant
@@ -54,7 +55,7 @@ for command in (
 ):  # fmt: skip
     cli.add_command(command)
 user.add_command(passkey)
-for command in COMMANDS:
+for command in (*DATASET_COMMANDS, *COMMANDS):
     dataset.add_command(command)
 
 

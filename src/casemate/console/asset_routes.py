@@ -30,7 +30,8 @@ from casemate.core import (
     checked_digest,
     parse_ref,
 )
-from casemate.registry import MAX_SHEET, RELEASING, Datasets, Lineage, Models, Pushed, read_sheet, released_on_record
+from casemate.core.datasheets import MAX_SHEET, read_sheet
+from casemate.registry import RELEASING, Datasets, Lineage, Models, Pushed, released_on_record
 
 _ORDER = (Severity.CRITICAL, Severity.HIGH, Severity.MEDIUM, Severity.LOW, Severity.INFO)
 _PARQUET, _TAR = "application/vnd.apache.parquet", "application/x-tar"

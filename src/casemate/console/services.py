@@ -7,9 +7,10 @@ from typing import Any, Protocol
 
 from casemate.auditlog import LogReader
 from casemate.core import Clock, EventSink, Principal, Ref
+from casemate.core.datasheets import Datasheet
 from casemate.iam import Access, Authorizer, Enrolment, Gate, Passkeys, PasskeySignIn, Policies, Sessions, SignIn
 from casemate.iam.providers.sign_in import ProviderSignIn
-from casemate.registry import Datasets, Datasheet, Deployments, Models, Pushed
+from casemate.registry import Datasets, Deployments, Models, Pushed
 from casemate.storage import Rewrapped
 
 

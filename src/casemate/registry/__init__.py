@@ -13,7 +13,6 @@ from casemate.registry.approvals import revoked_digests
 from casemate.registry.approvers import APPROVALS, PASSKEY, Approver, Approvers
 from casemate.registry.data_use import DataUse, check_purpose, stated_use
 from casemate.registry.datasets import Datasets, VerifiedDataset
-from casemate.registry.datasheets import MAX_SHEET, QUESTIONS, Datasheet, checked_sheet, read_sheet
 from casemate.registry.deletions import deleted_of
 from casemate.registry.deployments import Deployments, Rollout
 from casemate.registry.deployments_state import Deployment, DeploymentRecord, deployments_of, strict_before
@@ -26,16 +25,13 @@ from casemate.registry.versions import Lineage, Manifest, Version, known_blobs
 
 __all__ = [
     "APPROVALS",
-    "MAX_SHEET",
     "PASSKEY",
-    "QUESTIONS",
     "RELEASING",
     "ApprovalWords",
     "Approver",
     "Approvers",
     "DataUse",
     "Datasets",
-    "Datasheet",
     "Deployment",
     "DeploymentRecord",
     "Deployments",
@@ -55,13 +51,11 @@ __all__ = [
     "admitted",
     "challenge",
     "check_purpose",
-    "checked_sheet",
     "deleted_of",
     "deployments_of",
     "finish_deletions",
     "known_blobs",
     "passkey_envelope",
-    "read_sheet",
     "released_on_record",
     "revoked_digests",
     "stated_use",

@@ -22,8 +22,8 @@ from casemate.core import (
     checked_name,
     digest_of,
 )
+from casemate.core.datasheets import Datasheet, settled_sheet
 from casemate.registry.data_use import DataUse, stated_use, use_of_newest
-from casemate.registry.datasheets import Datasheet, settled_sheet
 from casemate.registry.releases import Draft, check_held, commit_version
 from casemate.registry.stores import Pen, Stores
 from casemate.registry.verification import verified_pusher

@@ -18,12 +18,12 @@ from casemate.core import (
     VerificationError,
     digest_of,
 )
+from casemate.core.datasheets import Datasheet
 from casemate.registry.data_use import DataUse, signed_use, use_in, use_of_newest
 from casemate.registry.dataset_differences import Compare, difference
 from casemate.registry.dataset_preview import Preview, preview_version
 from casemate.registry.dataset_push import PARQUET, SCHEMA_FILE, Statement, Table, push_version, signed_sheet
 from casemate.registry.dataset_versions import restore_version, retain_versions, tag_version, untag
-from casemate.registry.datasheets import Datasheet
 from casemate.registry.releases import record_deletion, remove_version
 from casemate.registry.stores import Pen, Stores
 from casemate.registry.tags import tags_of

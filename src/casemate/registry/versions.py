@@ -18,7 +18,7 @@ from casemate.core import (
     VerificationError,
     canonical,
 )
-from casemate.registry.datasheets import Datasheet
+from casemate.core.datasheets import Datasheet
 from casemate.registry.deletions import Deleted, deleted_of
 from casemate.registry.stores import Stores
 from casemate.registry.tags import find_tagged

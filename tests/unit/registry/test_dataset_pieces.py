@@ -14,7 +14,8 @@ from registry_house import ANA, House, flip
 from sqlalchemy import select, update
 
 from casemate.core import ConflictError, InputError, VerificationError, parse_ref, seal_bytes
-from casemate.registry import Datasheet, known_blobs
+from casemate.core.datasheets import Datasheet
+from casemate.registry import known_blobs
 from casemate.scanning import ConvertedDataset, DatasetLimits, DescribedDataset
 from casemate.scanning.dataset_conversion import convert
 from casemate.storage.database import blobs, version_blobs
@@ -205,6 +206,8 @@ def test_a_datasheet_may_be_required_whole(house: House) -> None:
     with pytest.raises(InputError, match="'typo'") as refused:
         push(house, rows(10), "evt_1", sheet=Datasheet(columns={"typo": "x"}))
     assert refused.value.code == "datasheet-columns"
-    whole = Datasheet(origin="o", owner="o", licence="l", purpose="p", collection="c", columns=dict.fromkeys("abc", "w"))
+    whole = Datasheet(
+        origin="o", owner="o", licence="l", purpose="p", collection="c", columns=dict.fromkeys("abc", "w")
+    )
     assert push(house, rows(10), "evt_2", sheet=whole, sheet_required=True)["created"]
     assert push(house, rows(11), "evt_3", sheet_required=True)["created"]  # as before

@@ -29,7 +29,9 @@ def tables() -> dict[str, pa.Table]:
     return {
         "numbers": pa.table({"a": rng.normal(size=count), "b": rng.integers(0, 1 << 60, count)}),
         "texts": pa.table({"t": pa.array(words), "x": rng.normal(size=count)}),
-        "times": pa.table({"d": pa.array(np.arange(count, dtype=np.int32) // 9).cast(pa.date32()), "x": rng.normal(size=count)}),
+        "times": pa.table(
+            {"d": pa.array(np.arange(count, dtype=np.int32) // 9).cast(pa.date32()), "x": rng.normal(size=count)}
+        ),
         "truths": pa.table({"t": rng.integers(0, 2, count) == 1, "u": rng.integers(0, 3, count)}),
         "bytes": pa.table({"i": pa.array([bytes(rng.integers(0, 256, 3000, dtype=np.uint8)) for _ in range(900)])}),
     }

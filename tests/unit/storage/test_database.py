@@ -104,7 +104,9 @@ def test_files_that_an_older_release_stored_whole_are_one_piece_each(tmp_path: P
                 f" '{AT}', 'usr_a', 'evt_1')"
             )
         )
-        connection.execute(text("INSERT INTO version_blobs (version_id, path, blob_id) VALUES ('ver_1', 'f', 'blob_1')"))
+        connection.execute(
+            text("INSERT INTO version_blobs (version_id, path, blob_id) VALUES ('ver_1', 'f', 'blob_1')")
+        )
     migrate(engine)
     with reading(engine) as connection:
         row = connection.execute(version_blobs.select()).one()

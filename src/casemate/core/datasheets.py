@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from casemate.core import InputError
+from casemate.core.errors import InputError
 
 MAX_SHEET = 1 << 20  # bytes of one, as JSON
 _LONGEST = 4000  # characters of one answer
