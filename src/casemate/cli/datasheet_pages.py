@@ -66,7 +66,7 @@ def _markdown(sheet: dict[str, Any]) -> str:
     lines += ["| column | type | why it is needed |", "|---|---|---|"]
     for column, kind, why in _columns(sheet):
         lines.append(f"| {_escaped(column)} | {kind} | {_escaped(why)} |")
-    return "\n".join([*lines, "", _missing(sheet)]) + "\n"
+    return "\n".join([*lines, "", _escaped(_missing(sheet))]) + "\n"
 
 
 def _html(sheet: dict[str, Any]) -> str:

@@ -32,7 +32,10 @@ class Sent:
         """(bytes of the datasheet, what is sent with it in front)."""
         if sheet is None:
             return 0, self
-        head = msgspec.json.encode(sheet)
+        try:
+            head = msgspec.json.encode(sheet)
+        except (UnicodeEncodeError, TypeError) as error:
+            raise InputError("The datasheet holds what is no plain text: mend it.", code="bad-datasheet") from error
         size = self.size + len(head) if self.size else 0
         return len(head), Sent(filename=self.filename, size=size, chunks=_joined(head, self.chunks))
 

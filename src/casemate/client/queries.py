@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from casemate.core import InputError, StorageError, UpstreamError
+from casemate.core import InputError, StorageError, UpstreamError, is_text
 from casemate.keys.secret_refs import Strength, resolve_secret
 
 if TYPE_CHECKING:  # loaded where a query is asked, not by every command
@@ -46,6 +46,8 @@ def query_rows(
     Args: source: a reference to the database's URL, `sqlite:////PATH` or `postgresql://...`: see `resolve_secret`.
     Raises: InputError `bad-query`, `bad-source`; StorageError; UpstreamError `no-answer`; as `resolve_secret`.
     """
+    if not is_text(sql) or "\0" in sql:
+        raise InputError("The query is not valid text: write it as UTF-8.", code="bad-query")
     url = resolve_secret(source, setting="--from", strength=Strength.URL, environ=environ, vault=vault).reveal()
     if url.startswith(_SQLITE):
         return _sqlite(sql, Path(url.removeprefix(_SQLITE)))

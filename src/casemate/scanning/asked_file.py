@@ -32,6 +32,13 @@ class AskedFile(io.RawIOBase):
         self._position = max(0, origin + offset)
         return self._position
 
+    def read(self, size: int | None = -1) -> bytes:
+        """At most what is left, so that a size that a file claims allocates nothing."""
+        left = max(0, self.size - self._position)
+        found = bytearray(left if size is None or size < 0 else min(size, left))
+        self.readinto(found)
+        return bytes(found)
+
     def readinto(self, buffer: object) -> int:
         view = memoryview(buffer).cast("B")  # type: ignore[arg-type]
         done, wanted = 0, min(len(view), max(0, self.size - self._position))

@@ -42,7 +42,7 @@ def read_folder(file: AskedFile, filename: str, limits: DatasetLimits) -> Rows:
     first = next(_files(file, filename, hidden), None)
     if first is None:
         raise InputError(f"{filename} holds no file: name a folder of images or of text files.", code="dataset-empty")
-    images = is_image(first[1].read(16))
+    images = is_image(_whole(first[1], min(16, first[2]), filename))
     labelled = {len(PurePosixPath(path).parts) > 1 for path, _, _ in _files(file, filename, [])}
     notes: list[str] = []
     if labelled == {True, False}:
@@ -62,9 +62,7 @@ def _batches(
         name, most = f"{filename}/{path}"[:200], limits.image_bytes if images else limits.cell_bytes
         if length > most:
             raise TooLargeError(f"{name}: over {most} bytes; leave it out.", code="dataset-too-large")
-        data = source.read(length)
-        if len(data) != length:
-            raise _cut_off(filename)
+        data = _whole(source, length, filename)
         parts = PurePosixPath(path).parts
         row = {"path": path, "label": parts[-2] if len(parts) > 1 else None}
         waiting.append(row | (_image(name, data, limits) if images else _text(name, data)))
@@ -77,6 +75,16 @@ def _batches(
         yield pa.RecordBatch.from_pylist(waiting, schema=schema)
     if hidden:
         notes.append(f"{len(hidden)} hidden files were left out")
+
+
+def _whole(source: Any, length: int, filename: str) -> bytes:
+    try:
+        data: bytes = source.read(length)
+    except tarfile.TarError as error:
+        raise _cut_off(filename) from error
+    if len(data) != length:
+        raise _cut_off(filename)
+    return data
 
 
 def _image(name: str, data: bytes, limits: DatasetLimits) -> dict[str, Any]:

