@@ -12,7 +12,6 @@ import pyarrow.parquet as pq
 from casemate.core.wire import Frame
 from casemate.sandbox import Asking
 from casemate.scanning.asked_file import AskedFile
-from casemate.scanning.image_headers import PNG
 from casemate.scanning.table_difference import plain_value
 
 _LONGEST = 40  # characters of a shape
@@ -25,12 +24,8 @@ def main(frame: Frame, ask: Asking) -> Frame:
     file = pq.ParquetFile(pa.PythonFile(AskedFile(ask, message["size"]), mode="r"), pre_buffer=False)
     wanted = min(message["rows"], max(1, _CELLS // len(file.schema_arrow)))
     batch = next(file.iter_batches(batch_size=wanted, use_threads=False))
-    told = shape_of if message["masked"] else _as_it_is
+    told = shape_of if message["masked"] else plain_value
     return Frame({"rows": [{name: told(value) for name, value in row.items()} for row in batch.to_pylist()]})
-
-
-def _as_it_is(value: Any) -> Any:
-    return _image(value) if isinstance(value, bytes) else plain_value(value)
 
 
 def shape_of(value: Any) -> str | None:
@@ -44,7 +39,7 @@ def shape_of(value: Any) -> str | None:
     if isinstance(value, bool):
         return "true or false"
     if isinstance(value, bytes):
-        return _image(value)
+        return str(plain_value(value))  # its kind and length
     if isinstance(value, dt.datetime):
         return "9999-99-99 99:99:99"
     if isinstance(value, dt.date):
@@ -64,8 +59,3 @@ def _run(kind: str, run: str) -> str:
     if kind == "letter":
         return ("A" if run[0].isupper() else "a") + "…"
     return "9" * len(run) if kind == "digit" else kind * len(run)
-
-
-def _image(value: bytes) -> str:
-    kind = "PNG" if value.startswith(PNG) else "JPEG"
-    return f"{kind}, {len(value)} bytes"
