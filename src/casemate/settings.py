@@ -79,6 +79,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     control_url: Url = ""
     push_bytes: Bytes = 4 << 30  # most bytes in one push
     free_bytes: Bytes = 512 << 20  # bytes of disk that a push must leave free
+    datasheets: Literal["optional", "required"] = "optional"  # required: a push without a whole datasheet is refused
     address_rate: PerSecond = 1000.0  # requests/s from one network; more behind a proxy
     # Whether each table that is pushed is looked at for personal data: `tell` says what is there, `refuse` also refuses what
     # the stated class does not cover, or what no purpose is stated for. A second and more for each push.

@@ -43,6 +43,7 @@ from casemate.core import (
     seal_bytes,
     verdict_of,
 )
+from casemate.core.datasheets import Datasheet
 from casemate.core.wire import peer_uid
 from casemate.doors import Connection, FrontServer, Recorder, ServerConfig, WireLimits
 from casemate.iam import (
@@ -63,13 +64,23 @@ from casemate.iam.providers.sign_in import ProviderSignIn
 from casemate.iam.tokens.verifier import TokenVerifier
 from casemate.keys import Purpose
 from casemate.privacy import PersonalReport, find_personal_data, without_purpose
-from casemate.registry import Datasets, Deployments, Lineage, Models, Pen, Pushed, Rollout, check_purpose, took_effect
+from casemate.registry import (
+    Datasets,
+    Deployments,
+    Lineage,
+    Models,
+    Pen,
+    Pushed,
+    Rollout,
+    check_purpose,
+    took_effect,
+)
 from casemate.runtime import describe, findings_of, run_training
 from casemate.sandbox import ExitReason
-from casemate.scanning import DatasetLimits, compare_tables, convert_dataset, scan
+from casemate.scanning import DatasetLimits, DescribedDataset, compare_tables, preview_table, scan, stream_dataset
 from casemate.settings import Settings
 from casemate.signing import ReleaseSigner
-from casemate.storage import Quota, RowCipher, SealedRows, unwrap_people_key
+from casemate.storage import BlobStore, RowCipher, SealedRows, Upload, unwrap_people_key
 
 # An upload of the largest model takes a while; heads and idle connections are cut off as everywhere. Half a megabit a
 # second is the slowest uplink that is sold: what comes slower does not want to arrive. One address needs few connections.
@@ -143,6 +154,7 @@ def build_services(
         pen,
         compare=partial(compare_tables, insecure=insecure),
         look=None if ground.settings.personal_data == "off" else partial(_look, ground.settings, insecure=insecure),
+        preview=partial(preview_table, insecure=insecure),
     )
     models = Models(
         ground.stores, pen, scan=partial(scan, insecure=insecure), describe=partial(describe, insecure=insecure)
@@ -175,7 +187,13 @@ def build_services(
         models=models,
         deployments=deployments,
         observed=observed,
-        push_dataset=partial(push_dataset, datasets, ground.stores.blobs.quota, insecure=insecure),
+        push_dataset=partial(
+            push_dataset,
+            datasets,
+            ground.stores.blobs,
+            sheet_required=ground.settings.datasheets == "required",
+            insecure=insecure,
+        ),
         train=partial(train, datasets, models, insecure=insecure),
         reproduce=partial(reproduce, datasets, models, insecure=insecure),
         sessions=sessions,
@@ -203,7 +221,7 @@ def build_services(
 
 def push_dataset(
     datasets: Datasets,
-    quota: Quota,
+    blobs: BlobStore,
     name: str,
     chunks: Iterator[bytes],
     *,
@@ -212,29 +230,30 @@ def push_dataset(
     data_class: str = "",
     purposes: Sequence[str] = (),
     widening: bool = False,
+    sheet: Datasheet | None = None,
+    sheet_required: bool = False,
     actor: Principal,
     intent: str,
     insecure: bool,
     limits: DatasetLimits | None = None,
 ) -> dict[str, Any]:
-    """Convert an uploaded file in the sandbox and push it.
+    """Convert an uploaded file in the sandbox and push it, its rows a few at a time.
 
-    The upload is held in memory, never on a disk, and no more of it than a dataset may have.
+    A large upload lies encrypted on the disk meanwhile, never in the clear.
     """
     checked_name(name, what="dataset")
     limits = limits or DatasetLimits()
-    with (
-        seal_bytes(limits.bounded(quota.bounded(chunks), filename), name="casemate-upload") as sealed,
-        convert_dataset(sealed, filename, target=target, limits=limits, insecure=insecure) as converted,
-    ):
+    with blobs.receive(limits.bounded(chunks, filename)) as upload:
         return datasets.push(
             name,
-            converted,
+            _Uploaded(upload, filename, target=target, limits=limits, insecure=insecure),
             actor=actor,
             intent=intent,
             data_class=data_class,
             purposes=purposes,
             widening=widening,
+            sheet=sheet,
+            sheet_required=sheet_required,
         )
 
 
@@ -251,6 +270,19 @@ def _look(
     if settings.personal_data == "refuse":
         return report if purposed else without_purpose(report)
     return msgspec.structs.replace(report, verdict=Verdict.CLEAN)
+
+
+class _Uploaded:
+    """A table that is converted as its pieces are asked for."""
+
+    def __init__(
+        self, upload: Upload, filename: str, *, target: str | None, limits: DatasetLimits, insecure: bool
+    ) -> None:
+        self._upload, self._filename = upload, filename
+        self._convert = partial(stream_dataset, target=target, limits=limits, insecure=insecure)
+
+    def stream(self, take: Callable[[bytes], None]) -> DescribedDataset:
+        return self._convert(self._upload, self._filename, lambda piece: take(bytes(piece)))
 
 
 def train(

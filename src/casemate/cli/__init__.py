@@ -16,6 +16,7 @@ from casemate.cli.asset_commands import dataset, model, train
 from casemate.cli.audit_commands import audit
 from casemate.cli.card_commands import describe, reproduce, show_bom, show_card
 from casemate.cli.database_commands import database
+from casemate.cli.dataset_commands import DATASET_COMMANDS
 from casemate.cli.demo.command import demo
 from casemate.cli.deployment_commands import deploy, deployment, rollback
 from casemate.cli.grant_commands import grant
@@ -59,7 +60,7 @@ for command in (
 user.add_command(passkey)
 for command in (show_card, describe, show_bom, reproduce):
     model.add_command(command)
-for command in COMMANDS:
+for command in (*DATASET_COMMANDS, *COMMANDS):
     dataset.add_command(command)
 
 

@@ -18,7 +18,7 @@ from casemate.cli.scan_commands import convert_model, scan_model
 from casemate.cli.screening_commands import screen_dataset
 from casemate.cli.session import Session, pass_session
 from casemate.cli.signature_commands import SignedBy, sign_model, signed_by_options, verify_files_at
-from casemate.core import DataClass, Environment, Verdict
+from casemate.core import Environment, Verdict
 
 _file = click.Path(path_type=Path)
 _reason = click.option("--reason", default="", help="Why; it goes into the audit log.")
@@ -28,40 +28,6 @@ _version_columns = {"version": "version", "digest": "digest", "created_at": "cre
 @click.group()
 def dataset() -> None:
     """Versioned, encrypted datasets."""
-
-
-@dataset.command("push")
-@click.argument("name")
-@click.argument("path", type=_file)
-@click.option("--target", help="The column that models are to predict.")
-@click.option(
-    "--data-class", type=click.Choice([one.value for one in DataClass]), help="[default: as before; internal]"
-)
-@click.option(
-    "--purpose",
-    "purposes",
-    multiple=True,
-    help="It may be trained on for this one; may be repeated.  [default: as before; any]",
-)
-@_reason
-@json_option
-@pass_session
-def push_dataset(
-    session: Session,
-    name: str,
-    path: Path,
-    target: str | None,
-    data_class: str | None,
-    purposes: tuple[str, ...],
-    reason: str,
-    as_json: bool,
-) -> None:
-    """Push a CSV, JSON Lines or Parquet file as a new version."""
-    with session.client() as casemate, output.sending(f"pushing {path.name}") as progress:
-        result = casemate.push_dataset(
-            name, path, target=target, data_class=data_class, purposes=purposes, reason=reason, progress=progress
-        )
-    output.verdict(result, as_json, f"{result['name']}@{result['version']}  {result['digest']}")
 
 
 @dataset.command("list")
@@ -91,9 +57,12 @@ def show_dataset(session: Session, ref: str, as_json: bool) -> None:
 @json_option
 @pass_session
 def pull_dataset(session: Session, ref: str, to: Path, reason: str, as_json: bool) -> None:
-    """Write a version's rows to TO as Parquet. The rows leave the walls: this is recorded."""
-    with session.client() as casemate, output.working(f"pulling {ref}"):
-        casemate.pull_dataset(ref, to, reason=reason)
+    """Write a version's rows to TO as Parquet. The rows leave the walls: this is recorded.
+
+    A pull that broke off goes on where it was.
+    """
+    with session.client() as casemate, output.sending(f"pulling {ref}") as progress:
+        casemate.pull_dataset(ref, to, reason=reason, progress=progress)
     output.show({"name": ref, "path": str(to)}, as_json, lambda _: output.say(f"{to} written."))
 
 

@@ -20,6 +20,7 @@ import msgspec
 
 from casemate.client.answers import Download, answered, checked_body, checked_query, error_in, wants_step_up
 from casemate.client.cards import CardCalls
+from casemate.client.dataset_files import Sent, file_to_send, pull_rows
 from casemate.client.files import (
     CHUNK,
     ByteStream,
@@ -37,6 +38,7 @@ from casemate.client.paths import ref_path as _path
 from casemate.client.people import PeopleCalls, StepUp
 from casemate.client.policies import PolicyCalls
 from casemate.client.providers import ProviderCalls
+from casemate.client.queries import query_rows
 from casemate.client.reviews import ReviewCalls
 from casemate.client.versions import VersionCalls
 from casemate.core import (
@@ -115,19 +117,54 @@ class Casemate:
         target: str | None = None,
         data_class: str | None = None,
         purposes: Sequence[str] = (),
+        sheet: Mapping[str, Any] | None = None,
         reason: str = "",
         progress: Progress | None = None,
     ) -> dict[str, Any]:
-        """Push a CSV, JSON Lines or Parquet file as a new version. `target`: the column to be predicted.
+        """Push a file of rows, or a folder of images or of text files, as a new version.
 
-        `data_class`: public, internal, personal or health. `purposes`: that it may be trained on for; `any`: all.
+        CSV, JSON Lines, Parquet, Arrow (IPC, Feather) and NumPy (.npy, .npz) are told apart by content.
+        `target`: the column to be predicted. `data_class`: public, internal, personal or health. `purposes`: that it may
+        be trained on for; `any`: all. `sheet`: its datasheet, `{"origin", "owner", "licence", "purpose", "collection",
+        "columns": {NAME: why}}`; what it leaves out is as it was.
         """
-        size = file_size(path)
-        query: dict[str, Any] = {"filename": path.name, "target": target, "data_class": data_class, "reason": reason}
-        query |= {"purpose": list(purposes)} if purposes else {}
-        with path.open("rb") as file:
-            body = told(iter(lambda: file.read(CHUNK), b""), size, progress)
-            return self._change("POST", f"/datasets/{_name(name)}/versions", query=query, content=body)
+        query = {"target": target, "data_class": data_class, "purpose": list(purposes), "reason": reason}
+        return self._push_rows(name, file_to_send(path), query, sheet, progress)
+
+    def push_query(
+        self,
+        name: str,
+        sql: str,
+        source: str,
+        *,
+        target: str | None = None,
+        data_class: str | None = None,
+        purposes: Sequence[str] = (),
+        sheet: Mapping[str, Any] | None = None,
+        reason: str = "",
+        vault: Path | None = None,
+        progress: Progress | None = None,
+    ) -> dict[str, Any]:
+        """Push what a database answers to `sql`. `source`: a reference to its URL, as `file:///PATH` or `env://NAME`.
+
+        `vault`: the private file that says how to reach Vault, for `vault://`.
+        """
+        query = {"target": target, "data_class": data_class, "purpose": list(purposes), "reason": reason}
+        sent = Sent(filename="query", size=0, chunks=query_rows(sql, source, vault=vault))
+        return self._push_rows(name, sent, query, sheet, progress)
+
+    def _push_rows(
+        self,
+        name: str,
+        sent: Sent,
+        query: dict[str, Any],
+        sheet: Mapping[str, Any] | None,
+        progress: Progress | None,
+    ) -> dict[str, Any]:
+        size, sent = sent.after(sheet)
+        query |= {"filename": sent.filename, "sheet": size or None}
+        body = told(sent.chunks, sent.size, progress)
+        return self._change("POST", f"/datasets/{_name(name)}/versions", query=query, content=body)
 
     def datasets(self) -> list[dict[str, Any]]:
         return self._items("/datasets")
@@ -135,9 +172,14 @@ class Casemate:
     def dataset(self, ref: str) -> dict[str, Any]:
         return self._get(f"/datasets/{_path(ref)}")
 
-    def pull_dataset(self, ref: str, to: Path, *, reason: str = "") -> Path:
-        """Write a version's rows to `to` as Parquet."""
-        return self._download(f"/datasets/{_path(ref)}/rows", to, reason)
+    def pull_dataset(self, ref: str, to: Path, *, reason: str = "", progress: Progress | None = None) -> Path:
+        """Write a version's rows to `to` as Parquet. A pull that broke off goes on where it was."""
+
+        def opened(start: int) -> Download:
+            query = checked_query({"reason": reason, "start": start or None})
+            return Download(self._http, f"/api/v1/datasets/{_path(ref)}/rows", query, self._stepped_up)
+
+        return pull_rows(opened, to, progress)
 
     def verify_datasets(self, ref: str | None = None) -> dict[str, Any]:
         """Read every stored byte of one version, or of all; `{"ok", "checked", "problems"}`."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from casemate.core import InputError, UpstreamError, checked_path, refused_by_system
 
-Progress = Callable[[int, int], None]  # bytes sent so far, bytes in all
+Progress = Callable[[int, int], None]  # bytes sent so far, bytes in all; 0: nobody knows
 
 CHUNK = 1 << 20  # bytes handed on at a time
 
@@ -70,7 +70,7 @@ def told(pieces: Iterable[bytes], total: int, progress: Progress | None) -> Iter
     for piece in pieces:
         done += len(piece)
         if progress:
-            progress(min(done, total), total)
+            progress(min(done, total) if total else done, total)
         yield piece
 
 
@@ -119,19 +119,20 @@ def write_private_file(to: Path, pieces: Iterable[bytes]) -> Path:
 
     Raises: InputError `not-a-file`: a link, a device, a pipe or a folder is there, which is neither replaced nor followed.
     """
-    _check_replaceable(to)
+    replaceable(to)
     part = to.with_name(f".casemate-{secrets.token_hex(8)}")
     try:
         with open(part, "xb", opener=private) as file:
             file.writelines(pieces)
-        _check_replaceable(to)
+        replaceable(to)
         part.replace(to)
     finally:
         part.unlink(missing_ok=True)
     return to
 
 
-def _check_replaceable(to: Path) -> None:
+def replaceable(to: Path) -> None:
+    """Raises: InputError `not-a-file`: a link, a device, a pipe or a folder is there."""
     with suppress(FileNotFoundError):
         if not stat.S_ISREG(to.lstat().st_mode):
             raise InputError(

@@ -17,6 +17,15 @@ class VersionCalls:
     def __init__(self, get: Send, change: Send) -> None:
         self._get, self._change = get, change
 
+    def preview(self, ref: str, *, rows: int = 10, reveal: bool = False, reason: str = "") -> dict[str, Any]:
+        """What the first rows look like, `{"columns", "rows", "masked"}`; with `reveal`, as they are, for a `reason`."""
+        path, query = f"/datasets/{ref_path(ref)}/preview", {"rows": rows, "reason": reason}
+        return self._get(f"{path}/rows" if reveal else path, query)
+
+    def sheet(self, ref: str) -> dict[str, Any]:
+        """The datasheet of a version, as signed; `missing`: what is asked and not answered."""
+        return self._get(f"/datasets/{ref_path(ref)}/datasheet")
+
     def diff(
         self, before: str, after: str, *, key: str | None = None, rows: int = 0, reason: str = ""
     ) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from casemate.core import (
     checked_digest,
     parse_ref,
 )
+from casemate.core.datasheets import MAX_SHEET, read_sheet
 from casemate.registry import RELEASING, Datasets, Lineage, Models, Pushed, released_on_record
 
 _ORDER = (Severity.CRITICAL, Severity.HIGH, Severity.MEDIUM, Severity.LOW, Severity.INFO)
@@ -77,8 +78,12 @@ def _declare_datasets(door: Door) -> None:
         target: str = "",
         data_class: str = "",
         purpose: Annotated[tuple[str, ...], Query()] = (),
+        sheet: Annotated[int, Query(ge=0, le=MAX_SHEET)] = 0,
     ) -> dict[str, Any]:
-        """Push a CSV, JSON Lines or Parquet file, as the body. `data_class`, `purpose`: as before where not stated."""
+        """Push a file of rows, or a folder as a tar stream, as the body. `data_class`, `purpose`: as before where not
+        stated. `sheet`: so many bytes at the body's beginning are a datasheet, as JSON.
+        """
+        said = read_sheet(body.exactly(sheet)) if sheet else None
         answer = call.services.push_dataset(
             name,
             body.chunks(),
@@ -87,6 +92,7 @@ def _declare_datasets(door: Door) -> None:
             data_class=data_class,
             purposes=purpose,
             widening=call.decided.attributes["lowers_class"] is True,
+            sheet=said,
             actor=call.principal,
             intent=call.intent,
         )
@@ -111,10 +117,13 @@ def _declare_datasets(door: Door) -> None:
         long=Long.BYTES,
         media=_PARQUET,
     )
-    def rows(call: Caller, name: str, version: str) -> StreamingResponse:
-        """The rows as Parquet."""
-        size, pieces = call.services.datasets.export(_ref(name, version))
-        return _download(pieces, _PARQUET, {"Content-Length": str(size)})
+    def rows(
+        call: Caller, name: str, version: str, start: Annotated[int, Query(ge=0, le=1 << 50)] = 0
+    ) -> StreamingResponse:
+        """The rows as Parquet. `start`: leave out so many bytes, of a download that broke off; its digest is in a header."""
+        exported = call.services.datasets.export(_ref(name, version), start=start)
+        headers = {"Content-Length": str(exported.size - start), "Casemate-Digest": exported.digest}
+        return _download(exported.chunks, _PARQUET, headers)
 
     @door.change("DELETE", "/datasets/{name}/versions/{version}", Action.DATASET_DELETE, about=dataset_version)
     def delete(call: Caller, name: str, version: str) -> dict[str, Any]:

@@ -21,6 +21,12 @@ def dataset_version(call: Call, arguments: dict[str, Any]) -> Resource:
     return Resource("dataset", ref.name, attributes={"data_class": _use(call, ref).data_class.value})
 
 
+def dataset_version_shown(call: Call, arguments: dict[str, Any]) -> Resource:
+    """One version of a dataset whose rows are read: that needs a reason. Raises: InputError."""
+    stated_reason(call.reason)
+    return dataset_version(call, arguments)
+
+
 def dataset_versions(call: Call, arguments: dict[str, Any]) -> Resource:
     """Two versions of a dataset, with the higher of their classes."""
     name = arguments["name"]

@@ -6,6 +6,8 @@ from casemate.console.asset_routes import numbered, plain
 from casemate.console.data_asked import (
     dataset_as_restored,
     dataset_tagged,
+    dataset_version,
+    dataset_version_shown,
     dataset_versions,
     dataset_versions_shown,
     every_model,
@@ -17,6 +19,28 @@ from casemate.core import Action, AssetKind, checked_name, parse_duration, parse
 
 def declare(door: Door) -> None:
     """The routes under /datasets/{name} beside push, show, rows and delete."""
+
+    @door.read(
+        "/datasets/{name}/versions/{version}/preview", Action.DATASET_READ, about=dataset_version, long=Long.BYTES
+    )
+    def preview(call: Caller, name: str, version: str, rows: int = 10) -> dict[str, Any]:
+        """What the first rows look like: types and shapes. No value of a row."""
+        return plain(call.services.datasets.preview(parse_ref(f"{name}@{version}"), rows=rows))
+
+    @door.read(
+        "/datasets/{name}/versions/{version}/preview/rows",
+        Action.DATASET_EXPORT,
+        about=dataset_version_shown,
+        long=Long.BYTES,
+    )
+    def preview_rows(call: Caller, name: str, version: str, rows: int = 10) -> dict[str, Any]:
+        """The first rows as they are, for a stated reason."""
+        return plain(call.services.datasets.preview(parse_ref(f"{name}@{version}"), rows=rows, masked=False))
+
+    @door.read("/datasets/{name}/versions/{version}/datasheet", Action.DATASET_READ, about=dataset_version)
+    def datasheet(call: Caller, name: str, version: str) -> dict[str, Any]:
+        """Where a version comes from, whose it is, what for, and why each column is needed."""
+        return plain(call.services.datasets.sheet(parse_ref(f"{name}@{version}")))
 
     @door.read("/datasets/{name}/versions/{version}/diff", Action.DATASET_READ, about=dataset_versions, long=Long.BYTES)
     def diff(call: Caller, name: str, version: str, to: str = "latest", key: str = "") -> dict[str, Any]:
@@ -37,6 +61,10 @@ def declare(door: Door) -> None:
         before, after = parse_ref(f"{name}@{version}"), parse_ref(f"{name}@{to}")
         return plain(call.services.datasets.diff(before, after, key=key, shown=rows))
 
+    _declare_changes(door)
+
+
+def _declare_changes(door: Door) -> None:
     @door.change("PUT", "/datasets/{name}/versions/{version}/tags/{tag}", Action.DATASET_TAG, about=dataset_tagged)
     def tag(call: Caller, name: str, version: str, tag: str) -> dict[str, Any]:
         """Let a tag name this version from now on."""

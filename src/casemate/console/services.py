@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from casemate.auditlog import LogReader
 from casemate.core import Clock, EventSink, Principal, Ref
+from casemate.core.datasheets import Datasheet
 from casemate.iam import Access, Authorizer, Enrolment, Gate, Passkeys, PasskeySignIn, Policies, Sessions, SignIn
 from casemate.iam.providers.sign_in import ProviderSignIn
 from casemate.registry import Datasets, Deployments, Models, Pushed
@@ -36,6 +37,7 @@ class PushDataset(Protocol):
         data_class: str = "",
         purposes: Sequence[str] = (),
         widening: bool = False,
+        sheet: Datasheet | None = None,
         actor: Principal,
         intent: str,
     ) -> dict[str, Any]: ...

@@ -53,6 +53,15 @@ class BodyReader(io.RawIOBase):
             read += piece
         return bytes(read)
 
+    def exactly(self, size: int) -> bytes:
+        """The next bytes. Raises: InputError `bad-upload`: there are not so many."""
+        read = bytearray()
+        while len(read) < size and (piece := self.read(size - len(read))):
+            read += piece
+        if len(read) != size:
+            raise InputError("The upload ends within its datasheet: send it again.", code="bad-upload")
+        return bytes(read)
+
     def first(self, most: int) -> bytes:
         """The first bytes, at most so many; they stay to be read."""
         read = self.whole(most)

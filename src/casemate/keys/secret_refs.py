@@ -16,7 +16,7 @@ from enum import Enum
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
 
@@ -74,6 +74,7 @@ class Strength(Enum):
     PASSWORD = (12, 36)  # guessed over a network: twelve characters that do not repeat
     TOKEN = (16, 40)  # made by a machine
     KEY = (32, 96)  # guessed on the attacker's own machines
+    URL = (1, 0)  # of rows that are somebody else's: a password in it is measured as one; without one it is no secret
 
 
 def is_reference(text: str) -> bool:
@@ -118,6 +119,11 @@ def checked_place(text: str, name: str) -> None:
 
 def check_strength(value: str, *, setting: str, strength: Strength) -> None:
     """Raises: InputError `weak-secret`: empty, short, a known default, or made of few different characters."""
+    if strength is Strength.URL:
+        password = _password_in(value, setting)
+        if password is None:
+            return
+        value, setting, strength = password, f"the password in {setting}", Strength.PASSWORD
     least, bits = strength.value
     plain = value.lower().rstrip("0123456789!").strip()
     if plain in _KNOWN or value.lower() in _KNOWN:
@@ -126,6 +132,17 @@ def check_strength(value: str, *, setting: str, strength: Strength) -> None:
         raise _weak(setting, f"has fewer than {least} characters")
     if spread_bits(value) < bits or len(set(value)) < 3 or _counts_on(value):
         raise _weak(setting, "is too regular to be a secret")
+
+
+def _password_in(url: str, setting: str) -> str | None:
+    try:
+        parts = urlsplit(url)
+        given = [parts.password] + [value for name, value in parse_qsl(parts.query) if "password" in name.lower()]
+    except ValueError:
+        parts, given = None, []
+    if parts is None or not parts.scheme:
+        raise InputError(f"{setting} is no URL: write SCHEME://USER:PASSWORD@HOST/NAME.", code="bad-setting")
+    return next((unquote(one) for one in given if one is not None), None)
 
 
 def spread_bits(value: str) -> float:

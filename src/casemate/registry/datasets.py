@@ -4,35 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import msgspec
 
 from casemate.core import (
-    SCHEMA,
     AssetKind,
-    ConflictError,
+    Digest,
+    InputError,
     Principal,
     Ref,
     SealedFile,
-    Verdict,
     VerificationError,
-    canonical,
-    checked_name,
     digest_of,
 )
-from casemate.privacy import Look, facts_of
-from casemate.registry.data_use import DataUse, signed_use, stated_use, use_in, use_of_newest
+from casemate.core.datasheets import Datasheet
+from casemate.privacy import Look
+from casemate.registry.data_use import DataUse, signed_use, use_in, use_of_newest
 from casemate.registry.dataset_differences import Compare, difference
+from casemate.registry.dataset_preview import Preview, preview_version
+from casemate.registry.dataset_push import PARQUET, SCHEMA_FILE, Statement, Table, push_version, signed_sheet
 from casemate.registry.dataset_versions import restore_version, retain_versions, tag_version, untag
-from casemate.registry.releases import Draft, commit_version, record_deletion, remove_version
+from casemate.registry.releases import record_deletion, remove_version
 from casemate.registry.revocations import check_not_revoked, is_revoked
 from casemate.registry.stores import Pen, Stores
 from casemate.registry.tags import tags_of
-from casemate.registry.verification import Released, newest_of, verified_pusher, verify_report
+from casemate.registry.verification import Released, newest_of, verified_pusher, verify_report, verify_stored
 from casemate.registry.versions import (
-    FileEntry,
-    Manifest,
     Version,
     blobs_of,
     find_version,
@@ -40,11 +38,9 @@ from casemate.registry.versions import (
     list_versions,
     signed_version,
 )
-from casemate.scanning import ConvertedDataset, compare_tables
+from casemate.scanning import compare_tables, preview_table
 from casemate.signing import verify_version
 
-PARQUET, SCHEMA_FILE = "data.parquet", "schema.json"
-_CHUNK = 1 << 20  # bytes read at a time
 _MAX_SCHEMA = 64 << 20  # bytes; 4,096 columns with categories stay below
 
 
@@ -68,6 +64,14 @@ class VerifiedDataset:
         self.close()
 
 
+class Exported(NamedTuple):
+    """The rows on their way out. Args: size, digest: of the whole file, as signed. chunks: from where was asked on."""
+
+    size: int
+    digest: Digest
+    chunks: Iterator[bytes]
+
+
 class Datasets:
     """The datasets of one project. Args: pen: None where nothing may be changed."""
 
@@ -78,79 +82,31 @@ class Datasets:
         *,
         compare: Compare = compare_tables,
         look: Look | None = None,
+        preview: Preview = preview_table,
     ) -> None:
         """Args: look: for personal data, at each table that is pushed; None: nobody looks."""
-        self._stores, self._pen, self._compare, self._look = stores, pen, compare, look
+        self._stores, self._pen, self._compare = stores, pen, compare
+        self._look, self._preview = look, preview
 
     def push(
         self,
         name: str,
-        dataset: ConvertedDataset,
+        dataset: Table,
         *,
         actor: Principal,
         intent: str,
         data_class: str = "",
         purposes: Sequence[str] = (),
         widening: bool = False,
+        sheet: Datasheet | None = None,
+        sheet_required: bool = False,
     ) -> dict[str, Any]:
-        """A new version of `name`, or the live one that has the same content.
-
-        Args: dataset: as converted in the sandbox; stays the caller's to close. data_class, purposes: as `stated_use`
-            takes them. widening: it may have a lower class, or more purposes, than the version before it.
-        Returns: name, version, digest, created, verdict, findings; REFUSED, with findings and no version, where it holds personal
-            data that its class does not cover, or whose purposes nobody states. What was looked for and found stands in the signed manifest.
-        Raises: InputError; TooLargeError; StorageError; ConflictError `wider-use`. Nothing is left then.
-        """
-        stores = self._stores
-        checked_name(name)
-        before = use_of_newest(stores, AssetKind.DATASET, name)
-        use = stated_use(before, data_class, purposes)
-        if before is not None and use.is_wider_than(before) and not widening:
-            raise ConflictError(
-                f"The newest version of {name} is of the class {before.data_class}, or for fewer purposes: push it again.",
-                code="wider-use",
-            )
-        personal = self._look(dataset.parquet, use.data_class, bool(purposes or use.purposes)) if self._look else None
-        if personal is not None and personal.verdict is not Verdict.CLEAN:
-            return {
-                "verdict": Verdict.REFUSED,
-                "findings": [*dataset.findings, *personal.findings],
-                "name": name,
-                "version": None,
-                "digest": None,
-                "created": False,
-            }
-        with stores.blobs.push(stores.project, f"{AssetKind.DATASET}/{name}") as push:
-            rows = push.add(PARQUET, _chunks(dataset.parquet))
-            schema = push.add(SCHEMA_FILE, [canonical(dataset.schema)])
-            manifest = Manifest(
-                schema=SCHEMA,
-                project=stores.project,
-                kind=AssetKind.DATASET,
-                name=name,
-                files={
-                    PARQUET: FileEntry(digest=rows.digest, size=rows.size),
-                    SCHEMA_FILE: FileEntry(digest=schema.digest, size=schema.size),
-                },
-                data_class=use.data_class.value,
-                purposes=use.purposes,
-                facts={
-                    "rows": dataset.schema["rows"],
-                    "columns": len(dataset.schema["columns"]),
-                    **({} if personal is None else {"personal": facts_of(personal)}),
-                },
-            )
-            version, created = commit_version(
-                stores, writable(self._pen), Draft(manifest=manifest), push, actor=actor, intent=intent
-            )
-        return {
-            "verdict": Verdict.CLEAN,
-            "findings": [*dataset.findings, *(personal.findings if personal else ())],
-            "name": name,
-            "version": version.number,
-            "digest": version.digest,
-            "created": created,
-        }
+        """As `push_version`. Args: dataset: stays the caller's to close. Others: as of `Statement`."""
+        said = Statement(
+            data_class=data_class, purposes=purposes, widening=widening, sheet=sheet, required=sheet_required
+        )
+        pen = writable(self._pen)
+        return push_version(self._stores, pen, name, dataset, said, look=self._look, actor=actor, intent=intent)
 
     def find(self, ref: Ref) -> Version:
         """Raises: NotFoundError."""
@@ -186,6 +142,7 @@ class Datasets:
             "tags": [tag for tag, about in tags_of(self._stores, ref.name).items() if about == version.about],
             "purposes": list(manifest.purposes),
             "columns": columns,
+            "datasheet": (manifest.datasheet or Datasheet()).shown([column["name"] for column in columns]),
             "size": sum(entry.size for entry in manifest.files.values()),
             "used_by": self._dependents(version),
             "revoked": is_revoked(self._stores, version),
@@ -196,8 +153,8 @@ class Datasets:
         stores, version = self._stores, self.find(ref)
         files: dict[str, SealedFile] = {}
         try:
-            for path, record in blobs_of(stores, version).items():
-                files[path] = stores.blobs.seal(record)
+            for path, pieces in blobs_of(stores, version).items():
+                files[path] = stores.blobs.seal_file(pieces)
             found = {path: file.digest for path, file in files.items()}
             verify_version(signed_version(stores, version), found, stores.trust(), at=stores.clock.now())
             return VerifiedDataset(version, files)
@@ -210,10 +167,40 @@ class Datasets:
         """Raises: NotFoundError; VerificationError `revoked`: nothing is made from it any more."""
         check_not_revoked(self._stores, self.find(ref))
 
-    def export(self, ref: Ref) -> tuple[int, Iterator[bytes]]:
-        """The rows as Parquet: how many bytes, and the bytes, verified before the first is handed on."""
-        dataset = self.open(ref)
-        return dataset.parquet.size, _handing_on(dataset)
+    def export(self, ref: Ref, *, start: int = 0) -> Exported:
+        """The rows as Parquet, from byte `start` on; all are verified before the first is handed on.
+
+        They are read twice, and never held: each piece was encrypted under a key of its own, so that what is read the
+        second time is what was verified the first time, or nothing.
+        """
+        stores, version = self._stores, self.find(ref)
+        files = blobs_of(stores, version)
+        verify_stored(stores, version, files)
+        entry = version.read_manifest().files[PARQUET]
+        if start > entry.size:
+            raise InputError(f"The rows have {entry.size} bytes, and no more: pull them anew.", code="bad-start")
+        return Exported(entry.size, entry.digest, stores.blobs.read_file(files[PARQUET], start))
+
+    def preview(self, ref: Ref, *, rows: int, masked: bool = True) -> dict[str, Any]:
+        """As `preview_version`. Raises: NotFoundError."""
+        version = self.find(ref)
+        schema = self.read_schema(version)
+        return preview_version(self._stores, self._preview, version, schema, rows=rows, masked=masked)
+
+    def sheet(self, ref: Ref) -> dict[str, Any]:
+        """The datasheet of a version, as signed, with its class and purposes. Raises: NotFoundError; VerificationError."""
+        version = self.find(ref)
+        sheet, use = signed_sheet(self._stores, version) or Datasheet(), signed_use(self._stores, version)
+        columns = self.read_schema(version)["columns"]
+        return {
+            "name": version.about.name,
+            "version": version.number,
+            "digest": version.digest,
+            "data_class": use.data_class.value,
+            "purposes": list(use.purposes),
+            "types": {column["name"]: column["type"] for column in columns},
+            **sheet.shown([column["name"] for column in columns]),
+        }
 
     def diff(self, before: Ref, after: Ref, *, key: str = "", shown: int = 0) -> dict[str, Any]:
         """What differs between two versions, as `difference` tells it. Raises: NotFoundError; VerificationError."""
@@ -286,9 +273,10 @@ def _read_schema(stores: Stores, version: Version) -> dict[str, Any]:
             f"The manifest of {version.about} is not the one that was signed.", code="manifest-changed"
         )
     entry = version.read_manifest().files.get(SCHEMA_FILE)
-    record = blobs_of(stores, version).get(SCHEMA_FILE)
-    if entry is None or record is None or (record.digest, record.size) != (entry.digest, entry.size):
+    pieces = blobs_of(stores, version).get(SCHEMA_FILE, [])
+    if entry is None or len(pieces) != 1 or (pieces[0].digest, pieces[0].size) != (entry.digest, entry.size):
         raise _other_schema(version)
+    (record,) = pieces
     if record.size > _MAX_SCHEMA:
         raise _other_schema(version)
     with stores.blobs.seal(record) as file:
@@ -300,14 +288,3 @@ def _read_schema(stores: Stores, version: Version) -> dict[str, Any]:
 
 def _other_schema(version: Version) -> VerificationError:
     return VerificationError(f"The schema of {version.about} is not what was signed.", code="file-changed")
-
-
-def _chunks(file: SealedFile) -> Iterator[bytes]:
-    with file.open() as reader:
-        while piece := reader.read(_CHUNK):
-            yield piece
-
-
-def _handing_on(dataset: VerifiedDataset) -> Iterator[bytes]:
-    with dataset:
-        yield from _chunks(dataset.parquet)

@@ -121,7 +121,7 @@ class Models:
             _receive(push, files)
             sealed = {
                 path: closing.enter_context(stores.blobs.seal(record, pending=True))
-                for path, record in push.records.items()
+                for path, (record,) in push.files.items()
             }
             report, signature = self._examine(sealed)
             if report.verdict is not Verdict.CLEAN:
@@ -221,8 +221,8 @@ class Models:
         """
         files: dict[str, SealedFile] = {}
         try:
-            for path, record in blobs_of(self._stores, version).items():
-                files[path] = self._stores.blobs.seal(record)
+            for path, pieces in blobs_of(self._stores, version).items():
+                files[path] = self._stores.blobs.seal_file(pieces)
             return StoredModel(version=signed_version(self._stores, version), files=files)
         except BaseException:
             for file in files.values():
@@ -350,12 +350,12 @@ class Models:
 
 def _receive(push: Push, files: Iterable[tuple[str, Iterable[bytes]]]) -> None:
     for path, chunks in files:
-        if checked_path(path) in push.records:
+        if checked_path(path) in push.files:
             raise InputError(f"The file {path!r} comes twice.", code="duplicate-file")
-        if len(push.records) == MAX_FILES:
+        if len(push.files) == MAX_FILES:
             raise TooLargeError(f"A model has at most {MAX_FILES} files.", code="too-many-files")
         push.add(path, chunks)
-    if not push.records:
+    if not push.files:
         raise InputError("There is no file in this push.", code="no-files")
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, Select, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from casemate.core import (
+    AssetKind,
     ConflictError,
     Digest,
     NotFoundError,
@@ -28,12 +29,13 @@ from casemate.core import (
 from casemate.registry.deletions import DELETION, deleted_of, deletion, read_deletion
 from casemate.registry.deployments_state import is_undoing
 from casemate.registry.stores import Pen, Stores
-from casemate.registry.versions import Manifest, Version, blobs_of, find_version, manifest_context
+from casemate.registry.versions import Manifest, Version, find_version, manifest_context, pieces_stored
 from casemate.signing import Predicate, VersionIdentity, sign_files, sign_statement
 from casemate.storage import BlobRecord, Push, reading, shred
 from casemate.storage.database import assets, attestations, blobs, version_blobs, versions
 
 _SHRED_ATTEMPTS, _SHRED_PAUSE = 5, 0.05  # seconds; a commit or a look of a process of ours lasts some ms
+_BATCH = 500  # ids in one statement
 _ATTEMPTS = 50  # other pushes of the same name that may come between; each attempt loses to at most one of them
 
 
@@ -53,12 +55,12 @@ def commit_version(
     *,
     actor: Principal,
     intent: str,
-    shared: Mapping[str, BlobRecord] | None = None,
+    shared: Mapping[str, Sequence[BlobRecord]] | None = None,
 ) -> tuple[Version, bool]:
     """Keep the push's blobs, sign, and commit; or return the live version that has this very content already.
 
-    Args: shared: by path, blobs that another version of this asset holds, for this one to hold too; the caller sees to it
-        that none of them is deleted meanwhile.
+    Args: shared: by path, files that another version of this asset holds, for this one to hold too. That none of them is
+        deleted meanwhile, nor a piece that the push shares, is the caller's to see to: see `check_held`.
     Returns: the version, and whether it is new. After a failure nothing of the push is left.
     Raises: ConflictError `busy`: too many pushes of this name at once. StorageError.
     """
@@ -85,14 +87,16 @@ def commit_version(
                 kept = True
             rows = _Rows(about=about, manifest=data, data_class=manifest.data_class, signed=signed)
             try:
-                _insert(stores, rows, push.records, shared or {}, actor=actor, intent=intent, at=rfc3339(now))
+                _insert(
+                    stores, rows, push, {**push.files, **(shared or {})}, actor=actor, intent=intent, at=rfc3339(now)
+                )
             except IntegrityError:
                 continue
             kept = False
             return find_version(stores, manifest.kind, Ref(manifest.name, number, manifest.project)), True
     finally:
         if kept:
-            for record in push.records.values():
+            for record in push.made:
                 stores.blobs.delete(record.id)
     raise ConflictError(f"Too many pushes of {manifest.name} at once: push again.", code="busy")
 
@@ -102,11 +106,9 @@ def record_deletion(stores: Stores, pen: Pen, version: Version, *, intent: str) 
 
     From here on nothing finds it, whatever rows there are; `remove_version` comes next. Raises: VerificationError.
     """
-    held = {record.id for record in blobs_of(stores, version).values()}
     with reading(stores.engine) as connection:
-        elsewhere = select(version_blobs.c.blob_id).where(version_blobs.c.version_id != version.id)
-        kept = set(connection.execute(elsewhere.where(version_blobs.c.blob_id.in_(held))).scalars())
-    pen.commit([deletion(stores, version.about, held - kept)], intent)
+        lost = set(connection.execute(_held_alone(version.id)).scalars())
+    pen.commit([deletion(stores, version.about, lost)], intent)
 
 
 def remove_version(stores: Stores, version: Version, *, intent: str) -> dict[str, str]:
@@ -138,7 +140,6 @@ def finish_deletions(stores: Stores, intents: Collection[str]) -> None:
 
 
 def _remove(stores: Stores, version: Version, intent: str) -> None:
-    held = {record.id for record in blobs_of(stores, version).values()}
     with stores.engine.begin() as connection:
         pushed = connection.execute(select(versions.c.intent).where(versions.c.id == version.id)).scalar()
         gone = connection.execute(
@@ -148,14 +149,12 @@ def _remove(stores: Stores, version: Version, intent: str) -> None:
         )
         if not gone.rowcount:
             raise NotFoundError(f"{version.about} was deleted meanwhile.", code="not-found")
+        lost = set(connection.execute(_held_alone(version.id)).scalars())
         connection.execute(delete(version_blobs).where(version_blobs.c.version_id == version.id))
         said = delete(attestations).where(attestations.c.version_digest == version.digest)
         connection.execute(said.where(attestations.c.intent == pushed))  # not of the same content, pushed anew since
-        shared = set(
-            connection.execute(select(version_blobs.c.blob_id).where(version_blobs.c.blob_id.in_(held))).scalars()
-        )
-        lost = held - shared
-        connection.execute(delete(blobs).where(blobs.c.id.in_(lost)))
+        for ids in _batches(sorted(lost)):
+            connection.execute(delete(blobs).where(blobs.c.id.in_(ids)))
     for blob_id in lost:  # the keys are gone: a crash from here on leaves files that nobody can read, cleaned at start
         stores.blobs.delete(blob_id)
 
@@ -171,6 +170,33 @@ def _shredded(stores: Stores) -> dict[str, str]:
         else:
             return {}
     return {"warning": found}
+
+
+def check_held(stores: Stores, asset: AssetKind, name: str, shared: Collection[str]) -> None:
+    """Return while live versions hold all the blobs `shared`; the caller lets no deletion in until it has committed.
+
+    Raises: ConflictError `rows-gone`: a version that shared them was deleted meanwhile.
+    """
+    if shared and not set(shared) <= {record.id for record in pieces_stored(stores, asset, name).values()}:
+        raise ConflictError(
+            f"A version of {name} that has rows in common with this push was deleted meanwhile: push again.",
+            code="rows-gone",
+        )
+
+
+def _held_alone(version_id: str) -> Select[Any]:
+    """Ids of the blobs that this version holds, and no other."""
+    others = version_blobs.alias()
+    elsewhere = select(others.c.blob_id).where(
+        others.c.version_id != version_id, others.c.blob_id == version_blobs.c.blob_id
+    )
+    return (
+        select(version_blobs.c.blob_id).where(version_blobs.c.version_id == version_id, ~elsewhere.exists()).distinct()
+    )
+
+
+def _batches(ids: list[str]) -> Iterator[list[str]]:
+    return (ids[start : start + _BATCH] for start in range(0, len(ids), _BATCH))
 
 
 def took_effect(stores: Stores, intent: str) -> bool:
@@ -207,8 +233,8 @@ def _sign(
 def _insert(
     stores: Stores,
     rows: _Rows,
-    records: Mapping[str, BlobRecord],
-    shared: Mapping[str, BlobRecord],
+    push: Push,
+    files: Mapping[str, Sequence[BlobRecord]],
     *,
     actor: Principal,
     intent: str,
@@ -234,15 +260,16 @@ def _insert(
                 intent=intent,
             )
         )
-        if records:
-            made = [{**msgspec.structs.asdict(record), "created_at": at} for record in records.values()]
+        if push.made:
+            made = [{**msgspec.structs.asdict(record), "created_at": at} for record in push.made]
             connection.execute(insert(blobs), made)
-            stores.blobs.check_keys(records.values())
+            stores.blobs.check_keys(push.made)
         connection.execute(
             insert(version_blobs),
             [
-                {"version_id": version_id, "path": path, "blob_id": record.id}
-                for path, record in {**shared, **records}.items()
+                {"version_id": version_id, "path": path, "piece": piece, "blob_id": record.id}
+                for path, pieces in files.items()
+                for piece, record in enumerate(pieces)
             ],
         )
         connection.execute(

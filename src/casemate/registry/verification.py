@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from casemate.core import AssetKind, CasemateError, Digest, Event, Finding, Severity, VerificationError, digest_of
@@ -18,15 +18,14 @@ Released = frozenset[tuple[AssetKind, str, int]]  # kind, name and number of ver
 # What ends in or ends one.
 RELEASING = ("dataset:push", "dataset:restore", "dataset:delete", "model:push", "model:train", "model:delete")
 
-_CHUNK = 1 << 20  # bytes read at a time
 
-
-def verify_stored(stores: Stores, version: Version) -> None:
+def verify_stored(stores: Stores, version: Version, files: Mapping[str, list[BlobRecord]] | None = None) -> None:
     """Return when every byte of `version` is what trusted signers signed. Holds no file in memory.
 
+    Args: files: its blobs, as `blobs_of` gave them to a caller that goes on with these very ones.
     Raises: VerificationError with the codes of `signing.verify_version`, and `file-unreadable`, naming the file.
     """
-    found = {path: _digest(stores, path, record) for path, record in blobs_of(stores, version).items()}
+    found = {path: _digest(stores, path, pieces) for path, pieces in (files or blobs_of(stores, version)).items()}
     said = verify_version(signed_version(stores, version), found, stores.trust(), at=stores.clock.now())
     _check_row(version, said[Predicate.RELEASE])
 
@@ -154,12 +153,11 @@ def _missing(kind: AssetKind, name: str, number: int) -> Finding:
     )
 
 
-def _digest(stores: Stores, path: str, record: BlobRecord) -> Digest:
+def _digest(stores: Stores, path: str, pieces: list[BlobRecord]) -> Digest:
     hasher = hashlib.sha256()
     try:
-        with stores.blobs.open(record) as reader:
-            while piece := reader.read(_CHUNK):
-                hasher.update(piece)
+        for chunk in stores.blobs.read_file(pieces):
+            hasher.update(chunk)
     except VerificationError as error:
         raise VerificationError(
             f"The stored file {path!r} was altered or is missing: {error.message}", code="file-unreadable"

@@ -18,6 +18,7 @@ from casemate.core import (
     VerificationError,
     canonical,
 )
+from casemate.core.datasheets import Datasheet
 from casemate.registry.deletions import Deleted, deleted_of
 from casemate.registry.stores import Stores
 from casemate.registry.tags import find_tagged
@@ -59,6 +60,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     lineage: Lineage | None = None
     facts: dict[str, Any] = {}
     purposes: tuple[str, ...] = ()  # that a dataset may be trained on for; empty: any
+    datasheet: Datasheet | None = None
 
 
 class Version(msgspec.Struct, frozen=True, kw_only=True):
@@ -162,25 +164,45 @@ def latest_versions(stores: Stores, kind: AssetKind) -> list[tuple[Version, int]
     return list(newest.values())
 
 
-def blobs_of(stores: Stores, version: Version) -> dict[str, BlobRecord]:
-    """path -> blob, as the database says."""
+def blobs_of(stores: Stores, version: Version) -> dict[str, list[BlobRecord]]:
+    """path -> the pieces of that file, in order, as the database says."""
     query = (
         select(version_blobs.c.path, blobs)
         .join(blobs, blobs.c.id == version_blobs.c.blob_id)
         .where(version_blobs.c.version_id == version.id)
+        .order_by(version_blobs.c.path, version_blobs.c.piece)
     )
+    found: dict[str, list[BlobRecord]] = {}
     with reading(stores.engine) as connection:
-        return {
-            row.path: BlobRecord(
-                id=row.id,
-                project=row.project,
-                asset=row.asset,
-                wrapped_key=bytes(row.wrapped_key),
-                size=row.size,
-                digest=Digest(row.digest),
-            )
-            for row in connection.execute(query)
-        }
+        for row in connection.execute(query):
+            found.setdefault(row.path, []).append(_record(row))
+    return found
+
+
+def pieces_stored(stores: Stores, kind: AssetKind, name: str) -> dict[Digest, BlobRecord]:
+    """By digest: the blobs that live versions of an asset hold, as the database says."""
+    query = (
+        select(blobs)
+        .join(version_blobs, version_blobs.c.blob_id == blobs.c.id)
+        .join(versions, versions.c.id == version_blobs.c.version_id)
+        .where(versions.c.project == stores.project, versions.c.kind == kind.value, versions.c.name == name)
+        .where(versions.c.state == "live", blobs.c.asset == f"{kind}/{name}", blobs.c.project == stores.project)
+        .distinct()
+    )
+    gone = deleted_of(stores).blobs
+    with reading(stores.engine) as connection:
+        return {Digest(row.digest): _record(row) for row in connection.execute(query) if row.id not in gone}
+
+
+def _record(row: Row[Any]) -> BlobRecord:
+    return BlobRecord(
+        id=row.id,
+        project=row.project,
+        asset=row.asset,
+        wrapped_key=bytes(row.wrapped_key),
+        size=row.size,
+        digest=Digest(row.digest),
+    )
 
 
 def signed_version(stores: Stores, version: Version) -> SignedVersion:

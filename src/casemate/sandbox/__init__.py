@@ -5,13 +5,14 @@
         frame = cell.channel.recv(timeout=5)
 
 In the child, `function(channel, args)` runs after every wall is up; its module was imported before the filter of system
-calls, so that its libraries are loaded. A one-shot job is `def job(frame: Frame) -> Frame`, called by `run_confined`.
+calls, so that its libraries are loaded. A one-shot job is `def job(frame: Frame) -> Frame`, called by `run_confined`; one that
+asks its parent for more on the way is `def job(frame: Frame, ask: Asking) -> Frame`.
 
 `Cell.channel.socket` is a Unix stream socket for asyncio users; frames on it are those of `core.wire`: a 4-byte
 big-endian length, a MessagePack header `[message, [buffer lengths]]` (`decode_header`), then the raw buffers in order.
 """
 
-from casemate.sandbox.channel import Channel
+from casemate.sandbox.channel import Asking, Channel
 from casemate.sandbox.doctor import probe_walls, verify_floor
 from casemate.sandbox.exits import Exit, ExitReason
 from casemate.sandbox.jobs import run_confined
@@ -21,6 +22,7 @@ from casemate.sandbox.walls import Need, Walls, WallStatus
 from casemate.sandbox.watch import Denial
 
 __all__ = [
+    "Asking",
     "Cell",
     "Channel",
     "Denial",

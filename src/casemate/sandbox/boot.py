@@ -19,7 +19,7 @@ import msgspec
 
 from casemate.core.errors import CasemateError
 from casemate.core.wire import Frame
-from casemate.sandbox.channel import Channel
+from casemate.sandbox.channel import Asking, Channel
 from casemate.sandbox.exits import CODE_FAILED, CODE_MEMORY
 from casemate.sandbox.landlock import raise_landlock
 from casemate.sandbox.limits import apply_limits
@@ -105,7 +105,7 @@ def _raise(wall: Wall, action: Callable[[], int | None]) -> int | None:
 def _run(function: Callable[..., Any], order: Order, channel: Channel) -> NoReturn:
     try:
         if order.job:
-            _answer(function, channel)
+            _answer(function, channel, asks=order.asks)
         else:
             function(channel, order.args)
     except MemoryError:
@@ -118,9 +118,10 @@ def _run(function: Callable[..., Any], order: Order, channel: Channel) -> NoRetu
     _leave(0)
 
 
-def _answer(job: Callable[[Frame], Frame], channel: Channel) -> None:
+def _answer(job: Callable[..., Frame], channel: Channel, *, asks: bool) -> None:
     try:
-        answer = job(channel.recv())
+        frame = channel.recv()
+        answer = job(frame, Asking(channel)) if asks else job(frame)
     except CasemateError as error:
         channel.send({"error": {"family": type(error).__name__, "code": error.code, "message": error.message}})
     else:

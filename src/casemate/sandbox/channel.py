@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import time
 from collections.abc import Sequence
 from typing import Any, cast
@@ -66,6 +67,19 @@ class Channel:
 
     def close(self) -> None:
         self.socket.close()
+
+
+class Asking:
+    """The confined side of a job that asks its parent for what it needs on the way. From any thread, one at a time."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel, self._lock = channel, threading.Lock()
+
+    def __call__(self, message: Any, buffers: Sequence[bytes | bytearray | memoryview] = ()) -> Frame:
+        """What the parent answers."""
+        with self._lock:
+            self._channel.send({"ask": message}, buffers)
+            return self._channel.recv()
 
 
 class _Timed:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,15 @@ from casemate.core.sealed import SealedFile
 from casemate.core.wire import Frame
 from casemate.sandbox.exits import ExitReason
 from casemate.sandbox.limits import Limits
-from casemate.sandbox.spawn import spawn
+from casemate.sandbox.spawn import Cell, spawn
 from casemate.sandbox.walls import Walls
 from casemate.sandbox.watch import Denial
 
+Answer = Callable[[Any, list[bytearray]], tuple[Any, Sequence[bytes | memoryview]]]
+
 _FAMILIES = {"InputError": InputError, "TooLargeError": TooLargeError}  # what a job may raise in its caller
 _CODE = re.compile("[a-z][a-z0-9-]{0,62}")
+_ASKED = 16 << 20  # bytes of buffers that may come with one question
 _CLIP = 500  # characters of a foreign message
 
 
@@ -36,6 +39,7 @@ def run_confined(
     timeout: float = 60.0,
     insecure: bool = False,
     denials: list[Denial] | None = None,
+    asked: Answer | None = None,
 ) -> Frame:
     """Run `def job(frame: Frame) -> Frame` in a new confined process and return its answer.
 
@@ -47,6 +51,8 @@ def run_confined(
         outputs: Unsealed memory files (`core.memory_file`) of the caller, for answers too large for a frame: the job
             writes, the caller seals.
         timeout: Seconds for the whole job, start included.
+        asked: The job is `def job(frame: Frame, ask: Asking) -> Frame`, and this answers what it asks on the way:
+            (message, buffers), both foreign, to (message, buffers). What it raises ends the job and is raised here.
         denials: Gets what the walls refused it, each once, however it ends.
     Raises:
         InputError, TooLargeError: as the job raised it (its text is clipped).
@@ -55,11 +61,18 @@ def run_confined(
     """
     limits = msgspec.structs.replace(limits or Limits(), wall_seconds=timeout)
     with spawn(
-        entry, limits=limits, walls=walls, paths=paths, insecure=insecure, job=True, report=denials is not None
+        entry,
+        limits=limits,
+        walls=walls,
+        paths=paths,
+        insecure=insecure,
+        job=True,
+        asks=asked is not None,
+        report=denials is not None,
     ) as cell:
         try:
             cell.channel.send(message, buffers, [*(file.fd for file in files), *outputs])
-            frame = cell.channel.recv()
+            frame = _answered(cell, asked)
         except SandboxError as error:
             if error.code != "sandbox-gone":
                 raise
@@ -72,6 +85,16 @@ def run_confined(
         frame.message = answer["answer"]
         return frame
     raise _revived(answer)
+
+
+def _answered(cell: Cell, asked: Answer | None) -> Frame:
+    """The job's last word, once all that it asks has been answered."""
+    while True:
+        frame = cell.channel.recv(max_buffers=None if asked is None else _ASKED)
+        if asked is None or not isinstance(frame.message, dict) or "ask" not in frame.message:
+            return frame
+        message, buffers = asked(frame.message["ask"], frame.buffers)
+        cell.channel.send(message, buffers)
 
 
 def _revived(answer: Any) -> InputError | SandboxError:

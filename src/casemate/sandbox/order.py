@@ -13,7 +13,7 @@ class Order(msgspec.Struct, kw_only=True):
     """The order for one process.
 
     Args:
-        job: The entry is a one-shot job.
+        job: The entry is a one-shot job. asks: It is called with an `Asking` as well.
         floor: Raise the walls of the floor.
         paths: Folders for `sys.path`. readable, writable: what Landlock lets through.
     """
@@ -22,6 +22,7 @@ class Order(msgspec.Struct, kw_only=True):
     args: dict[str, Any]
     limits: Limits
     job: bool
+    asks: bool = False
     floor: bool
     report: bool
     paths: list[str]

@@ -102,6 +102,7 @@ def spawn(
     args: Mapping[str, Any] | None = None,
     insecure: bool = False,
     job: bool = False,
+    asks: bool = False,
 ) -> Cell:
     """Start `entry` ("package.module:function") behind the walls; returns once they stand.
 
@@ -112,7 +113,7 @@ def spawn(
             its channel before foreign code runs, since descriptors can be sent through it, and there no limit counts them.
         args: Plain data for the function.
         insecure: Raise no wall, and warn in the log. Only for `--insecure-no-sandbox`.
-        job: The entry is a one-shot job, see `run_confined`.
+        job: The entry is a one-shot job, see `run_confined`. asks: It takes an `Asking` beside its frame.
     Raises: SandboxError: `walls-missing` names the wall and how to mend it; `sandbox-start` when the entry cannot be
         imported; `sandbox-<reason>` when the process ended before its walls stood. Nothing foreign has been touched.
     """
@@ -123,6 +124,7 @@ def spawn(
         args=dict(args or {}),
         limits=limits,
         job=job,
+        asks=asks,
         floor=not insecure,
         report=report and not insecure,
         paths=[str(path.resolve()) for path in paths],

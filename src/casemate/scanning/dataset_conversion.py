@@ -1,88 +1,134 @@
-"""The confined side of a dataset's conversion: `main` is the only entry."""
+"""The confined side of a dataset's conversion: `main` is the only entry. It holds a few batches of rows at a time."""
 
 from __future__ import annotations
 
-import mmap
-import os
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import msgspec
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from casemate.core import InputError, TooLargeError
+from casemate.core import Finding, InputError, TooLargeError
 from casemate.core.wire import Frame
-from casemate.scanning.columns import describe_columns, find_oddities, plain_table
+from casemate.sandbox import Asking
+from casemate.scanning.array_tables import read_npy, read_npz
+from casemate.scanning.asked_file import AskedFile
+from casemate.scanning.column_facts import TableFacts
+from casemate.scanning.columns import Rows, check_size, plain_batch, plain_schema
 from casemate.scanning.compressed import compression_of
 from casemate.scanning.csv_tables import read_csv
+from casemate.scanning.folder_tables import is_folder, read_folder
+from casemate.scanning.image_headers import JPEG, PNG
 from casemate.scanning.limits import DatasetLimits, ScanLimits
 from casemate.scanning.notes import Notes, RefusedError
 from casemate.scanning.pickle_rules import looks_like_pickle
+from casemate.scanning.row_pieces import PieceWriter
 from casemate.scanning.rules import DATASET_CONVERTED
-from casemate.scanning.tables import check_shape, read_json_lines, read_parquet
+from casemate.scanning.tables import BATCH_ROWS, read_arrow, read_json_lines, read_parquet
 
-_ROW_GROUP = 1 << 17  # rows
+_HEAD = 1 << 20  # bytes by which the kinds are told apart
+_ZIP = b"PK\3\4"
 
 
-def main(frame: Frame) -> Frame:
-    """Read the table of the first descriptor, write Parquet to the second; answer {"schema", "findings"}."""
-    source, output = frame.fds
+def main(frame: Frame, ask: Asking) -> Frame:
+    """message: {"filename", "size", "target", "limits"}. Asks {"read": [offset, size]} and {"piece": bytes of it}.
+
+    Answers {"schema", "findings"} once all pieces were taken.
+    """
     message = frame.message
     limits = msgspec.convert(message["limits"], DatasetLimits)
-    size = os.fstat(source).st_size
-    if not size:
-        raise InputError(f"{message['filename']} is empty.", code="dataset-empty")
-    data = memoryview(mmap.mmap(source, size, access=mmap.ACCESS_READ))
-    table, notes = read_table(data, message["filename"], limits)
-    table = plain_table(table, message["filename"])
-    check_shape(table, message["filename"], limits)
-    schema = describe_columns(table, target=message["target"], filename=message["filename"], limits=limits)
-    write_parquet(table, output, message["filename"])
-    findings = [DATASET_CONVERTED.found(note, location=message["filename"]) for note in notes]
-    findings += find_oddities(table)
+    file = AskedFile(ask, message["size"])
+
+    def take(piece: bytes) -> None:
+        ask({"piece": len(piece)}, [piece])
+
+    schema, findings = convert(file, message["filename"], take, target=message["target"], limits=limits)
     return Frame({"schema": schema, "findings": msgspec.to_builtins(findings)})
 
 
-def read_table(data: memoryview, filename: str, limits: DatasetLimits) -> tuple[pa.Table, list[str]]:
-    """(table, what was changed on the way), by content. Raises: InputError, TooLargeError."""
-    head = bytes(data[:4096])
-    if what := _what_else(data):
+def convert(
+    file: AskedFile, filename: str, take: Callable[[bytes], None], *, target: str | None, limits: DatasetLimits
+) -> tuple[dict[str, Any], list[Finding]]:
+    """Hand on the table as pieces of one Parquet file; (content of schema.json, findings). Raises: InputError."""
+    rows = read_table(file, filename, limits)
+    schema = plain_schema(rows.schema, filename, limits)
+    facts = TableFacts(schema, target=target, filename=filename, limits=limits)
+    writer = PieceWriter(schema, take)
+    size = 0
+    for batch in _parts(rows):
+        plain = plain_batch(batch, schema, filename, limits, before=facts.rows)
+        facts.add(plain)
+        check_size(facts.rows, 0, filename, limits)
+        size += plain.nbytes
+        if size > limits.uncompressed_bytes:
+            raise TooLargeError(
+                f"{filename} unpacks to over {limits.uncompressed_bytes} bytes: split it.", code="dataset-too-large"
+            )
+        writer.add(plain)
+    if not facts.rows:
+        raise InputError(f"{filename} has no rows.", code="dataset-empty")
+    writer.close()
+    findings = [DATASET_CONVERTED.found(note, location=filename) for note in rows.notes]
+    return facts.described(), findings + facts.oddities()
+
+
+def _parts(rows: Rows) -> Iterator[pa.RecordBatch]:
+    """The same rows, at most so many together."""
+    for batch in rows.batches:
+        for start in range(0, batch.num_rows, BATCH_ROWS):
+            yield batch.slice(start, BATCH_ROWS)
+
+
+def read_table(file: AskedFile, filename: str, limits: DatasetLimits) -> Rows:
+    """The rows of whatever kind of file it is, by its content. Raises: InputError, TooLargeError."""
+    head = file.head(_HEAD)
+    if not head:
+        raise InputError(f"{filename} is empty.", code="dataset-empty")
+    if head.startswith(_ZIP) and b".npy" in head[:400]:
+        return read_npz(file, filename, limits)
+    if is_folder(head):
+        return read_folder(file, filename, limits)
+    if what := _what_else(memoryview(head)):
         raise InputError(
-            f"{filename} is {what}, no table: export the rows as CSV, JSON Lines or Parquet.", code="dataset-format"
+            f"{filename} is {what}, no table: export the rows as CSV, JSON Lines, Parquet, Arrow or NumPy.",
+            code="dataset-format",
         )
-    if head.startswith(b"PAR1"):
-        return read_parquet(data, filename, limits), []
+    for mark, read in _MARKS:
+        if head.startswith(mark):
+            return read(file, filename, limits)
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if start.startswith(b"["):
         raise InputError(
             f"{filename} is one JSON array: write one object per line (JSON Lines).", code="dataset-format"
         )
-    if start.startswith(b"{"):
-        return read_json_lines(data, filename, limits), []
-    return read_csv(data, filename, limits)
+    return read_json_lines(file, filename, limits) if start.startswith(b"{") else read_csv(file, filename, limits)
 
 
-def _what_else(data: memoryview) -> str:
+_MARKS: tuple[tuple[bytes, Callable[[AskedFile, str, DatasetLimits], Rows]], ...] = (
+    (b"PAR1", read_parquet),
+    (b"ARROW1", read_arrow),
+    (b"\xff\xff\xff\xff", read_arrow),  # the first message of an IPC stream
+    (b"\x93NUMPY", read_npy),
+)
+
+
+_OTHERS = {
+    b"PK": "a ZIP archive or an Excel workbook",
+    b"\x89HDF": "a file of raw arrays",
+    b"FEA1": "Feather of the first version, which nobody writes any more",
+    PNG: "one image, and its folder is what can be pushed",
+    JPEG: "one image, and its folder is what can be pushed",
+}
+
+
+def _what_else(head: memoryview) -> str:
     """What people take for a dataset and is none; empty for all that may be one."""
-    if bytes(data[:2]) == b"PK":
-        return "a ZIP archive or an Excel workbook"
-    if bytes(data[:6]) == b"\x93NUMPY" or bytes(data[:4]) == b"\x89HDF":
-        return "a file of raw arrays"
-    if kind := compression_of(data):
+    start = bytes(head[:8])
+    if known := next((what for mark, what in _OTHERS.items() if start.startswith(mark)), ""):
+        return known
+    if kind := compression_of(head):
         return f"packed ({kind})"
     try:
-        return "a pickle, which can run code" if looks_like_pickle(data, Notes(ScanLimits())) else ""
+        return "a pickle, which can run code" if looks_like_pickle(head, Notes(ScanLimits())) else ""
     except RefusedError:
         return "no text"
-
-
-def write_parquet(table: pa.Table, output: int, filename: str) -> None:
-    """The same bytes for the same table. Raises: TooLargeError."""
-    try:
-        with os.fdopen(output, "wb") as file:
-            pq.write_table(
-                table, file, compression="zstd", row_group_size=_ROW_GROUP, version="2.6", store_schema=False
-            )
-    except OSError as error:
-        raise TooLargeError(
-            f"{filename} becomes too large a Parquet file: split it.", code="dataset-too-large"
-        ) from error

@@ -23,10 +23,12 @@ Floats = npt.NDArray[np.float64]
 def moved(before: pa.ChunkedArray, after: pa.ChunkedArray) -> dict[str, Any]:
     """{"psi", "ks", "missing_before", "missing_after", "shift"} of two columns of one plain type.
 
-    `ks` is null for text and truth values; `shift` is none, some (index over 0.1) or large (over 0.2). No value of a
+    `ks` is null for text and truth values; of images the length in bytes counts; `shift` is none, some (index over 0.1) or large (over 0.2). No value of a
     row is in it.
     Source: Siddiqi 2006, table 5.1, bins by deciles of `before`, missing values a bin of their own; Smirnov 1948.
     """
+    if pt.is_binary(before.type):  # images, by how long they are
+        before, after = (pc.cast(pc.binary_length(column), pa.int64()) for column in (before, after))
     shares = [column.null_count / len(column) if len(column) else 0.0 for column in (before, after)]
     if pt.is_string(before.type) or pt.is_boolean(before.type):
         index, distance = _psi(*_by_category(before, after)), None

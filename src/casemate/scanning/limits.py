@@ -44,18 +44,24 @@ class DatasetLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds of one dataset.
 
     Args:
-        file_bytes: The file as given, and the Parquet file that it becomes.
-        memory: Bytes that the confined process may take.
+        file_bytes: The file as given; a folder is one, with all its files. A push is also held to its own quota.
+        image_bytes, pixels: One image, as it lies and unpacked; four times a good camera's.
+        uncompressed_bytes: All rows in memory, were they there at once.
+        memory: Bytes that the confined process may take; it holds a few batches of rows, however many there are.
+        seconds, rate: Wall time of the conversion: so many seconds, and one more for each `rate` bytes of the file.
         categories: A column of text, or a whole-number target, with at most so many values lists them.
     """
 
-    file_bytes: int = 1 << 30
-    rows: int = 20_000_000
+    file_bytes: int = 64 << 30
+    rows: int = 1_000_000_000
     columns: int = 4096
     cell_bytes: int = 1 << 20
-    uncompressed_bytes: int = 2 << 30
+    image_bytes: int = 16 << 20
+    pixels: int = 100_000_000
+    uncompressed_bytes: int = 256 << 30
     memory: int = 4 << 30
     seconds: float = 300.0
+    rate: int = 1 << 20
     categories: int = 32
 
     def bounded(self, chunks: Iterable[bytes], filename: str) -> Iterator[bytes]:

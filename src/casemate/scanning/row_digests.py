@@ -44,9 +44,10 @@ def _cells(values: pa.Array, key: bytes) -> npt.NDArray[np.uint8]:
     missing = pc.is_null(values).to_numpy(zero_copy_only=False)
     cells = np.zeros((len(values), _CELL), dtype=np.uint8)
     cells[:, 0] = missing
-    if pt.is_string(values.type):
+    if pt.is_string(values.type) or pt.is_binary(values.type):
         known = values.dictionary_encode()
-        texts = [blake2b(text.encode(), digest_size=SIZE, key=key).digest() for text in known.dictionary.to_pylist()]
+        raw = known.dictionary.cast(pa.binary()).to_pylist()
+        texts = [blake2b(text, digest_size=SIZE, key=key).digest() for text in raw]
         table = np.frombuffer(b"".join([*texts, bytes(SIZE)]), dtype=np.uint8).reshape(-1, SIZE)
         cells[:, 1:] = table[pc.fill_null(known.indices, len(texts)).to_numpy(zero_copy_only=False)]
         return cells

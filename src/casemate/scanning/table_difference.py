@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from casemate.core import InputError
 from casemate.core.wire import Frame
 from casemate.scanning.distributions import moved
+from casemate.scanning.image_headers import PNG
 from casemate.scanning.row_digests import Digests, row_digests, surplus
 
 _TEXT = 200  # characters of a value that are shown
@@ -105,7 +106,9 @@ def _values(file: pq.ParquetFile, places: Places) -> list[dict[str, Any]]:
 
 
 def plain_value(value: Any) -> Any:
-    """A cell as JSON has it: times as text, and what is no number by its name."""
+    """A cell as JSON has it: times as text, what is no number by its name, and of an image its kind and length."""
+    if isinstance(value, bytes):
+        return f"{'PNG' if value.startswith(PNG) else 'JPEG'}, {len(value)} bytes"
     if isinstance(value, dt.date):
         return value.isoformat()
     if isinstance(value, float) and not math.isfinite(value):

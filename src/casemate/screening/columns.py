@@ -126,8 +126,11 @@ def rows_of_table(table: Any, *, label: str, contributor: str | None = None, tim
 
 def _features(column: Any, name: str) -> tuple[Floats, list[str]]:
     """One column as features, and their names."""
+    import pyarrow.compute as pc
     import pyarrow.types as pt
 
+    if pt.is_binary(column.type):  # an image, by the bytes that it takes
+        column = pc.binary_length(column)
     if not pt.is_string(column.type):
         return _numbers(column)[:, None], [name]
     values, places, counts = np.unique(_text(column), return_inverse=True, return_counts=True)

@@ -1,6 +1,6 @@
 """Bytes and rows: encrypted blobs, the signed state, the metadata database, and the home that holds them."""
 
-from casemate.storage.blobs import BlobRecord, BlobStore, PendingBlob, Push, Quota
+from casemate.storage.blobs import BlobStore, PiecedFile, Push
 from casemate.storage.data_keys import DataKeys, Rewrapped, newest_key
 from casemate.storage.database import METADATA, is_append_only, migrate, open_database, reading, shred
 from casemate.storage.home import Home, HomeLock, create_home, migrate_home, open_home, upgrade_home
@@ -12,9 +12,11 @@ from casemate.storage.home_keys import (
     unwrap_state_key,
 )
 from casemate.storage.ledger import Ledger, LedgerEntry, LedgerPen
+from casemate.storage.pending import BlobRecord, PendingBlob, Quota, Upload
 from casemate.storage.place import KeptPlace
 from casemate.storage.rows import RowCipher
 from casemate.storage.sealed_rows import SealedRows
+from casemate.storage.stored_file import StoredFile
 from casemate.storage.stream import StreamReader, StreamWriter
 
 __all__ = [
@@ -29,13 +31,16 @@ __all__ = [
     "LedgerEntry",
     "LedgerPen",
     "PendingBlob",
+    "PiecedFile",
     "Push",
     "Quota",
     "Rewrapped",
     "RowCipher",
     "SealedRows",
+    "StoredFile",
     "StreamReader",
     "StreamWriter",
+    "Upload",
     "create_home",
     "create_people_key",
     "create_state_key",

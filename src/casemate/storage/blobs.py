@@ -2,138 +2,32 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import re
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO, Self
-
-import msgspec
+from typing import Self
 
 from casemate.core import (
     Digest,
     InputError,
     SealedFile,
     StorageError,
-    TooLargeError,
     VerificationError,
-    canonical,
+    digest_of,
     memory_file,
     new_id,
 )
 from casemate.keys import KeyService, sync_folder
-from casemate.storage.home import free_bytes
-from casemate.storage.stream import KEY_SIZE, StreamReader, StreamWriter
+from casemate.storage.pending import BlobRecord, Budget, PendingBlob, Quota, Upload, blob_context, writing
+from casemate.storage.stream import StreamReader
 
+_CHUNK = 1 << 20  # bytes read at a time
 _ID = re.compile(r"blob_[0-9a-f]{32}")
-_MARGIN = 64 << 20  # bytes of plain text between two looks at the free disk
 _LOST_SECONDS = 30 * 86400  # how long a blob that no row names is kept: time to put a damaged database right
-
-
-class BlobRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What the database knows of a blob. `size` and `digest` are of the plain text."""
-
-    id: str
-    project: str
-    asset: str  # "model/NAME" or "dataset/NAME"
-    wrapped_key: bytes
-    size: int
-    digest: Digest
-
-
-class Quota(msgspec.Struct, frozen=True, kw_only=True):
-    """Bounds of one push."""
-
-    push_bytes: int = 4 << 30  # bytes of plain text; larger models do not fit into memory to be verified
-    free_bytes: int = 512 << 20  # bytes of disk that must stay free, so that the log can still be written
-
-    def bounded(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
-        """The same chunks. Raises: TooLargeError `push-too-large` as soon as they are over the bound."""
-        left = self.push_bytes
-        for chunk in chunks:
-            left -= len(chunk)
-            if left < 0:
-                raise TooLargeError(f"A push may hold at most {self.push_bytes} bytes.", code="push-too-large")
-            yield chunk
-
-
-class Budget:
-    """What one push may still write. Args: folder: on the disk whose free space counts."""
-
-    def __init__(self, quota: Quota, folder: Path) -> None:
-        self._quota, self._folder = quota, folder
-        self._left, self._unseen = quota.push_bytes, _MARGIN  # the first byte looks at the disk
-
-    def take(self, size: int) -> None:
-        """Raises: TooLargeError `push-too-large`; StorageError `disk-full`."""
-        self._left -= size
-        self._unseen += size
-        if self._left < 0:
-            raise TooLargeError(
-                f"A push may hold at most {self._quota.push_bytes} bytes (push_bytes): push less, or raise the setting.",
-                code="push-too-large",
-            )
-        if self._unseen >= _MARGIN:
-            self._unseen = 0
-            if free_bytes(self._folder) < self._quota.free_bytes + max(size, _MARGIN):
-                raise StorageError(
-                    f"The disk would have less than {self._quota.free_bytes} bytes left (free_bytes): make room and"
-                    " push again.",
-                    code="disk-full",
-                )
-
-
-class PendingBlob:
-    """A blob under way. It becomes one by `BlobStore.keep`; anything else leaves nothing but a file to be cleaned."""
-
-    def __init__(self, path: Path, project: str, asset: str, keys: KeyService, budget: Budget) -> None:
-        """Args: path: where the file grows; its name is the blob's id."""
-        key = os.urandom(KEY_SIZE)
-        context = blob_context(project, asset, path.name)
-        wrapped = keys.wrap(key, context)
-        self._path, self._budget = path, budget
-        self._project, self._asset, self._wrapped = project, asset, wrapped
-        self._hasher, self._size = hashlib.sha256(), 0
-        with _written():
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            self._file: BinaryIO = os.fdopen(fd, "wb")
-            self._stream = StreamWriter(self._file, key, context)
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Raises: TooLargeError `push-too-large`; StorageError `disk-full`, `not-written`."""
-        size = memoryview(data).nbytes
-        self._budget.take(size)
-        self._hasher.update(data)
-        self._size += size
-        with _written():
-            self._stream.write(data)
-
-    def finish(self) -> BlobRecord:
-        """Seal and sync the file. Raises: StorageError `disk-full`, `not-written`."""
-        with _written():
-            self._stream.close()
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
-        return BlobRecord(
-            id=self._path.name,
-            project=self._project,
-            asset=self._asset,
-            wrapped_key=self._wrapped,
-            size=self._size,
-            digest=Digest("sha256:" + self._hasher.hexdigest()),
-        )
-
-    def discard(self) -> None:
-        """Leave nothing. What is still buffered need not reach a full disk."""
-        with suppress(OSError):
-            self._file.close()
-        self._path.unlink(missing_ok=True)
 
 
 class BlobStore:
@@ -161,14 +55,18 @@ class BlobStore:
     def pending(self) -> Path:
         return self._pending
 
-    def push(self, project: str, asset: str) -> Push:
-        """Begin a set of blobs that are kept together or not at all."""
-        return Push(self, project, asset)
+    def push(self, project: str, asset: str, stored: Mapping[Digest, BlobRecord] | None = None) -> Push:
+        """Begin a set of blobs that are kept together or not at all. Args: stored: as for `Push`."""
+        return Push(self, project, asset, stored)
 
     def create(self, project: str, asset: str, budget: Budget | None = None) -> PendingBlob:
         """Begin a blob; with no `budget` shared with others, it has the quota to itself. Raises: StorageError."""
         budget = budget or Budget(self.quota, self._pending)
         return PendingBlob(self._pending / new_id("blob"), project, asset, self._keys, budget)
+
+    def receive(self, chunks: Iterable[bytes]) -> Upload:
+        """Hold what somebody sends until it is closed. Raises: as `Upload`."""
+        return Upload(self._pending / new_id("blob"), chunks, Budget(self.quota, self._pending))
 
     def check_keys(self, records: Iterable[BlobRecord]) -> None:
         """In the transaction that commits their rows. Raises: ConflictError `kek-retired`: during a long push."""
@@ -177,7 +75,7 @@ class BlobStore:
     def keep(self, records: Iterable[BlobRecord]) -> None:
         """Move finished blobs to their place, durably. A row must follow, or the next start removes them."""
         touched = set()
-        with _written():
+        with writing():
             for record in records:
                 place = self._place(record.id)
                 place.parent.mkdir(mode=0o700, exist_ok=True)
@@ -209,6 +107,45 @@ class BlobStore:
             sealed.close()
             raise VerificationError(f"The blob {record.id} holds other bytes than were pushed.", code="blob-altered")
         return sealed
+
+    def seal_file(self, pieces: Sequence[BlobRecord]) -> SealedFile:
+        """Decrypt the pieces of one file, in order, into sealed memory. Its digest is the caller's to check.
+
+        Raises: VerificationError, as `open`. StorageError `no-memory`.
+        """
+        if len(pieces) == 1:
+            return self.seal(pieces[0])
+        fd = memory_file("pieces")
+        try:
+            for record in pieces:
+                with self.open(record) as reader:
+                    _decrypt_to(reader, fd)
+        except BaseException:
+            os.close(fd)
+            raise
+        return SealedFile(fd)
+
+    def read_file(self, pieces: Sequence[BlobRecord], start: int = 0) -> Iterator[bytes]:
+        """The bytes of one file from `start` on, a few at a time; each is as it was encrypted. Raises: as `open`."""
+        for record in pieces:
+            if start >= record.size:
+                start -= record.size
+                continue
+            with self.open(record) as reader:
+                reader.seek(start)
+                while chunk := reader.read(_CHUNK):
+                    yield chunk
+            start = 0
+
+    def holds(self, record: BlobRecord, data: bytes | memoryview) -> bool:
+        """Whether the stored blob can be read, and has these very bytes. Raises: StorageError: its key is out of reach."""
+        if record.size != memoryview(data).nbytes:
+            return False
+        try:
+            with self.open(record) as reader:
+                return reader.read() == data
+        except VerificationError:
+            return False
 
     def delete(self, blob_id: str) -> None:
         """Remove a blob's file; its key must be gone from the database before."""
@@ -281,17 +218,63 @@ class BlobStore:
 
 
 class Push:
-    """Several blobs as one: leaving the context without `keep` discards them all. Holds the push to its quota."""
+    """Several files as one: leaving the context without `keep` discards them all. Holds the push to its quota.
 
-    def __init__(self, store: BlobStore, project: str, asset: str) -> None:
+    Attributes:
+        files: Path -> the pieces of that file, in order; most files have one.
+        made: The blobs that this push wrote; the other pieces belong to versions that are there.
+    """
+
+    def __init__(
+        self, store: BlobStore, project: str, asset: str, stored: Mapping[Digest, BlobRecord] | None = None
+    ) -> None:
+        """Args: stored: blobs of the same asset that a piece may share, by the digest that the database says."""
         self._store, self._project, self._asset = store, project, asset
-        self.records: dict[str, BlobRecord] = {}
+        self._stored = stored or {}
+        self._mine: dict[Digest, BlobRecord] = {}
+        self.files: dict[str, list[BlobRecord]] = {}
+        self.made: list[BlobRecord] = []
         self._budget = Budget(store.quota, store.pending)
+
+    @property
+    def shared(self) -> set[str]:
+        """Ids of the blobs that it names and did not write: they must still be there when it is committed."""
+        made = {record.id for record in self.made}
+        return {record.id for pieces in self.files.values() for record in pieces} - made
 
     def add(self, path: str, chunks: Iterable[bytes | bytearray | memoryview]) -> BlobRecord:
         """Encrypt one file. Raises: InputError `path-twice`; TooLargeError; StorageError, as `PendingBlob.write`."""
-        if path in self.records:
+        pieces = self._begin(path)
+        try:
+            pieces.append(self._write(chunks))
+        except BaseException:
+            del self.files[path]
+            raise
+        return pieces[0]
+
+    def pieces(self, path: str) -> PiecedFile:
+        """Begin a file that comes in pieces, of which equal ones are stored once. Raises: InputError `path-twice`."""
+        return PiecedFile(self._begin(path), self._stored_or_written)
+
+    def keep(self) -> None:
+        """Put the blobs in their place. Commit the rows that name them next."""
+        self._store.keep(self.made)
+
+    def _begin(self, path: str) -> list[BlobRecord]:
+        if path in self.files:
             raise InputError(f"The path {path!r} was pushed twice: push each file once.", code="path-twice")
+        return self.files.setdefault(path, [])
+
+    def _stored_or_written(self, piece: bytes | memoryview) -> BlobRecord:
+        digest = digest_of(piece)
+        if digest not in self._mine:
+            stored = self._stored.get(digest)
+            # Read before it is relied on: what was lost or altered is stored anew, and what a row says proves nothing.
+            is_there = stored is not None and self._store.holds(stored, piece)
+            self._mine[digest] = stored if stored is not None and is_there else self._write([piece])
+        return self._mine[digest]
+
+    def _write(self, chunks: Iterable[bytes | bytearray | memoryview]) -> BlobRecord:
         blob = self._store.create(self._project, self._asset, self._budget)
         try:
             for chunk in chunks:
@@ -300,24 +283,33 @@ class Push:
         except BaseException:
             blob.discard()
             raise
-        self.records[path] = record
+        self.made.append(record)
         return record
-
-    def keep(self) -> None:
-        """Put the blobs in their place. Commit the rows that name them next."""
-        self._store.keep(self.records.values())
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for record in self.records.values():
+        for record in self.made:
             self._store.discard(record.id)
 
 
-def blob_context(project: str, asset: str, blob_id: str) -> bytes:
-    """What a blob's data key and its bytes are bound to."""
-    return canonical({"project": project, "asset": asset, "blob": blob_id})
+class PiecedFile:
+    """One file of a push, piece by piece; `digest` and `size` are of all that was added."""
+
+    def __init__(self, pieces: list[BlobRecord], place: Callable[[bytes | memoryview], BlobRecord]) -> None:
+        self._pieces, self._place = pieces, place
+        self._hasher, self.size = hashlib.sha256(), 0
+
+    def add(self, piece: bytes | memoryview) -> None:
+        """Raises: TooLargeError; StorageError, as `PendingBlob.write`."""
+        self._pieces.append(self._place(piece))
+        self._hasher.update(piece)
+        self.size += memoryview(piece).nbytes
+
+    @property
+    def digest(self) -> Digest:
+        return Digest("sha256:" + self._hasher.hexdigest())
 
 
 def _blob_files(folder: Path) -> list[Path]:
@@ -337,25 +329,17 @@ def _checked_id(blob_id: str) -> str:
 def _sealed(reader: StreamReader, name: str) -> SealedFile:
     fd = memory_file(name)
     try:
-        reader.decrypt_to_fd(fd)
-    except BaseException as error:
+        _decrypt_to(reader, fd)
+    except BaseException:
         os.close(fd)
-        if isinstance(error, OSError):
-            raise StorageError(
-                f"There is no memory for {reader.size} bytes: make room and try again.", code="no-memory"
-            ) from error
         raise
     return SealedFile(fd)
 
 
-@contextmanager
-def _written() -> Iterator[None]:
-    """What the disk refuses becomes one sentence."""
+def _decrypt_to(reader: StreamReader, fd: int) -> None:
     try:
-        yield
+        reader.decrypt_to_fd(fd)
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise StorageError(
-            f"The push could not be written ({error.strerror}): nothing of it was kept; mend this and push again.",
-            code="disk-full" if full else "not-written",
+            f"There is no memory for {reader.size} bytes: make room and try again.", code="no-memory"
         ) from error

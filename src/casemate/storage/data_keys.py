@@ -16,10 +16,10 @@ from sqlalchemy import ColumnElement, Connection, Engine, LargeBinary, Row, bind
 
 from casemate.core import ConflictError, StorageError, VerificationError
 from casemate.keys import HEADER, Keyring, write_private
-from casemate.storage.blobs import blob_context
 from casemate.storage.database import blobs, reading, shred, version_blobs, versions
 from casemate.storage.home import Home
 from casemate.storage.home_keys import HOME_KEYS, key_context
+from casemate.storage.pending import blob_context
 
 _BATCH = 200  # keys in one commit: what a kill may cost, and how long other writers wait (a few ms)
 _NAMED = 20  # failures that an answer names

@@ -96,6 +96,7 @@ version_blobs = Table(
     METADATA,
     Column("version_id", String(40), ForeignKey("versions.id"), primary_key=True),
     Column("path", String(512), primary_key=True),
+    Column("piece", Integer, primary_key=True, autoincrement=False, server_default="0"),  # its place in the file
     Column("blob_id", String(40), ForeignKey("blobs.id"), nullable=False, index=True),
     *_carried(with_project=True),
 )

@@ -253,6 +253,8 @@ SPOKEN = {
     "dataset list": [Action.DATASET_READ],
     "dataset show": [Action.DATASET_READ],
     "dataset pull": [Action.DATASET_EXPORT],
+    "dataset preview": [Action.DATASET_READ, Action.DATASET_EXPORT],
+    "dataset datasheet": [Action.DATASET_READ],
     "dataset diff": [Action.DATASET_READ, Action.DATASET_EXPORT],
     "dataset tag": [Action.DATASET_TAG],
     "dataset untag": [Action.DATASET_TAG],

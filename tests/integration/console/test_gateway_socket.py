@@ -19,8 +19,8 @@ from casemate.client import Casemate
 from casemate.core import Event, PolicyError, new_id, rfc3339
 from casemate.settings import load_settings
 from casemate.storage import HomeLock, open_home, reading
-from casemate.storage.blobs import blob_context
 from casemate.storage.database import blobs, version_blobs, versions
+from casemate.storage.pending import blob_context
 
 Methods = dict[str, Callable[..., Any]]
 

@@ -20,7 +20,6 @@ from casemate.console.places import LONG_ACTS
 from casemate.core import LimitError, TooLargeError
 from casemate.iam import local_owner
 from casemate.scanning import DatasetLimits
-from casemate.storage import Quota
 
 UPLOAD = (
     b"POST /api/v1/datasets/slow/versions?filename=a.csv HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\na,b\n"
@@ -83,7 +82,7 @@ def test_an_upload_is_held_no_further_than_a_dataset_may_be(services: Services) 
     with pytest.raises(TooLargeError) as refused:
         push_dataset(
             services.datasets,
-            Quota(),
+            services.datasets._stores.blobs,
             "huge",
             endless(),
             filename="huge.csv",

@@ -20,8 +20,8 @@ from casemate.core import new_id
 from casemate.keys import Keeper
 from casemate.settings import Settings, load_settings
 from casemate.storage import open_home, reading
-from casemate.storage.blobs import blob_context
 from casemate.storage.database import blobs
+from casemate.storage.pending import blob_context
 
 KEYS = 4000  # data keys without a file, so that a rotation takes long enough to be killed in
 

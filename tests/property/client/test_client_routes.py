@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import sqlite3
+from collections.abc import Iterator
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -38,7 +40,7 @@ IDS = {
     "session_id": "ses_",
     "passkey_id": "pky_",
 }
-PLAIN = {name: prefix + "0" * 32 for name, prefix in IDS.items()}
+PLAIN = {name: prefix + "0" * 32 for name, prefix in IDS.items()} | {"sql": "SELECT 1", "source": "env://ROWS_OF"}
 PARTS = (
     "a",
     "1",
@@ -115,10 +117,13 @@ def route_of(request: httpx.Request) -> str:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     made = tmp_path_factory.mktemp("files")
     (made / "file").write_bytes(b"x")
-    return made
+    sqlite3.connect(made / "rows.db").close()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ROWS_OF", f"sqlite:///{made / 'rows.db'}")
+        yield made
 
 
 @pytest.mark.parametrize("method", METHODS)

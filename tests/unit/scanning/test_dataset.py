@@ -104,7 +104,7 @@ BAD = [
     (b"PAR1", "dataset-malformed", "Parquet"),
     (parquet({"a": [1]})[:-9], "dataset-malformed", "Parquet"),
     (parquet({"a": [[1]]}), "dataset-types", "'a'"),
-    (parquet({"a": [b"\xff"]}), "dataset-types", "'a'"),
+    (parquet({"a": [b"\xff"]}), "dataset-image", "'a', row 1"),
     (pickle.dumps([1]), "dataset-format", "pickle"),
     (b"cos\nsystem\n(Vtrue\ntR.", "dataset-format", "pickle"),
     (b"PK\3\4" + bytes(40), "dataset-format", "Excel"),

@@ -39,6 +39,7 @@ def people(rows: int = 300) -> pa.Table:
             "ill": pa.array([row % 2 == 0 for row in range(rows)]),
             "born": pa.array(range(rows), pa.date32()),
             "seen": pa.array(range(rows), pa.timestamp("us")),
+            "face": pa.array([b"\x89PNG" + bytes(row % 90) + str(row).encode() for row in range(rows)]),
         }
     )
 

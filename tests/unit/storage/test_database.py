@@ -86,6 +86,35 @@ def test_shredding_leaves_no_trace_of_a_wrapped_key(tmp_path: Path) -> None:
     house.engine.dispose()
 
 
+@pytest.mark.only("sqlite")
+def test_files_that_an_older_release_stored_whole_are_one_piece_each(tmp_path: Path) -> None:
+    from alembic import command
+
+    engine = open_database(f"sqlite:///{tmp_path / 'old.db'}")
+    config, _ = database._scripts()
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0002")
+    with engine.begin() as connection:
+        connection.execute(insert(blobs).values(_blob("blob_1")))
+        connection.execute(
+            text(
+                "INSERT INTO versions (id, project, kind, name, number, digest, manifest, data_class, state, created_at,"
+                " created_by, intent) VALUES ('ver_1', 'default', 'dataset', 'rows', 1, 'd', x'00', 'internal', 'live',"
+                f" '{AT}', 'usr_a', 'evt_1')"
+            )
+        )
+        connection.execute(
+            text("INSERT INTO version_blobs (version_id, path, blob_id) VALUES ('ver_1', 'f', 'blob_1')")
+        )
+    migrate(engine)
+    with reading(engine) as connection:
+        row = connection.execute(version_blobs.select()).one()
+        assert (row.path, row.piece, row.blob_id) == ("f", 0, "blob_1")
+        assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
+    engine.dispose()
+
+
 def test_a_newer_database_is_refused(tmp_path: Path) -> None:
     house = House(tmp_path)
     with house.engine.begin() as connection:
