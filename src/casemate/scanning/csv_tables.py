@@ -124,6 +124,8 @@ class _Csv:
         return _fault(self._opened(), self._delimiter, self._filename, self._limits)
 
     def _refused(self, error: Exception) -> InputError:
+        if isinstance(error, MemoryError):
+            raise error  # not the file's fault: it ends the process, which tells so
         return self.fault() or unreadable_csv(error, self._header, self._filename)
 
 
