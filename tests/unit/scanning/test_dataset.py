@@ -222,9 +222,11 @@ class _Endless:
 
 
 @pytest.mark.slow
-def test_a_long_file_passes_through_in_small_pieces() -> None:
-    source, sizes = _Endless(150), list[int]()
+@pytest.mark.timeout(1800)
+def test_a_dataset_larger_than_memory_comes_in() -> None:
+    source, sizes = _Endless(700), list[int]()
     limits = DatasetLimits(memory=512 << 20, seconds=3000.0)
     told = stream_dataset(source, "rows.csv", lambda piece: sizes.append(len(piece)), limits=limits)
     assert told.schema["rows"] == (source.size - 8) // 42
+    assert source.size > limits.memory
     assert max(sizes) < 1 << 20
