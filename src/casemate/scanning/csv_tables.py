@@ -23,7 +23,7 @@ _DELIMITERS = ",;\t|"
 # How pyarrow begins to say where; what follows quotes cells, which may say anything.
 _ROW = re.compile(r"(?:In CSV column #\d+: |CSV parse error: )?Row #(\d{1,12}):")
 _COLUMN = re.compile(r"In CSV column #(\d{1,6}):")
-_BLOCK = 16 << 20  # bytes that pyarrow parses at once; a row must fit
+_BLOCK = 4 << 20  # bytes that pyarrow parses at once, of which it reads some 32 ahead; a row must fit
 _PIECE = 1 << 20  # bytes looked at together
 # What a column is tried as next, where it is not all of the type that its first block has.
 _WIDER = {
@@ -124,6 +124,8 @@ class _Csv:
         return _fault(self._opened(), self._delimiter, self._filename, self._limits)
 
     def _refused(self, error: Exception) -> InputError:
+        if isinstance(error, MemoryError):
+            raise error  # not the file's fault: it ends the process, which tells so
         return self.fault() or unreadable_csv(error, self._header, self._filename)
 
 

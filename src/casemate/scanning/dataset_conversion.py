@@ -35,6 +35,7 @@ def main(frame: Frame, ask: Asking) -> Frame:
 
     Answers {"schema", "findings"} once all pieces were taken.
     """
+    pa.set_memory_pool(pa.system_memory_pool())  # gives back what is freed; the default one holds on to it
     message = frame.message
     limits = msgspec.convert(message["limits"], DatasetLimits)
     file = AskedFile(ask, message["size"])

@@ -88,7 +88,9 @@ def _checked(batches: Iterator[pa.RecordBatch], filename: str) -> Iterator[pa.Re
 
 
 def _broken(kind: str, error: Exception, filename: str) -> InputError:
-    """Arrow's first words, without what it quotes: that may be somebody's data."""
+    """Arrow's first words, without what it quotes: that may be somebody's data. Raises: MemoryError: it was that."""
+    if isinstance(error, MemoryError):
+        raise error
     said = _first_line(error).partition(":")[0].partition("'")[0]
     return InputError(f"{filename} is broken {kind} ({said[:80].strip()}): export it again.", code="dataset-malformed")
 

@@ -389,7 +389,7 @@ def test_a_dataset_is_idempotent_and_comes_back(house):
         with house.datasets.open(parse_ref("patients")) as opened:
             assert opened.parquet.read() == data.parquet.read()
             assert opened.schema == data.schema
-        size, chunks = house.datasets.export(parse_ref("patients@1"))
+        size, _, chunks = house.datasets.export(parse_ref("patients@1"))
         rows = b"".join(chunks)
         assert (rows, size) == (data.parquet.read(), len(rows))
     assert house.datasets.show(parse_ref("patients"))["rows"] == 4

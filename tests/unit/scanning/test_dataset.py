@@ -13,7 +13,7 @@ import pytest
 from sklearn.datasets import load_breast_cancer
 
 from casemate.core import CasemateError, InputError, TooLargeError, seal_bytes
-from casemate.scanning import DatasetLimits, convert_dataset
+from casemate.scanning import DatasetLimits, convert_dataset, stream_dataset
 from casemate.scanning.csv_tables import unreadable_csv
 
 PLAIN = b"a,b,label\n1,2.5,x\n2,,y\n"
@@ -200,3 +200,33 @@ def test_too_many_columns_are_told_without_a_count_of_what_was_not_read() -> Non
     wide = ",".join(f"c{index}" for index in range(20_001)) + "\n" + ",".join(["1"] * 20_001) + "\n"
     with pytest.raises(TooLargeError, match=r"^rows has over \d+ columns; no more are taken\.$"):
         converted(wide.encode())
+
+
+class _Endless:
+    """A CSV of so many MiB, made as it is read."""
+
+    def __init__(self, size: int) -> None:
+        self._head = b"a,b,c,d\n"
+        self._rows = b"".join(b"%08d,%07d.5,text-%06d,2020-01-01\n" % (n, n, n) for n in range(1 << 15))
+        self.size = len(self._head) + (size << 20) // len(self._rows) * len(self._rows)
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        found = bytearray()
+        while len(found) < size and offset < self.size:
+            behind = offset - len(self._head)
+            part = self._head[offset:] if behind < 0 else self._rows[behind % len(self._rows) :]
+            part = part[: min(size - len(found), self.size - offset)]
+            found += part
+            offset += len(part)
+        return bytes(found)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_dataset_larger_than_memory_comes_in() -> None:
+    source, sizes = _Endless(700), list[int]()
+    limits = DatasetLimits(memory=512 << 20, seconds=3000.0)
+    told = stream_dataset(source, "rows.csv", lambda piece: sizes.append(len(piece)), limits=limits)
+    assert told.schema["rows"] == (source.size - 8) // 42
+    assert source.size > limits.memory
+    assert max(sizes) < 1 << 20
