@@ -19,6 +19,8 @@ from casemate.registry.deployments_state import Deployment, DeploymentRecord, de
 from casemate.registry.models import Describe, Models, Pushed, Scan
 from casemate.registry.own_approvals import challenge, passkey_envelope
 from casemate.registry.releases import finish_deletions, took_effect
+from casemate.registry.screening_records import ScreeningSettings, ScreeningState, checked_settings
+from casemate.registry.screenings import Screenings
 from casemate.registry.stores import Pen, SignedState, Stores
 from casemate.registry.verification import RELEASING, Released, released_on_record
 from casemate.registry.versions import Lineage, Manifest, Version, known_blobs
@@ -44,6 +46,9 @@ __all__ = [
     "Released",
     "Rollout",
     "Scan",
+    "ScreeningSettings",
+    "ScreeningState",
+    "Screenings",
     "SignedState",
     "Stores",
     "VerifiedDataset",
@@ -51,6 +56,7 @@ __all__ = [
     "admitted",
     "challenge",
     "check_purpose",
+    "checked_settings",
     "deleted_of",
     "deployments_of",
     "finish_deletions",

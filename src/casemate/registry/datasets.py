@@ -12,6 +12,7 @@ from casemate.core import (
     SCHEMA,
     AssetKind,
     ConflictError,
+    NotFoundError,
     Principal,
     Ref,
     SealedFile,
@@ -25,6 +26,7 @@ from casemate.registry.data_use import DataUse, signed_use, stated_use, use_in, 
 from casemate.registry.dataset_differences import Compare, difference
 from casemate.registry.dataset_versions import restore_version, retain_versions, tag_version, untag
 from casemate.registry.releases import Draft, commit_version, record_deletion, remove_version
+from casemate.registry.screening_records import standing_of
 from casemate.registry.stores import Pen, Stores
 from casemate.registry.tags import tags_of
 from casemate.registry.verification import Released, newest_of, verified_pusher, verify_report
@@ -42,6 +44,7 @@ from casemate.scanning import ConvertedDataset, compare_tables
 from casemate.signing import verify_version
 
 PARQUET, SCHEMA_FILE = "data.parquet", "schema.json"
+SUSPECTS, REPORT = "suspects.parquet", "screening.json"  # what a quarantine set aside, and why: of no use to training
 _CHUNK = 1 << 20  # bytes read at a time
 _MAX_SCHEMA = 64 << 20  # bytes; 4,096 columns with categories stay below
 
@@ -52,12 +55,18 @@ class VerifiedDataset:
     def __init__(self, version: Version, files: dict[str, SealedFile]) -> None:
         self.about = version.about
         self.use = use_in(version.read_manifest())
-        self.parquet, self._schema_file = files[PARQUET], files[SCHEMA_FILE]
+        self.parquet, self._schema_file, self._files = files[PARQUET], files[SCHEMA_FILE], files
         self.schema: dict[str, Any] = msgspec.json.decode(self._schema_file.read())
 
+    def file(self, path: str) -> SealedFile:
+        """Raises: NotFoundError: the version has no such file."""
+        if path not in self._files:
+            raise NotFoundError(f"{self.about.name}@{self.about.number} has no {path}.", code="not-found")
+        return self._files[path]
+
     def close(self) -> None:
-        self.parquet.close()
-        self._schema_file.close()
+        for file in self._files.values():
+            file.close()
 
     def __enter__(self) -> Self:
         return self
@@ -127,6 +136,57 @@ class Datasets:
             "created": created,
         }
 
+    def push_clean(
+        self,
+        version: Version,
+        clean: ConvertedDataset,
+        suspects: SealedFile,
+        *,
+        report: bytes,
+        facts: dict[str, Any],
+        widening: bool,
+        actor: Principal,
+        intent: str,
+    ) -> dict[str, Any]:
+        """A new version of what is left of `version`, with its class and purposes; it keeps what was set aside, and why.
+
+        Raises: ConflictError `wider-use`: as with `restore`. VerificationError; TooLargeError; StorageError.
+        """
+        stores, name = self._stores, version.about.name
+        use, newest = signed_use(stores, version), use_of_newest(stores, AssetKind.DATASET, name)
+        if newest is not None and use.is_wider_than(newest) and not widening:
+            raise ConflictError(f"The newest version of {name} has changed: quarantine again.", code="wider-use")
+        origin = {"version": version.number, "digest": version.digest, **facts}
+        with stores.blobs.push(stores.project, f"{AssetKind.DATASET}/{name}") as push:
+            contents = {
+                PARQUET: _chunks(clean.parquet),
+                SCHEMA_FILE: iter([canonical(clean.schema)]),
+                SUSPECTS: _chunks(suspects),
+                REPORT: iter([report]),
+            }
+            stored = {path: push.add(path, chunks) for path, chunks in contents.items()}
+            manifest = Manifest(
+                schema=SCHEMA,
+                project=stores.project,
+                kind=AssetKind.DATASET,
+                name=name,
+                files={path: FileEntry(digest=blob.digest, size=blob.size) for path, blob in stored.items()},
+                data_class=use.data_class.value,
+                purposes=use.purposes,
+                facts={"rows": clean.schema["rows"], "columns": len(clean.schema["columns"]), "quarantined": origin},
+            )
+            made, created = commit_version(
+                stores, writable(self._pen), Draft(manifest=manifest), push, actor=actor, intent=intent
+            )
+        return {
+            "name": name,
+            "version": made.number,
+            "digest": made.digest,
+            "created": created,
+            "from": version.number,
+            "aside": facts["aside"],
+        }
+
     def find(self, ref: Ref) -> Version:
         """Raises: NotFoundError."""
         return find_version(self._stores, AssetKind.DATASET, ref)
@@ -162,6 +222,7 @@ class Datasets:
             "purposes": list(manifest.purposes),
             "columns": columns,
             "size": sum(entry.size for entry in manifest.files.values()),
+            "screening": standing_of(self._stores, version).summary(),
             "used_by": self._dependents(version),
         }
 
@@ -180,10 +241,17 @@ class Datasets:
                 file.close()
             raise
 
-    def export(self, ref: Ref) -> tuple[int, Iterator[bytes]]:
-        """The rows as Parquet: how many bytes, and the bytes, verified before the first is handed on."""
+    def export(self, ref: Ref, path: str = PARQUET) -> tuple[int, Iterator[bytes]]:
+        """The rows as Parquet: how many bytes, and the bytes, verified before the first is handed on.
+
+        Args: path: or the rows that a quarantine set aside. Raises: NotFoundError: none were.
+        """
         dataset = self.open(ref)
-        return dataset.parquet.size, _handing_on(dataset)
+        try:
+            return dataset.file(path).size, _handing_on(dataset, path)
+        except BaseException:
+            dataset.close()
+            raise
 
     def diff(self, before: Ref, after: Ref, *, key: str = "", shown: int = 0) -> dict[str, Any]:
         """What differs between two versions, as `difference` tells it. Raises: NotFoundError; VerificationError."""
@@ -278,6 +346,6 @@ def _chunks(file: SealedFile) -> Iterator[bytes]:
             yield piece
 
 
-def _handing_on(dataset: VerifiedDataset) -> Iterator[bytes]:
+def _handing_on(dataset: VerifiedDataset, path: str) -> Iterator[bytes]:
     with dataset:
-        yield from _chunks(dataset.parquet)
+        yield from _chunks(dataset.file(path))
