@@ -59,10 +59,22 @@ from casemate.iam import (
 from casemate.iam.providers.sign_in import ProviderSignIn
 from casemate.iam.tokens.verifier import TokenVerifier
 from casemate.keys import Purpose
-from casemate.registry import Datasets, Deployments, Lineage, Models, Pen, Pushed, Rollout, check_purpose, took_effect
+from casemate.registry import (
+    Datasets,
+    Deployments,
+    Lineage,
+    Models,
+    Pen,
+    Pushed,
+    Rollout,
+    Screenings,
+    check_purpose,
+    took_effect,
+)
 from casemate.runtime import describe, findings_of, run_training
 from casemate.sandbox import ExitReason
 from casemate.scanning import DatasetLimits, compare_tables, convert_dataset, scan
+from casemate.screening import screen_dataset
 from casemate.signing import ReleaseSigner
 from casemate.storage import Quota, RowCipher, SealedRows, unwrap_people_key
 
@@ -134,6 +146,14 @@ def build_services(
     signer = ReleaseSigner(ground.keeper.keys, lambda: ground.keeper.public_pem(Purpose.RELEASE))
     pen = Pen(signer=signer, commit=commit)
     datasets = Datasets(ground.stores, pen, compare=partial(compare_tables, insecure=insecure))
+    screenings = Screenings(
+        ground.stores,
+        datasets,
+        pen,
+        screen=partial(screen_dataset, insecure=insecure),
+        convert=partial(convert_dataset, insecure=insecure),
+        required=ground.settings.require_screening,
+    )
     models = Models(
         ground.stores, pen, scan=partial(scan, insecure=insecure), describe=partial(describe, insecure=insecure)
     )
@@ -162,11 +182,12 @@ def build_services(
         commit=commit,
         settle=settle,
         datasets=datasets,
+        screenings=screenings,
         models=models,
         deployments=deployments,
         observed=observed,
-        push_dataset=partial(push_dataset, datasets, ground.stores.blobs.quota, insecure=insecure),
-        train=partial(train, datasets, models, insecure=insecure),
+        push_dataset=partial(push_dataset, datasets, screenings, ground.stores.blobs.quota, insecure=insecure),
+        train=partial(train, datasets, screenings, models, insecure=insecure),
         sessions=sessions,
         sign_in=sign_in,
         enrolment=enrolment,
@@ -192,6 +213,7 @@ def build_services(
 
 def push_dataset(
     datasets: Datasets,
+    screenings: Screenings,
     quota: Quota,
     name: str,
     chunks: Iterator[bytes],
@@ -206,7 +228,7 @@ def push_dataset(
     insecure: bool,
     limits: DatasetLimits | None = None,
 ) -> dict[str, Any]:
-    """Convert an uploaded file in the sandbox and push it.
+    """Convert an uploaded file in the sandbox and push it, then screen it, where the dataset keeps how.
 
     The upload is held in memory, never on a disk, and no more of it than a dataset may have.
     """
@@ -216,7 +238,7 @@ def push_dataset(
         seal_bytes(limits.bounded(quota.bounded(chunks), filename), name="casemate-upload") as sealed,
         convert_dataset(sealed, filename, target=target, limits=limits, insecure=insecure) as converted,
     ):
-        return datasets.push(
+        answer = datasets.push(
             name,
             converted,
             actor=actor,
@@ -225,10 +247,12 @@ def push_dataset(
             purposes=purposes,
             widening=widening,
         )
+    return screenings.screen_pushed(answer, actor=actor, intent=intent)
 
 
 def train(
     datasets: Datasets,
+    screenings: Screenings,
     models: Models,
     name: str,
     script: bytes,
@@ -244,10 +268,12 @@ def train(
 ) -> Trained:
     """Run a script on a dataset version behind the walls; push what it wrote, if nothing speaks against it.
 
-    Raises: InputError `client-gone`: nobody waits for it any more, so it was stopped. PolicyError `purpose-not-allowed`.
+    Raises: InputError `client-gone`: nobody waits for it any more, so it was stopped. PolicyError `purpose-not-allowed`,
+        `data-suspect`, `data-not-screened`.
     """
     with datasets.open(dataset) as rows:
         check_purpose(rows.use, purpose, rows.about)
+        screenings.check_trainable(Ref(rows.about.name, rows.about.number, rows.about.project))
         schema = seal_bytes([canonical(rows.schema)], name="schema.json")
         with schema:
             files = {"data.parquet": rows.parquet, "schema.json": schema}

@@ -28,6 +28,7 @@ from casemate.cli.provider_commands import provider
 from casemate.cli.review_commands import review
 from casemate.cli.session import Session
 from casemate.cli.session_commands import login, logout, sessions, whoami
+from casemate.cli.suspect_commands import COMMANDS as SCREENING_COMMANDS
 from casemate.cli.version_commands import COMMANDS
 from casemate.core import CasemateError, InputError, is_text, refused_by_system
 
@@ -54,7 +55,7 @@ for command in (
 ):  # fmt: skip
     cli.add_command(command)
 user.add_command(passkey)
-for command in COMMANDS:
+for command in (*COMMANDS, *SCREENING_COMMANDS):
     dataset.add_command(command)
 
 

@@ -16,6 +16,7 @@ from casemate.cli.scan_commands import convert_model, scan_model
 from casemate.cli.screening_commands import screen_dataset
 from casemate.cli.session import Session, pass_session
 from casemate.cli.signature_commands import SignedBy, sign_model, signed_by_options, verify_files_at
+from casemate.cli.suspect_commands import say_screened
 from casemate.core import DataClass, Environment, Verdict
 
 _file = click.Path(path_type=Path)
@@ -60,6 +61,7 @@ def push_dataset(
             name, path, target=target, data_class=data_class, purposes=purposes, reason=reason, progress=progress
         )
     output.verdict(result, as_json, f"{result['name']}@{result['version']}  {result['digest']}")
+    say_screened(result)
 
 
 @dataset.command("list")

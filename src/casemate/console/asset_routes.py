@@ -33,7 +33,7 @@ from casemate.core import (
 from casemate.registry import RELEASING, Datasets, Lineage, Models, Pushed, released_on_record
 
 _ORDER = (Severity.CRITICAL, Severity.HIGH, Severity.MEDIUM, Severity.LOW, Severity.INFO)
-_PARQUET, _TAR = "application/vnd.apache.parquet", "application/x-tar"
+PARQUET, _TAR = "application/vnd.apache.parquet", "application/x-tar"
 _MAX_SCRIPT = 4 << 20  # bytes of a training script
 
 
@@ -108,12 +108,12 @@ def _declare_datasets(door: Door) -> None:
         Action.DATASET_EXPORT,
         about=dataset_version,
         long=Long.BYTES,
-        media=_PARQUET,
+        media=PARQUET,
     )
     def rows(call: Caller, name: str, version: str) -> StreamingResponse:
         """The rows as Parquet."""
         size, pieces = call.services.datasets.export(_ref(name, version))
-        return _download(pieces, _PARQUET, {"Content-Length": str(size)})
+        return download(pieces, PARQUET, {"Content-Length": str(size)})
 
     @door.change("DELETE", "/datasets/{name}/versions/{version}", Action.DATASET_DELETE, about=dataset_version)
     def delete(call: Caller, name: str, version: str) -> dict[str, Any]:
@@ -147,7 +147,7 @@ def _declare_models(door: Door) -> None:
     )
     def files(call: Caller, name: str, version: str) -> StreamingResponse:
         """The files as a tar stream."""
-        return _download(_tar(call.services.models.export(_ref(name, version))), _TAR, {})
+        return download(_tar(call.services.models.export(_ref(name, version))), _TAR, {})
 
     @door.change("POST", "/models/{name}/versions/{version}/revocation", Action.MODEL_REVOKE, urgent=True)
     def revoke(call: Caller, name: str, version: str) -> dict[str, Any]:
@@ -251,7 +251,7 @@ def _object(text: str) -> dict[str, Any]:
         raise InputError("The parameters are not a JSON object.", code="bad-parameters") from error
 
 
-def _download(pieces: Iterator[bytes], media: str, headers: dict[str, str]) -> StreamingResponse:
+def download(pieces: Iterator[bytes], media: str, headers: dict[str, str]) -> StreamingResponse:
     """A streamed answer whose first piece is there: what is altered is refused before a status is sent."""
     first = next(pieces, b"")
 

@@ -21,6 +21,12 @@ def dataset_version(call: Call, arguments: dict[str, Any]) -> Resource:
     return Resource("dataset", ref.name, attributes={"data_class": _use(call, ref).data_class.value})
 
 
+def dataset_version_shown(call: Call, arguments: dict[str, Any]) -> Resource:
+    """The same, where rows are read: that needs a reason. Raises: InputError."""
+    stated_reason(call.reason)
+    return dataset_version(call, arguments)
+
+
 def dataset_versions(call: Call, arguments: dict[str, Any]) -> Resource:
     """Two versions of a dataset, with the higher of their classes."""
     name = arguments["name"]
@@ -94,6 +100,11 @@ def model_as_trained(call: Call, arguments: dict[str, Any]) -> Resource:
         if digest := _digest(call, ref):
             attributes["dataset_digest"] = digest
     return Resource("model", arguments["name"], attributes=attributes)
+
+
+def class_of_dataset(call: Call, ref: Ref) -> str:
+    """Of one version."""
+    return _use(call, ref).data_class.value
 
 
 def class_of_model(call: Call, ref: Ref) -> str:

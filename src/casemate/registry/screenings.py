@@ -293,7 +293,7 @@ class Screenings:
             )
         if kept is not None and stated is not None and stated != kept:
             raise ConflictError(
-                f"{name} keeps other settings: leave them out, or have an owner change them: casemate dataset screening "
+                f"{name} keeps other settings: leave them out, or have an owner change them: casemate dataset configure "
                 f"{name} --label COLUMN.",
                 code="other-settings",
             )
