@@ -259,6 +259,8 @@ def named(path: str, parts: dict[str, str]) -> str:
     known = {"version": "1", **parts}
     if path.endswith("/approvals"):
         known = {"name": "others", **known}
+    if path.endswith("/verdicts"):
+        known = {"name": "plain", **known}
     return re.sub(r"\{(\w+)\}", lambda found: known.get(found[1], "thing"), path)
 
 
