@@ -20,6 +20,7 @@ from casemate.screening.opinions import standardised
 
 _HALVES = 24  # random halves of the features
 _REFERENCE = 4000  # rows that others are compared with, at most
+_LARGE, _LARGE_HALVES, _LARGE_REFERENCE = 20_000, 12, 2000  # rows, from which on halves and rows compared with are fewer
 _NEIGHBOURS = 9
 _CHUNK = 4000  # rows compared at a time
 _SURPRISING = 2.5  # robust spreads from what the other features predict
@@ -66,10 +67,11 @@ def views_in_halves(scaled: Floats, labels: Ints, rng: np.random.Generator) -> t
     (n, d), >= 0, spreads between a value and their median, in the halves that do not hold its feature: the largest of few.
     """
     count, dims = scaled.shape
-    known = rng.permutation(count)[:_REFERENCE]
-    votes = np.zeros((_HALVES, count), np.float32)
+    halves, reference = (_HALVES, _REFERENCE) if count <= _LARGE else (_LARGE_HALVES, _LARGE_REFERENCE)
+    known = rng.permutation(count)[:reference]
+    votes = np.zeros((halves, count), np.float32)
     unlike = np.zeros((count, dims))
-    for half in range(_HALVES):
+    for half in range(halves):
         chosen = rng.choice(dims, max(1, (dims + 1) // 2), replace=False)
         near = nearest(scaled[:, chosen], known, _NEIGHBOURS)
         votes[half] = (labels[near] != labels[:, None]).mean(1)
