@@ -16,7 +16,9 @@ from casemate.screening.opinions import opinions
 _ROUNDS = 4  # fits without the suspects of the round before, at most
 _SHARPER = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)  # powers to which the mean of several models, which is timid, is raised
 _LEAST_RATE = 0.002  # errors per row that are taken to be there anyway
-_SAMPLE = 20_000  # rows on which the suspects are made to stand still; of a larger table the rest is judged once, after that
+_SAMPLE = (
+    20_000  # rows on which the suspects are made to stand still; of a larger table the rest is judged once, after that
+)
 MOST_LIKELY = 0.5  # posterior above which a row is named
 
 
