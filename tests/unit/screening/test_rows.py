@@ -75,7 +75,9 @@ def test_a_former_version_with_other_values_of_its_texts_is_compared_all_the_sam
     assert rows.feature_names == former.feature_names
     assert "colour=green" in rows.feature_names
     since = change(rows, former)
-    assert np.flatnonzero(since.added).tolist() == [0, *range(40, 60)], "one encoding: what is the same compares as the same"
+    assert np.flatnonzero(since.added).tolist() == [0, *range(40, 60)], (
+        "one encoding: what is the same compares as the same"
+    )
     assert not since.relabelled.any()
     with pytest.raises(InputError) as refused:
         rows_of_tables(new, table().drop_columns(["size"]), label="label", contributor="who")
