@@ -81,15 +81,6 @@ class Screenings:
         self._stores, self._datasets, self._pen = stores, datasets, writable(pen)
         self._screen, self._convert, self._required = screen, convert, required
 
-    def settings(self, name: str) -> dict[str, Any]:
-        """How pushes to a dataset are screened. Raises: NotFoundError: they are not."""
-        settings = settings_of(self._stores, name)
-        if settings is None:
-            raise NotFoundError(
-                f"{name} keeps no settings: casemate dataset screen {name} --label COLUMN.", code="not-screened"
-            )
-        return {"name": name, **msgspec.to_builtins(settings)}
-
     def configure(
         self, name: str, settings: ScreeningSettings | None, *, actor: Principal, intent: str
     ) -> dict[str, Any]:
