@@ -10,7 +10,7 @@ LOCKED := $(PIP) --no-deps --require-hashes -r
 PYTEST := $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 CHECK := $(BIN)/python -m pip --disable-pip-version-check check --quiet
 
-.PHONY: setup demo test test-full test-postgres test-formats bench bench-scanners bench-personal lint clean help
+.PHONY: setup demo test test-full test-postgres test-formats bench bench-scanners bench-personal bench-screening lint clean help
 
 help:
 	@sed -n '1,3s/^# //p' Makefile
@@ -80,8 +80,17 @@ bench-scanners: .venv/dev .venv-scanners/done
 bench-personal: .venv/dev .venv-personal/done
 	$(BIN)/python bench/run.py personal
 
+# A peer of the screening, likewise.
+.venv-screeners/done: requirements/screeners.lock
+	@$(PYTHON) -m venv .venv-screeners
+	@.venv-screeners/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes -r requirements/screeners.lock
+	@touch $@
+
+bench-screening: .venv/dev .venv-screeners/done
+	$(BIN)/python bench/run.py poisoning
+
 bench: .venv/dev
 	$(BIN)/python bench/run.py $(BENCH_ARGS)
 
 clean:
-	rm -rf .venv .venv-scanners .venv-formats .venv-personal .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-scanners .venv-formats .venv-screeners .venv-personal .mypy_cache .ruff_cache .hypothesis

@@ -64,7 +64,13 @@ FACTS = (
             Environment.DEV,
             {"pushed_by": OTHER, "holder": OTHER, "profile": "standard", "role": "caller"} | PLAIN | other,
         )
-        for other in ({"data_class": "health"}, {"lowers_class": True}, {"purpose_allowed": False}, {"local": False})
+        for other in (
+            {"data_class": "health"},
+            {"lowers_class": True},
+            {"purpose_allowed": False},
+            {"local": False},
+            {"local": False, "pushed_by": SOMEBODY.id},
+        )
     ),
 )
 

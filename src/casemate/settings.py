@@ -29,6 +29,7 @@ _NOT_IN_FILE = (
     "keys",
     "accept_clock",
     "insecure_no_sandbox",
+    "require_screening",
     "secrets_vault",
     "networks",
     "provider_secrets",
@@ -92,6 +93,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     providers_here: bool = False  # an outside provider may be on this very machine, or behind a link's own address
     secrets_vault: Path | None = None  # private TOML file that says how to reach Vault, for vault:// references
     networks: Path | None = None  # an operator's own file in MaxMind's format; names country or network of an address
+    require_screening: bool = False  # no dataset version is trained on that was not screened
     insecure_no_sandbox: bool = False  # models then run with your own rights
 
 

@@ -72,12 +72,22 @@ from casemate.registry import (
     Pen,
     Pushed,
     Rollout,
+    Screenings,
     check_purpose,
     took_effect,
 )
 from casemate.runtime import describe, findings_of, run_training
 from casemate.sandbox import ExitReason
-from casemate.scanning import DatasetLimits, DescribedDataset, compare_tables, preview_table, scan, stream_dataset
+from casemate.scanning import (
+    DatasetLimits,
+    DescribedDataset,
+    compare_tables,
+    convert_dataset,
+    preview_table,
+    scan,
+    stream_dataset,
+)
+from casemate.screening import screen_dataset
 from casemate.settings import Settings
 from casemate.signing import ReleaseSigner
 from casemate.storage import BlobStore, RowCipher, SealedRows, Upload, unwrap_people_key
@@ -156,6 +166,14 @@ def build_services(
         look=None if ground.settings.personal_data == "off" else partial(_look, ground.settings, insecure=insecure),
         preview=partial(preview_table, insecure=insecure),
     )
+    screenings = Screenings(
+        ground.stores,
+        datasets,
+        pen,
+        screen=partial(screen_dataset, insecure=insecure),
+        convert=partial(convert_dataset, insecure=insecure),
+        required=ground.settings.require_screening,
+    )
     models = Models(
         ground.stores, pen, scan=partial(scan, insecure=insecure), describe=partial(describe, insecure=insecure)
     )
@@ -184,17 +202,19 @@ def build_services(
         commit=commit,
         settle=settle,
         datasets=datasets,
+        screenings=screenings,
         models=models,
         deployments=deployments,
         observed=observed,
         push_dataset=partial(
             push_dataset,
             datasets,
+            screenings,
             ground.stores.blobs,
             sheet_required=ground.settings.datasheets == "required",
             insecure=insecure,
         ),
-        train=partial(train, datasets, models, insecure=insecure),
+        train=partial(train, datasets, screenings, models, insecure=insecure),
         reproduce=partial(reproduce, datasets, models, insecure=insecure),
         sessions=sessions,
         sign_in=sign_in,
@@ -221,6 +241,7 @@ def build_services(
 
 def push_dataset(
     datasets: Datasets,
+    screenings: Screenings,
     blobs: BlobStore,
     name: str,
     chunks: Iterator[bytes],
@@ -237,14 +258,15 @@ def push_dataset(
     insecure: bool,
     limits: DatasetLimits | None = None,
 ) -> dict[str, Any]:
-    """Convert an uploaded file in the sandbox and push it, its rows a few at a time.
+    """Convert an uploaded file in the sandbox and push it, its rows a few at a time; then screen it, where the dataset
+    keeps how.
 
     A large upload lies encrypted on the disk meanwhile, never in the clear.
     """
     checked_name(name, what="dataset")
     limits = limits or DatasetLimits()
     with blobs.receive(limits.bounded(chunks, filename)) as upload:
-        return datasets.push(
+        answer = datasets.push(
             name,
             _Uploaded(upload, filename, target=target, limits=limits, insecure=insecure),
             actor=actor,
@@ -255,6 +277,7 @@ def push_dataset(
             sheet=sheet,
             sheet_required=sheet_required,
         )
+    return screenings.screen_pushed(answer, actor=actor, intent=intent)
 
 
 def _look(
@@ -287,6 +310,7 @@ class _Uploaded:
 
 def train(
     datasets: Datasets,
+    screenings: Screenings,
     models: Models,
     name: str,
     script: bytes,
@@ -302,12 +326,13 @@ def train(
 ) -> Trained:
     """Run a script on a dataset version behind the walls; push what it wrote, if nothing speaks against it.
 
-    Raises: InputError `client-gone`: nobody waits for it any more, so it was stopped. PolicyError `purpose-not-allowed`.
-        VerificationError `revoked`: the dataset was.
+    Raises: InputError `client-gone`: nobody waits for it any more, so it was stopped. PolicyError `purpose-not-allowed`,
+        `data-suspect`, `data-not-screened`. VerificationError `revoked`: the dataset was.
     """
     datasets.check_trainable(dataset)
     with datasets.open(dataset) as rows:
         check_purpose(rows.use, purpose, rows.about)
+        screenings.check_trainable(Ref(rows.about.name, rows.about.number, rows.about.project))
         schema = seal_bytes([canonical(rows.schema)], name="schema.json")
         with schema:
             files = {"data.parquet": rows.parquet, "schema.json": schema}

@@ -32,6 +32,7 @@ from casemate.cli.provider_commands import provider
 from casemate.cli.review_commands import review
 from casemate.cli.session import Session
 from casemate.cli.session_commands import login, logout, sessions, whoami
+from casemate.cli.suspect_commands import COMMANDS as SCREENING_COMMANDS
 from casemate.cli.version_commands import COMMANDS
 from casemate.core import CasemateError, InputError, is_text, refused_by_system
 
@@ -60,7 +61,7 @@ for command in (
 user.add_command(passkey)
 for command in (show_card, describe, show_bom, reproduce):
     model.add_command(command)
-for command in (*DATASET_COMMANDS, *COMMANDS):
+for command in (*DATASET_COMMANDS, *COMMANDS, *SCREENING_COMMANDS):
     dataset.add_command(command)
 
 

@@ -11,6 +11,7 @@ from casemate.cli import output
 from casemate.cli.datasheet_pages import page, read_sheet_file, template
 from casemate.cli.output import json_option
 from casemate.cli.session import Session, pass_session
+from casemate.cli.suspect_commands import say_screened
 from casemate.client.files import write_private_file
 from casemate.core import DataClass
 
@@ -77,6 +78,7 @@ def push_dataset(
             vault = session.settings().secrets_vault if (source or "").startswith("vault:") else None
             result = casemate.push_query(name, sql or "", source or "", **said, vault=vault, progress=progress)
     output.verdict(result, as_json, f"{result['name']}@{result['version']}  {result['digest']}")
+    say_screened(result)
 
 
 @click.command("preview")

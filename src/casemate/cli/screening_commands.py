@@ -1,4 +1,4 @@
-"""`casemate dataset screen`: a labelled table is screened for poison before it is pushed. Needs no home."""
+"""`casemate dataset screen`: a labelled table is screened for poison, as a file before it is pushed, or as a version of the home."""
 
 from __future__ import annotations
 
@@ -15,38 +15,119 @@ from casemate.cli import output
 from casemate.cli.output import json_option
 from casemate.cli.scan_commands import sealed_file, write_files
 from casemate.cli.session import Session, pass_session
-from casemate.core import InputError, SealedFile, Verdict, refused_by_system, seal_bytes
+from casemate.core import InputError, SealedFile, Verdict, parse_ref, refused_by_system, seal_bytes
 
 _file = click.Path(path_type=Path)
 _SHOWN = 5  # suspects of a finding; --json has them all
 _MAX_VERDICTS = 256 << 20  # bytes
+_DEFAULT_LIMIT = 0.5  # share of the rows
 
 
 @click.command("screen")
-@click.argument("path", metavar="FILE", type=_file)
-@click.option("--label", required=True, help="The column that models are to predict.")
+@click.argument("target", metavar="NAME[@VERSION]|FILE")
+@click.option("--label", help="The column that models are to predict.  [a version: default: as kept]")
 @click.option("--contributor", help="The column that says who gave a row.")
 @click.option("--time", help="The column that says when.")
-@click.option("--against", type=_file, help="A file of the last version that a person approved.")
-@click.option("--verdicts", type=_file, help="What people said of suspects before: JSON lines.")
 @click.option(
-    "--limit",
-    type=click.FloatRange(0, 1),
-    default=0.5,
-    help="Share of the rows that one contributor may give.  [default: 0.5]",
+    "--against",
+    help="A version, or of a file a file, whose labels a person approved.  [a version: default: the last approved]",
 )
 @click.option(
-    "--quarantine", "folder", type=_file, help="A new folder for clean.parquet, suspects.parquet and screening.json."
+    "--limit", type=click.FloatRange(0, 1), help="Share of the rows that one contributor may give.  [default: 0.5]"
 )
-@click.option("--finding", "findings", multiple=True, help="Set aside what this rule named only; may be repeated.")
+@click.option("--verdicts", type=_file, help="FILE only: what people said of suspects before: JSON lines.")
+@click.option(
+    "--quarantine",
+    "folder",
+    type=_file,
+    help="FILE only: a new folder for clean.parquet, suspects.parquet and screening.json.",
+)
+@click.option("--finding", "findings", multiple=True, help="With --quarantine: set aside what this rule named only.")
+@click.option("--reason", default="", help="Why; it goes into the audit log.")
 @json_option
 @pass_session
 def screen_dataset(
     session: Session,
-    path: Path,
-    label: str,
+    target: str,
+    label: str | None,
     contributor: str | None,
     time: str | None,
+    against: str | None,
+    limit: float | None,
+    verdicts: Path | None,
+    folder: Path | None,
+    findings: tuple[str, ...],
+    reason: str,
+    as_json: bool,
+) -> None:
+    """Look for poisoned and mislabelled rows in a version of a dataset, or in a CSV, JSON Lines or Parquet file.
+
+    What has the form of a version is one; write ./NAME for a file of such a name. Rows are named by number, from 0, and no
+    value is shown. A version's result is signed and kept, and so are the options, with which later pushes are screened;
+    a file needs no home, and nothing of it leaves the machine.
+    """
+    if _is_version(target):
+        if verdicts is not None or folder is not None or findings:
+            raise click.UsageError(
+                "--verdicts, --quarantine and --finding are for files; of a version, see dataset verdict and quarantine."
+            )
+        with session.client() as casemate, output.working(f"screening {target}"):
+            result = casemate.screenings.screen(
+                target, label=label, contributor=contributor, time=time, limit=limit, against=against, reason=reason
+            )
+        output.show(result, as_json, _say_version)
+        if result["screening"]["state"] == "suspect":
+            sys.exit(output.REFUSED)
+        return
+    if label is None:
+        raise click.UsageError(f"{target} is taken for a file: name its --label.")
+    _screen_file(
+        session,
+        Path(target),
+        columns={"label": label, "contributor": contributor, "time": time},
+        against=Path(against) if against else None,
+        verdicts=verdicts,
+        limit=_DEFAULT_LIMIT if limit is None else limit,
+        folder=folder,
+        findings=findings,
+        as_json=as_json,
+    )
+
+
+def _is_version(target: str) -> bool:
+    """Whether it names a version of a dataset. Raises: InputError `which`: it names a file of this folder as well."""
+    try:
+        parse_ref(target)
+    except InputError:
+        if target.partition("@")[1] and not Path(target).exists():
+            raise
+        return False
+    if Path(target).exists():
+        raise InputError(
+            f"{target} is a file here and has the form of a version: write ./{target}, or {target.partition('@')[0]}@latest "
+            "in another folder.",
+            code="which",
+        )
+    return True
+
+
+def _say_version(result: Any) -> None:
+    output.findings(result["findings"])
+    for what in result["skipped"]:
+        output.people.print(f"not looked at: {what}", markup=False)
+    name, found = f"{result['name']}@{result['version']}", result["screening"]
+    output.say(f"{name}: {found['rows']} rows screened, {found['state']}.")
+    if found["state"] == "suspect":
+        output.say(f"See the rows: casemate dataset screening {name}")
+        output.say(f"Set them aside: casemate dataset quarantine {name} --reason WHY")
+        output.say(f"Or judge: casemate dataset verdict {name} --judged fine --reason WHY")
+
+
+def _screen_file(
+    session: Session,
+    path: Path,
+    *,
+    columns: dict[str, Any],
     against: Path | None,
     verdicts: Path | None,
     limit: float,
@@ -54,10 +135,6 @@ def screen_dataset(
     findings: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Look for poisoned and mislabelled rows in a CSV, JSON Lines or Parquet file, in the sandbox.
-
-    Findings name rows by number, from 0, and never show a value. With --quarantine the suspects are parted from the rest.
-    """
     from casemate.scanning import convert_dataset
     from casemate.screening import ScreeningConfig
     from casemate.screening import screen_dataset as screened
@@ -76,9 +153,7 @@ def screen_dataset(
         found = closing.enter_context(
             screened(
                 table(*sources[0]),
-                label=label,
-                contributor=contributor,
-                time=time,
+                **columns,
                 former=None if against is None else table(*sources[1]),
                 verdicts=given,
                 set_aside=findings,

@@ -40,6 +40,7 @@ from casemate.client.policies import PolicyCalls
 from casemate.client.providers import ProviderCalls
 from casemate.client.queries import query_rows
 from casemate.client.reviews import ReviewCalls
+from casemate.client.screenings import ScreeningCalls
 from casemate.client.versions import VersionCalls
 from casemate.core import (
     InputError,
@@ -197,6 +198,11 @@ class Casemate:
     def versions(self) -> VersionCalls:
         """Versions of a dataset beside each other."""
         return VersionCalls(self._get, self._change)
+
+    @property
+    def screenings(self) -> ScreeningCalls:
+        """Versions of a dataset screened for poison, and judged."""
+        return ScreeningCalls(self._get, self._change, self._download)
 
     # Models -----------------------------------------------------------------------------------------------------
 

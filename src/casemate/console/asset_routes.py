@@ -35,7 +35,7 @@ from casemate.core.datasheets import MAX_SHEET, read_sheet
 from casemate.registry import RELEASING, Datasets, Lineage, Models, Pushed, released_on_record
 
 _ORDER = (Severity.CRITICAL, Severity.HIGH, Severity.MEDIUM, Severity.LOW, Severity.INFO)
-_PARQUET, _TAR = "application/vnd.apache.parquet", "application/x-tar"
+PARQUET, _TAR = "application/vnd.apache.parquet", "application/x-tar"
 MAX_SCRIPT = 4 << 20  # bytes of a training script
 
 
@@ -115,7 +115,7 @@ def _declare_datasets(door: Door) -> None:
         Action.DATASET_EXPORT,
         about=dataset_version,
         long=Long.BYTES,
-        media=_PARQUET,
+        media=PARQUET,
     )
     def rows(
         call: Caller, name: str, version: str, start: Annotated[int, Query(ge=0, le=1 << 50)] = 0
@@ -123,7 +123,7 @@ def _declare_datasets(door: Door) -> None:
         """The rows as Parquet. `start`: leave out so many bytes, of a download that broke off; its digest is in a header."""
         exported = call.services.datasets.export(_ref(name, version), start=start)
         headers = {"Content-Length": str(exported.size - start), "Casemate-Digest": exported.digest}
-        return _download(exported.chunks, _PARQUET, headers)
+        return download(exported.chunks, PARQUET, headers)
 
     @door.change("DELETE", "/datasets/{name}/versions/{version}", Action.DATASET_DELETE, about=dataset_version)
     def delete(call: Caller, name: str, version: str) -> dict[str, Any]:
@@ -157,7 +157,7 @@ def _declare_models(door: Door) -> None:
     )
     def files(call: Caller, name: str, version: str) -> StreamingResponse:
         """The files as a tar stream."""
-        return _download(_tar(call.services.models.export(_ref(name, version))), _TAR, {})
+        return download(_tar(call.services.models.export(_ref(name, version))), _TAR, {})
 
     @door.change(
         "POST",
@@ -268,7 +268,7 @@ def _object(text: str) -> dict[str, Any]:
         raise InputError("The parameters are not a JSON object.", code="bad-parameters") from error
 
 
-def _download(pieces: Iterator[bytes], media: str, headers: dict[str, str]) -> StreamingResponse:
+def download(pieces: Iterator[bytes], media: str, headers: dict[str, str]) -> StreamingResponse:
     """A streamed answer whose first piece is there: what is altered is refused before a status is sent."""
     first = next(pieces, b"")
 

@@ -122,6 +122,11 @@ def dataset_of_model(call: Call, arguments: dict[str, Any]) -> Resource | None:
     )
 
 
+def class_of_dataset(call: Call, ref: Ref) -> str:
+    """Of one version."""
+    return _use(call, ref).data_class.value
+
+
 def class_of_model(call: Call, ref: Ref) -> str:
     """Of what it was made from."""
     return _known(lambda: DataUse(data_class=call.services.models.data_class_of(ref))).data_class.value

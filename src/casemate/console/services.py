@@ -10,7 +10,7 @@ from casemate.core import Clock, EventSink, Principal, Ref
 from casemate.core.datasheets import Datasheet
 from casemate.iam import Access, Authorizer, Enrolment, Gate, Passkeys, PasskeySignIn, Policies, Sessions, SignIn
 from casemate.iam.providers.sign_in import ProviderSignIn
-from casemate.registry import Datasets, Deployments, Models, Pushed
+from casemate.registry import Datasets, Deployments, Models, Pushed, Screenings
 from casemate.storage import Rewrapped
 
 
@@ -89,6 +89,7 @@ class Services:
     commit: Callable[[list[tuple[str, dict[str, Any]]], str], int]  # ledger entries, intent -> the last one's number
     settle: Callable[[Callable[[], list[tuple[str, dict[str, Any]]]], str], None]  # commits what the call makes, alone
     datasets: Datasets
+    screenings: Screenings
     models: Models
     deployments: Deployments
     observed: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]  # rows of them, as the gateway serves them now

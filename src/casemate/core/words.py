@@ -164,6 +164,10 @@ class Action(StrEnum):
     DATASET_RESTORE = "dataset:restore"  # an older version as the newest
     DATASET_VERIFY = "dataset:verify"
     DATASET_REVOKE = "dataset:revoke"  # for good: nothing is made from it any more
+    DATASET_SCREEN = "dataset:screen"  # for poison, and what that found
+    DATASET_CONFIGURE = "dataset:configure"  # how its versions are screened, once that is kept
+    DATASET_QUARANTINE = "dataset:quarantine"  # a new version without the suspects
+    DATASET_JUDGE = "dataset:judge"  # a version, or rows that a screening named
     DATASET_DELETE = "dataset:delete"
     MODEL_READ = "model:read"  # metadata, never weights
     MODEL_EXPORT = "model:export"  # weights

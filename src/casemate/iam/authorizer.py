@@ -53,6 +53,7 @@ FRESH = timedelta(minutes=5)  # how long a second factor counts for what could d
 SECOND_FACTOR = "urn:casemate:acr:second-factor"  # what a session's strength is called to other systems (`acr`)
 _BROUGHT_BY = {  # whom a second person must not be
     Action.MODEL_APPROVE: "pushed_by",
+    Action.DATASET_JUDGE: "pushed_by",
     Action.GRANT_APPROVE: "holder",
     Action.GRANT_ACCEPT: "holder",
     Action.POLICY_APPROVE: "holder",

@@ -182,7 +182,9 @@ class Policies:
             return Decision(allowed=False, roles=shown, reason=f"a policy failed ({found.errors[0][:200]})")
         names = tuple(sorted(found.id_annotations_by_reason.values()))
         if answer.allowed:
-            approved_alone = action is Action.MODEL_APPROVE and bool(conditions["self_approval"])
+            approved_alone = action in (Action.MODEL_APPROVE, Action.DATASET_JUDGE) and bool(
+                conditions["self_approval"]
+            )
             why = f"allowed by {', '.join(names)}"
             return Decision(allowed=True, policies=names, reason=why, roles=shown, self_approved=approved_alone)
         return Decision(

@@ -20,6 +20,8 @@ from casemate.registry.models import Describe, Models, Pushed, Scan
 from casemate.registry.own_approvals import challenge, passkey_envelope
 from casemate.registry.releases import finish_deletions, took_effect
 from casemate.registry.revocations import revoked_digests
+from casemate.registry.screening_records import ScreeningSettings, ScreeningState, checked_settings
+from casemate.registry.screenings import Screenings
 from casemate.registry.stores import Pen, SignedState, Stores
 from casemate.registry.verification import RELEASING, Released, released_on_record
 from casemate.registry.versions import Lineage, Manifest, Version, known_blobs
@@ -45,6 +47,9 @@ __all__ = [
     "Released",
     "Rollout",
     "Scan",
+    "ScreeningSettings",
+    "ScreeningState",
+    "Screenings",
     "SignedState",
     "Stores",
     "VerifiedDataset",
@@ -53,6 +58,7 @@ __all__ = [
     "challenge",
     "check_purpose",
     "checked_description",
+    "checked_settings",
     "deleted_of",
     "deployments_of",
     "finish_deletions",

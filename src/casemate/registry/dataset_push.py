@@ -29,14 +29,17 @@ from casemate.core import (
 )
 from casemate.core.datasheets import Datasheet, settled_sheet
 from casemate.privacy import Look, facts_of
-from casemate.registry.data_use import DataUse, stated_use, use_of_newest
+from casemate.registry.data_use import DataUse, signed_use, stated_use, use_of_newest
 from casemate.registry.releases import Draft, check_held, commit_version
+from casemate.registry.revocations import check_not_revoked
 from casemate.registry.stores import Pen, Stores
 from casemate.registry.verification import verified_pusher
 from casemate.registry.versions import FileEntry, Manifest, Version, find_version, pieces_stored
 from casemate.storage import PiecedFile
 
 PARQUET, SCHEMA_FILE = "data.parquet", "schema.json"
+SUSPECTS, REPORT = "suspects.parquet", "screening.json"  # what a quarantine set aside, and why: of no use to training
+_CHUNK = 1 << 20  # bytes read at a time
 MOST_LOOKED_AT = 1 << 30  # bytes of a table in memory, while it is looked at
 
 
@@ -139,6 +142,63 @@ def push_version(
         "digest": version.digest,
         "created": created,
         "stored": stored,
+    }
+
+
+class Aside(msgspec.Struct, frozen=True, kw_only=True):
+    """What a quarantine sets aside. Args: report: why, as JSON. facts: for the manifest. widening: as of `Statement`."""
+
+    suspects: SealedFile
+    report: bytes
+    facts: dict[str, Any]
+    widening: bool
+
+
+def push_clean(
+    stores: Stores, pen: Pen, version: Version, clean: Table, aside: Aside, *, actor: Principal, intent: str
+) -> dict[str, Any]:
+    """A new version of what is left of `version`, with its class, purposes and datasheet; it keeps what was set aside, and why.
+
+    Raises: ConflictError `wider-use`: as with `restore`; `rows-gone`. VerificationError; TooLargeError; StorageError.
+    """
+    name = version.about.name
+    use, newest = signed_use(stores, version), use_of_newest(stores, AssetKind.DATASET, name)
+    if newest is not None and use.is_wider_than(newest) and not aside.widening:
+        raise ConflictError(f"The newest version of {name} has changed: quarantine again.", code="wider-use")
+    sheet = signed_sheet(stores, version)
+    known = pieces_stored(stores, AssetKind.DATASET, name)
+    with stores.blobs.push(stores.project, f"{AssetKind.DATASET}/{name}", known) as push:
+        file = push.pieces(PARQUET)
+        told = clean.stream(file.add)
+        schema = push.add(SCHEMA_FILE, [canonical(told.schema)])
+        with aside.suspects.open() as rows:
+            suspects = push.add(SUSPECTS, iter(lambda: rows.read(_CHUNK), b""))
+        report = push.add(REPORT, [aside.report])
+        origin = {"version": version.number, "digest": version.digest, **aside.facts}
+        small = {SCHEMA_FILE: schema, SUSPECTS: suspects, REPORT: report}
+        manifest = Manifest(
+            schema=SCHEMA,
+            project=stores.project,
+            kind=AssetKind.DATASET,
+            name=name,
+            files={PARQUET: _entry(file)}
+            | {path: FileEntry(digest=blob.digest, size=blob.size) for path, blob in small.items()},
+            data_class=use.data_class.value,
+            purposes=use.purposes,
+            facts={"rows": told.schema["rows"], "columns": len(told.schema["columns"]), "quarantined": origin},
+            datasheet=sheet,
+        )
+        with pen.deciding:
+            check_not_revoked(stores, version)
+            check_held(stores, AssetKind.DATASET, name, push.shared)
+            made, created = commit_version(stores, pen, Draft(manifest=manifest), push, actor=actor, intent=intent)
+    return {
+        "name": name,
+        "version": made.number,
+        "digest": made.digest,
+        "created": created,
+        "from": version.number,
+        "aside": aside.facts["aside"],
     }
 
 

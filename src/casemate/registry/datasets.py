@@ -12,6 +12,7 @@ from casemate.core import (
     AssetKind,
     Digest,
     InputError,
+    NotFoundError,
     Principal,
     Ref,
     SealedFile,
@@ -23,10 +24,20 @@ from casemate.privacy import Look
 from casemate.registry.data_use import DataUse, signed_use, use_in, use_of_newest
 from casemate.registry.dataset_differences import Compare, difference
 from casemate.registry.dataset_preview import Preview, preview_version
-from casemate.registry.dataset_push import PARQUET, SCHEMA_FILE, Statement, Table, push_version, signed_sheet
+from casemate.registry.dataset_push import (
+    PARQUET,
+    SCHEMA_FILE,
+    Aside,
+    Statement,
+    Table,
+    push_clean,
+    push_version,
+    signed_sheet,
+)
 from casemate.registry.dataset_versions import restore_version, retain_versions, tag_version, untag
 from casemate.registry.releases import record_deletion, remove_version
 from casemate.registry.revocations import check_not_revoked, is_revoked
+from casemate.registry.screening_records import standing_of
 from casemate.registry.stores import Pen, Stores
 from casemate.registry.tags import tags_of
 from casemate.registry.verification import Released, newest_of, verified_pusher, verify_report, verify_stored
@@ -50,12 +61,18 @@ class VerifiedDataset:
     def __init__(self, version: Version, files: dict[str, SealedFile]) -> None:
         self.about = version.about
         self.use = use_in(version.read_manifest())
-        self.parquet, self._schema_file = files[PARQUET], files[SCHEMA_FILE]
+        self.parquet, self._schema_file, self._files = files[PARQUET], files[SCHEMA_FILE], files
         self.schema: dict[str, Any] = msgspec.json.decode(self._schema_file.read())
 
+    def file(self, path: str) -> SealedFile:
+        """Raises: NotFoundError: the version has no such file."""
+        if path not in self._files:
+            raise NotFoundError(f"{self.about.name}@{self.about.number} has no {path}.", code="not-found")
+        return self._files[path]
+
     def close(self) -> None:
-        self.parquet.close()
-        self._schema_file.close()
+        for file in self._files.values():
+            file.close()
 
     def __enter__(self) -> Self:
         return self
@@ -108,6 +125,12 @@ class Datasets:
         pen = writable(self._pen)
         return push_version(self._stores, pen, name, dataset, said, look=self._look, actor=actor, intent=intent)
 
+    def push_clean(
+        self, version: Version, clean: Table, aside: Aside, *, actor: Principal, intent: str
+    ) -> dict[str, Any]:
+        """As `push_clean`: a new version of what is left of `version`."""
+        return push_clean(self._stores, writable(self._pen), version, clean, aside, actor=actor, intent=intent)
+
     def find(self, ref: Ref) -> Version:
         """Raises: NotFoundError."""
         return find_version(self._stores, AssetKind.DATASET, ref)
@@ -144,6 +167,7 @@ class Datasets:
             "columns": columns,
             "datasheet": (manifest.datasheet or Datasheet()).shown([column["name"] for column in columns]),
             "size": sum(entry.size for entry in manifest.files.values()),
+            "screening": standing_of(self._stores, version).summary(),
             "used_by": self._dependents(version),
             "revoked": is_revoked(self._stores, version),
         }
@@ -167,19 +191,22 @@ class Datasets:
         """Raises: NotFoundError; VerificationError `revoked`: nothing is made from it any more."""
         check_not_revoked(self._stores, self.find(ref))
 
-    def export(self, ref: Ref, *, start: int = 0) -> Exported:
+    def export(self, ref: Ref, *, start: int = 0, path: str = PARQUET) -> Exported:
         """The rows as Parquet, from byte `start` on; all are verified before the first is handed on.
 
+        Args: path: or the rows that a quarantine set aside.
         They are read twice, and never held: each piece was encrypted under a key of its own, so that what is read the
         second time is what was verified the first time, or nothing.
         """
         stores, version = self._stores, self.find(ref)
         files = blobs_of(stores, version)
         verify_stored(stores, version, files)
-        entry = version.read_manifest().files[PARQUET]
+        entry = version.read_manifest().files.get(path)
+        if entry is None:
+            raise NotFoundError(f"{version.about.name}@{version.number} has no {path}.", code="not-found")
         if start > entry.size:
             raise InputError(f"The rows have {entry.size} bytes, and no more: pull them anew.", code="bad-start")
-        return Exported(entry.size, entry.digest, stores.blobs.read_file(files[PARQUET], start))
+        return Exported(entry.size, entry.digest, stores.blobs.read_file(files[path], start))
 
     def preview(self, ref: Ref, *, rows: int, masked: bool = True) -> dict[str, Any]:
         """As `preview_version`. Raises: NotFoundError."""

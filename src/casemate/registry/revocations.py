@@ -13,7 +13,7 @@ from casemate.signing import VersionIdentity
 from casemate.storage import LedgerEntry
 
 _REVOCATION = "revocation"
-_MADE_FROM = ("restored",)  # facts of a dataset's manifest that name a version by its digest
+_MADE_FROM = ("restored", "quarantined")  # facts of a dataset's manifest that name a version by its digest
 
 
 class Revocation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

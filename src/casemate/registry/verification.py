@@ -8,6 +8,8 @@ from typing import Any
 
 from casemate.core import AssetKind, CasemateError, Digest, Event, Finding, Severity, VerificationError, digest_of
 from casemate.registry.deletions import deleted_of
+from casemate.registry.screening_records import standing_of
+from casemate.registry.screening_statements import open_statement
 from casemate.registry.stores import Stores
 from casemate.registry.versions import Version, blobs_of, is_deleted, latest_versions, signed_version, stored_versions
 from casemate.signing import Predicate, Statement, verify_statement, verify_version
@@ -16,7 +18,9 @@ from casemate.storage import BlobRecord
 Released = frozenset[tuple[AssetKind, str, int]]  # kind, name and number of versions
 
 # What ends in or ends one.
-RELEASING = ("dataset:push", "dataset:restore", "dataset:delete", "model:push", "model:train", "model:delete")
+RELEASING = (
+    "dataset:push", "dataset:restore", "dataset:quarantine", "dataset:delete", "model:push", "model:train", "model:delete",
+)  # fmt: skip
 
 
 def verify_stored(stores: Stores, version: Version, files: Mapping[str, list[BlobRecord]] | None = None) -> None:
@@ -28,6 +32,9 @@ def verify_stored(stores: Stores, version: Version, files: Mapping[str, list[Blo
     found = {path: _digest(stores, path, pieces) for path, pieces in (files or blobs_of(stores, version)).items()}
     said = verify_version(signed_version(stores, version), found, stores.trust(), at=stores.clock.now())
     _check_row(version, said[Predicate.RELEASE])
+    screening = standing_of(stores, version).screening
+    if screening is not None and screening.about == version.about:
+        open_statement(stores, version, screening)
 
 
 def verified_pusher(stores: Stores, version: Version) -> str:

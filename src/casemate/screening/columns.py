@@ -29,6 +29,7 @@ class Rows(msgspec.Struct, frozen=True, kw_only=True):
         features: float64 (n, d), finite: numbers as ranks or standardised values, text as one-of-many or as how frequent it is.
         labels: int64 (n,), places in `classes`. contributors: int64 (n,), places in `names`; None where no column names them.
         times: float64 (n,), in any unit that grows; None where no column says.
+        said: Arrow table (n rows) of the values that features and labels were made from, where they came from a table.
     """
 
     features: Floats
@@ -38,6 +39,7 @@ class Rows(msgspec.Struct, frozen=True, kw_only=True):
     contributors: Ints | None = None
     names: tuple[str, ...] = ()
     times: Floats | None = None
+    said: Any = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -50,6 +52,7 @@ class Rows(msgspec.Struct, frozen=True, kw_only=True):
             labels=self.labels[chosen],
             contributors=None if self.contributors is None else self.contributors[chosen],
             times=None if self.times is None else self.times[chosen],
+            said=None,
         )
 
 
@@ -103,25 +106,69 @@ def rows_of_table(table: Any, *, label: str, contributor: str | None = None, tim
     for what, name in (("label", label), ("contributor", contributor), ("time", time)):
         if name is not None and name not in table.column_names:
             raise InputError(f"There is no column {name[:_CLIP]!r} for the {what}.", code="screen-column")
+    _check_label(table, label)
+    names = [name for name in table.column_names if name not in (label, contributor, time)]
+    if not names:
+        raise InputError("There is no column beside the label: nothing can be compared.", code="screen-shape")
+    features, feature_names = _all_features(table, names)
+    rows = rows_of(
+        features,
+        _text(table.column(label)),
+        contributors=None if contributor is None else _text(table.column(contributor)),
+        times=None if time is None else _filled(_numbers(table.column(time))[:, None])[:, 0],
+        feature_names=feature_names,
+    )
+    return msgspec.structs.replace(rows, said=table.select([*names, label]))
+
+
+def rows_of_tables(
+    table: Any, former: Any, *, label: str, contributor: str | None = None, time: str | None = None
+) -> tuple[Rows, Rows]:
+    """Rows of a table and of its former version, under one encoding: what is equal in both tables is equal in both answers.
+
+    Raises: InputError `screen-former`: the former table lacks a column, or has it of another type; and as `rows_of_table`.
+    """
+    rows = rows_of_table(table, label=label, contributor=contributor, time=time)
+    known = {field.name: field.type for field in former.schema}
+    shared = rows.said.schema
+    if other := [field.name for field in shared if known.get(field.name) != field.type]:
+        raise InputError(
+            f"The former version has no column {other[0][:_CLIP]!r} of the same type: compare versions with the same columns.",
+            code="screen-former",
+        )
+    _check_label(former, label)
+    before = former.select(shared.names)
+    features, feature_names = _both_features(rows.said, before, [name for name in shared.names if name != label])
+    count = len(rows)
+    return (
+        msgspec.structs.replace(rows, features=_filled(features[:count]), feature_names=tuple(feature_names)),
+        msgspec.structs.replace(
+            rows_of(features[count:], _text(before.column(label)), feature_names=feature_names), said=before
+        ),
+    )
+
+
+def _both_features(table: Any, former: Any, names: Sequence[str]) -> tuple[Floats, list[str]]:
+    import pyarrow as pa
+
+    return _all_features(pa.concat_tables([table, former]), names)
+
+
+def _check_label(table: Any, label: str) -> None:
     if table.column(label).null_count:
         raise InputError(
             f"The label {label[:_CLIP]!r} is missing in {table.column(label).null_count} rows.", code="screen-labels"
         )
+
+
+def _all_features(table: Any, columns: Sequence[str]) -> tuple[Floats, list[str]]:
+    """float64 (n, d) of these columns, and the names of the d features."""
     blocks, names = [], []
-    for name in table.column_names:
-        if name not in (label, contributor, time):
-            block, of_block = _features(table.column(name), name)
-            blocks.append(block)
-            names += of_block
-    if not blocks:
-        raise InputError("There is no column beside the label: nothing can be compared.", code="screen-shape")
-    return rows_of(
-        np.hstack(blocks),
-        _text(table.column(label)),
-        contributors=None if contributor is None else _text(table.column(contributor)),
-        times=None if time is None else _filled(_numbers(table.column(time))[:, None])[:, 0],
-        feature_names=names,
-    )
+    for name in columns:
+        block, of_block = _features(table.column(name), name)
+        blocks.append(block)
+        names += of_block
+    return np.hstack(blocks), names
 
 
 def _features(column: Any, name: str) -> tuple[Floats, list[str]]:

@@ -31,8 +31,7 @@ def change(rows: Rows, former: Rows, *, seed: int = 0) -> Change:
     """
     if former.feature_names != rows.feature_names:
         raise InputError(
-            "The former version has other features than this one: compare versions with the same columns, and whose "
-            "text columns have the same values.",
+            "The former version has other features than this one: compare versions with the same columns.",
             code="screen-former",
         )
     before = {key: {former.classes[label] for label in labels} for key, labels in _by_key(former).items()}

@@ -20,7 +20,7 @@ import sklearn.neural_network
 import sklearn.svm  # noqa: F401
 
 from casemate.core.wire import Frame
-from casemate.screening.columns import rows_of_table
+from casemate.screening.columns import rows_of_table, rows_of_tables
 from casemate.screening.report import ScreeningConfig
 from casemate.screening.screen import screen
 from casemate.screening.verdicts import read_verdicts
@@ -33,11 +33,15 @@ def main(frame: Frame) -> Frame:
     message = frame.message
     table = _table(frame.fds[0])
     columns = message["columns"]
-    former = rows_of_table(_table(frame.fds[1]), **columns) if message["former"] else None
+    rows, former = (
+        rows_of_tables(table, _table(frame.fds[1]), **columns)
+        if message["former"]
+        else (rows_of_table(table, **columns), None)
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of fits that stop early, as they are told to
         found = screen(
-            rows_of_table(table, **columns),
+            rows,
             former=former,
             config=msgspec.convert(message["config"], ScreeningConfig),
             verdicts=read_verdicts(bytes(frame.buffers[0]) if frame.buffers else b""),

@@ -10,7 +10,7 @@ from casemate.screening.columns import Bools, Floats, Ints, Rows
 
 FOLDS = 5
 FITTED = 4000  # rows that a model is fitted on at most; the others are only judged
-_EXACT = 4000  # rows up to which the kernel machine is fitted whole, and not on a sketch of its kernel
+_EXACT = 6000  # rows of a table up to which the kernel machine is fitted whole, and not on a sketch of its kernel
 _JUDGED = 20_000  # rows judged at a time
 _FLOOR = 1e-4  # least probability, so that one model alone never decides
 _HELD = 6.0  # spreads; no single value outweighs a row
@@ -34,7 +34,7 @@ def opinions(rows: Rows, *, seed: int, without: Bools | None = None, fitted: int
             total[judged] += 1.0
             continue
         for make in (_neighbours, _kernel, _trees):
-            model = make(seed + number, len(learnt)).fit(scaled[learnt], rows.labels[learnt])
+            model = make(seed + number, len(learnt), len(rows)).fit(scaled[learnt], rows.labels[learnt])
             for start in range(0, len(judged), _JUDGED):
                 part = judged[start : start + _JUDGED]
                 total[np.ix_(part, model.classes_)] += _said(model, scaled[part])
@@ -69,13 +69,13 @@ def _said(model: Any, scaled: Floats) -> Floats:
     return np.asarray(powers / powers.sum(1, keepdims=True))
 
 
-def _neighbours(_seed: int, rows: int) -> Any:
+def _neighbours(_seed: int, learnt: int, _rows: int) -> Any:
     from sklearn.neighbors import KNeighborsClassifier
 
-    return KNeighborsClassifier(n_neighbors=min(9, rows), weights="distance", algorithm="brute")
+    return KNeighborsClassifier(n_neighbors=min(9, learnt), weights="distance", algorithm="brute")
 
 
-def _kernel(seed: int, rows: int) -> Any:
+def _kernel(seed: int, learnt: int, rows: int) -> Any:
     if rows <= _EXACT:
         from sklearn.svm import SVC
 
@@ -84,10 +84,11 @@ def _kernel(seed: int, rows: int) -> Any:
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
 
-    return make_pipeline(Nystroem(n_components=200, random_state=seed), LogisticRegression(C=10.0, max_iter=200))
+    sketch = Nystroem(n_components=min(400, learnt), random_state=seed)
+    return make_pipeline(sketch, LogisticRegression(C=10.0, max_iter=200))
 
 
-def _trees(seed: int, _rows: int) -> Any:
+def _trees(seed: int, _learnt: int, _rows: int) -> Any:
     from sklearn.ensemble import ExtraTreesClassifier
 
     return ExtraTreesClassifier(40, min_samples_leaf=3, random_state=seed, n_jobs=1)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from casemate.core import verdict_of
+from casemate.core import Digest, verdict_of
 from casemate.scanning.rules import Rule
 from casemate.screening import rules
 from casemate.screening.clusters import near_duplicates, outlier_scores
@@ -17,7 +17,7 @@ from casemate.screening.gatherings import Gathering, by_contributor, by_time, ta
 from casemate.screening.labels import label_errors
 from casemate.screening.report import LISTED, ScreeningConfig, ScreeningReport, Suspect, Suspicion
 from casemate.screening.triggers import find_triggers
-from casemate.screening.verdicts import HumanVerdict, called_fine, learned, row_digest
+from casemate.screening.verdicts import HumanVerdict, called_fine, learned, row_digests
 
 
 class Screened(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,14 +139,17 @@ class _Found:
             Suspicion(
                 finding=finding,
                 count=len(places),
-                suspects=tuple(self._suspect(int(p), float(scores[p])) for p in order),
+                suspects=tuple(
+                    self._suspect(int(p), float(scores[p]), digest)
+                    for p, digest in zip(order, row_digests(self._rows, order), strict=True)
+                ),
             )
         )
 
-    def _suspect(self, place: int, score: float) -> Suspect:
+    def _suspect(self, place: int, score: float, digest: Digest) -> Suspect:
         rows = self._rows
         who = "" if rows.contributors is None else rows.names[rows.contributors[place]][:80]
-        return Suspect(row=place, score=round(score, 4), digest=row_digest(rows, place), contributor=who)
+        return Suspect(row=place, score=round(score, 4), digest=digest, contributor=who)
 
     def screened(self, alone: bool) -> Screened:  # noqa: FBT001 said once, by name, above
         rows, skipped = self._rows, []

@@ -20,6 +20,10 @@ from casemate.screening.opinions import standardised
 
 _HALVES = 24  # random halves of the features
 _REFERENCE = 4000  # rows that others are compared with, at most
+_LARGE, _LARGE_HALVES = 20_000, 12  # rows, from which on halves are fewer
+_WEIGHED = (
+    4000  # rows; of a larger table chance counts as in so many: what explains a value is never whole, and adds up
+)
 _NEIGHBOURS = 9
 _CHUNK = 4000  # rows compared at a time
 _SURPRISING = 2.5  # robust spreads from what the other features predict
@@ -66,10 +70,11 @@ def views_in_halves(scaled: Floats, labels: Ints, rng: np.random.Generator) -> t
     (n, d), >= 0, spreads between a value and their median, in the halves that do not hold its feature: the largest of few.
     """
     count, dims = scaled.shape
+    halves = _HALVES if count <= _LARGE else _LARGE_HALVES
     known = rng.permutation(count)[:_REFERENCE]
-    votes = np.zeros((_HALVES, count), np.float32)
+    votes = np.zeros((halves, count), np.float32)
     unlike = np.zeros((count, dims))
-    for half in range(_HALVES):
+    for half in range(halves):
         chosen = rng.choice(dims, max(1, (dims + 1) // 2), replace=False)
         near = nearest(scaled[:, chosen], known, _NEIGHBOURS)
         votes[half] = (labels[near] != labels[:, None]).mean(1)
@@ -119,7 +124,7 @@ def shared_surprise(scaled: Floats, labels: Ints, against: Floats, unlike: Float
             if len(places) >= _FEW:
                 found = _purity(values[places], labels[places], usual[places])
                 evidence[places, j] = np.maximum(evidence[places, j], found)
-    evidence = np.sort(evidence, axis=1)[:, -3:]
+    evidence = np.sort(evidence, axis=1)[:, -3:] * min(1.0, _WEIGHED / count)
     return np.asarray(np.maximum(evidence - np.log(dims * len(np.unique(labels))) - 4, 0).sum(1) / 10)
 
 

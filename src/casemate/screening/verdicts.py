@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from enum import StrEnum
 
@@ -10,7 +11,7 @@ import msgspec
 import numpy as np
 
 from casemate.core import Digest, InputError
-from casemate.screening.columns import Bools, Rows
+from casemate.screening.columns import Bools, Ints, Rows
 
 LEAST = 10  # verdicts on a rule before its threshold moves
 LOWEST, HIGHEST = 0.8, 1.5  # times the default; nobody's verdicts put a rule out of work
@@ -65,10 +66,14 @@ def learned(default: float, rule: str, verdicts: Sequence[HumanVerdict]) -> floa
     return float(np.clip(np.nextafter(wanted, -np.inf), LOWEST * default, HIGHEST * default))
 
 
-def row_digest(rows: Rows, place: int) -> Digest:
-    """Names one row by its features and label: the same in every version that has it."""
-    data = rows.features[place].tobytes() + rows.classes[rows.labels[place]].encode()
-    return Digest("sha256:" + hashlib.sha256(data).hexdigest())
+def row_digests(rows: Rows, places: Sequence[int] | Ints) -> list[Digest]:
+    """Name rows by their values and label, whoever gave them: a row has the same name in every version with these columns."""
+    if rows.said is not None:
+        said = rows.said.take(np.asarray(places, np.int64)).to_pylist()
+        data = [json.dumps(row, sort_keys=True, default=str).encode() for row in said]
+    else:
+        data = [rows.features[place].tobytes() + rows.classes[rows.labels[place]].encode() for place in places]
+    return [Digest("sha256:" + hashlib.sha256(one).hexdigest()) for one in data]
 
 
 def called_fine(rows: Rows, rule: str, named: Bools, verdicts: Sequence[HumanVerdict]) -> Bools:
@@ -76,6 +81,6 @@ def called_fine(rows: Rows, rule: str, named: Bools, verdicts: Sequence[HumanVer
     newest = {v.row: v.judged for v in verdicts if v.rule == rule}
     fine = np.zeros(len(rows), bool)
     if newest:
-        for place in np.flatnonzero(named):
-            fine[place] = newest.get(row_digest(rows, int(place))) is Judged.FINE
+        places = np.flatnonzero(named)
+        fine[places] = [newest.get(digest) is Judged.FINE for digest in row_digests(rows, places)]
     return fine

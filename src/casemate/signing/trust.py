@@ -26,6 +26,7 @@ class Predicate(StrEnum):
     SCAN = "https://casemate.dev/scan/v1"
     TRAINING = "https://casemate.dev/training/v1"
     APPROVAL = "https://casemate.dev/approval/v1"
+    SCREENING = "https://casemate.dev/screening/v1"
 
 
 class TrustedSigner(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -173,4 +174,10 @@ def _loaded(signer: TrustedSigner) -> tuple[str, _Key]:
         windows.append(certificate_window(certificate))
     else:
         public = load_public_key(pem)
-    return keyid_of(public), _Key(public=public, may_sign=frozenset(signer.may_sign), windows=tuple(windows))
+    return keyid_of(public), _Key(public=public, may_sign=_may_sign(signer), windows=tuple(windows))
+
+
+def _may_sign(signer: TrustedSigner) -> frozenset[Predicate]:
+    """Who may sign releases and scans may sign screenings: homes were made before there were any."""
+    stated = frozenset(signer.may_sign)
+    return stated | {Predicate.SCREENING} if stated >= {Predicate.RELEASE, Predicate.SCAN} else stated

@@ -55,6 +55,7 @@ QUERY = {  # what the routes must be given; the rest has a default
     "issuer": "https://idp.example",
     "algorithms": "ES256",
     "reason": "a cell is tried",
+    "label": "label",
 }
 # Whoever asks these asks about their own; a service's key has no person of its own to look at.
 ABOUT_OWN = {
@@ -118,6 +119,18 @@ class Stage:
         pushed = self.send("POST", "/api/v1/models/own/versions", pusher, {}, content=body)
         assert pushed.json()["verdict"] == "clean", pushed.text
 
+        self.dataset_pushers = {}
+        for role in (Role.OWNER, Role.DATA_SCIENTIST, Role.APPROVER):
+            self.dataset_pushers[role] = (
+                self.pushers.get(role)
+                or self.send(
+                    "POST", "/api/v1/keys", pusher, {"name": f"cell-{role}-helper", "role": role, "expires": "30m"}
+                ).json()
+            )
+        pushed = self.send(
+            "POST", "/api/v1/datasets/own/versions", pusher, {"filename": "a.csv"}, content=b"age,label\n1,0\n2,1\n"
+        )
+        assert pushed.status_code == 200, pushed.text
         self.proposer = casemate.issue_key("cell-proposer", role="owner", expires="1h")
         (folder / "rows.csv").write_text("age,label\n41,1\n52,0\n63,1\n" * 4)
         casemate.push_dataset("plain", folder / "rows.csv", target="label")
@@ -158,6 +171,10 @@ class Stage:
     def four_eyes(self, role: Role, *, met: bool) -> tuple[dict, dict[str, str], dict[str, str]]:
         key = self.keys[role] if met else self.pushers[role]
         return key, {"name": "others" if met else "own"}, {"environment": "production"}
+
+    def four_eyes_datasets(self, role: Role, *, met: bool) -> tuple[dict, dict[str, str], dict[str, str]]:
+        key = self.keys[role] if met else self.dataset_pushers[role]
+        return key, {"name": "plain" if met else "own"}, {}
 
     def operator_caller_keys(self, role: Role, *, met: bool) -> tuple[dict, dict[str, str], dict[str, str]]:
         asked = "caller" if met else "owner"
@@ -217,6 +234,7 @@ CONDITIONS: dict[str, Callable[..., tuple[dict, dict[str, str], dict[str, str]]]
     "ci-deploys-approved": Stage.person_behind,
     "ci-never": Stage.person_behind,
     "four-eyes": Stage.four_eyes,
+    "four-eyes-datasets": Stage.four_eyes_datasets,
     "four-eyes-grants": Stage.four_eyes_grants,
     "four-eyes-policies": Stage.policy_of_others,
     "packaged-policies-local": Stage.own_account,
@@ -241,6 +259,8 @@ def named(path: str, parts: dict[str, str]) -> str:
     known = {"version": "1", **parts}
     if path.endswith("/approvals"):
         known = {"name": "others", **known}
+    if path.endswith("/verdicts"):
+        known = {"name": "plain", **known}
     return re.sub(r"\{(\w+)\}", lambda found: known.get(found[1], "thing"), path)
 
 

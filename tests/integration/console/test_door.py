@@ -55,13 +55,12 @@ LOCAL = {
     "demo": "walks through the doors as a user",
     "doctor": "looks at this machine",
     "home adopt": "says which of two copies is the home, before any door of it opens",
-    "dataset screen": "needs no home",
-    "model sign": "signs files that lie in no home",
     "dataset personal": "needs no home",
     "dataset anonymize": "needs no home",
     "dataset reidentify": "needs no home: the key file is the wall",
     "dataset personal-key": "makes a key on a person's own machine",
     "model scan": "needs no home",
+    "model sign": "signs files on this machine, with a key of one's own",
     "model convert": "needs no home; with --push it goes on as model push",
     "database migrate": "changes tables, as their owner",
     "database roles": "prints SQL, or runs it as the tables' owner",
@@ -195,6 +194,7 @@ EVERYTHING = {
     "group": "staff",
     "user": "ada",
     "subject": "1",
+    "label": "label",
 }
 # What any key may do: ask for a grant, and look at its own and at itself.
 OWN_LISTS = {"/api/v1/grants", "/api/v1/reviews", "/api/v1/review-schedule"}
@@ -263,6 +263,13 @@ SPOKEN = {
     "dataset verify": [Action.DATASET_VERIFY],
     "dataset revoke": [Action.DATASET_REVOKE],
     "dataset delete": [Action.DATASET_DELETE],
+    "dataset screen": [Action.DATASET_SCREEN],  # a file needs no home
+    "dataset screening": [Action.DATASET_SCREEN],
+    "dataset configure": [Action.DATASET_CONFIGURE],
+    "dataset stop-screening": [Action.DATASET_CONFIGURE],
+    "dataset quarantine": [Action.DATASET_QUARANTINE],
+    "dataset suspects": [Action.DATASET_EXPORT],
+    "dataset verdict": [Action.DATASET_JUDGE],
     "train": [Action.MODEL_TRAIN],
     "model push": [Action.MODEL_PUSH],
     "model list": [Action.MODEL_READ],

@@ -12,7 +12,7 @@ from casemate.screening import HumanVerdict, Judged, Rows, read_verdicts, rows_o
 from casemate.screening.gatherings import by_contributor, by_time, targeted_flips
 from casemate.screening.labels import confident_errors, label_errors
 from casemate.screening.statistics import above, discovered, rate_bound
-from casemate.screening.verdicts import HIGHEST, LOWEST, learned, row_digest
+from casemate.screening.verdicts import HIGHEST, LOWEST, learned, row_digests
 
 FEATURES, LABELS = load_wine(return_X_y=True)
 
@@ -76,7 +76,7 @@ def test_the_same_rows_give_the_same_report(flipped) -> None:
 def test_a_row_that_a_person_called_fine_is_not_named_again(flipped) -> None:
     rows, bad = flipped
     said = [
-        HumanVerdict(rule="label-error", row=row_digest(rows, int(p)), score=1.0, judged=Judged.FINE) for p in bad[:3]
+        HumanVerdict(rule="label-error", row=name, score=1.0, judged=Judged.FINE) for name in row_digests(rows, bad[:3])
     ]
     found = screen(rows, verdicts=said)
     assert not found.named["label-error"][bad[:3]].any()

@@ -10,6 +10,9 @@ import pytest
 
 from casemate.core import InputError
 from casemate.screening import rows_of, rows_of_table
+from casemate.screening.columns import rows_of_tables
+from casemate.screening.former import change
+from casemate.screening.verdicts import row_digests
 
 
 def table(rows: int = 60, **columns) -> pa.Table:
@@ -63,3 +66,27 @@ def test_a_table_of_labels_alone_and_a_small_one_are_refused() -> None:
         rows_of_table(table().select(["label"]), label="label")
     with pytest.raises(InputError, match="at least 40 rows"):
         rows_of_table(table(30), label="label")
+
+
+def test_a_former_version_with_other_values_of_its_texts_is_compared_all_the_same() -> None:
+    colours = ["green", *table()["colour"].to_pylist()[1:]]
+    new = table(colour=pa.array(colours), name=pa.array([f"n{i % 40}" for i in range(60)]))
+    rows, former = rows_of_tables(new, table(), label="label", contributor="who", time="day")
+    assert rows.feature_names == former.feature_names
+    assert "colour=green" in rows.feature_names
+    since = change(rows, former)
+    assert np.flatnonzero(since.added).tolist() == [0, *range(40, 60)], (
+        "one encoding: what is the same compares as the same"
+    )
+    assert not since.relabelled.any()
+    with pytest.raises(InputError) as refused:
+        rows_of_tables(new, table().drop_columns(["size"]), label="label", contributor="who")
+    assert refused.value.code == "screen-former"
+
+
+def test_a_row_has_one_name_in_every_version_whoever_gave_it() -> None:
+    first = rows_of_table(table(), label="label", contributor="who", time="day")
+    other = table(120, who=pa.array(["eve"] * 120))
+    second = rows_of_table(other, label="label", contributor="who", time="day")
+    assert row_digests(first, [0, 7]) == row_digests(second, [0, 7])
+    assert len(set(row_digests(first, range(60)))) == 60
