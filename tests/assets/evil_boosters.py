@@ -169,6 +169,7 @@ def evil_xgboost() -> dict[str, tuple[dict[str, Any], str]]:
         "other-features": (_changed(lambda d: _tree(d)["tree_param"].update(num_feature="9")), TREE),
         "leaf-vector": (_changed(lambda d: _tree(d)["tree_param"].update(size_leaf_vector="7")), TREE),
         "unreached-nodes": (_in_tree("left_children", [-1, -1, -1]), TREE),
+        "tree-at-another-place": (_in_tree("id", 1), TREE),
         "split-type": (_in_tree("split_type", [7, 0, 0]), TREE),
         "category-node-outside": (_categorical(categories_nodes=[9]), TREE),
         "category-segment-outside": (_categorical(categories_sizes=[900]), TREE),

@@ -123,6 +123,10 @@ def _check_forest(model: dict[str, Any], groups: int) -> list[Any]:
         raise _tree("num_trees, trees and tree_info disagree")
     if len(info) and not (info.min() >= 0 and info.max() < groups):
         raise _tree(f"a tree for another than the {groups} outputs")
+    for place, tree in enumerate(trees):  # the library keeps a tree at the place that it names, and leaves others empty
+        named = tree.get("id", place) if type(tree) is dict else place
+        if type(named) is not int or named != place:
+            raise _tree(f"tree {place} calls itself another")
     ends = _integers(model.get("iteration_indptr", [0, len(trees)]), "iteration_indptr")
     if not len(ends) or ends[0] != 0 or ends[-1] != len(trees) or (np.diff(ends) < 0).any():
         raise _tree("iteration_indptr does not cover the trees")
