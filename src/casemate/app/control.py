@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from concurrent.futures import Future
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -63,7 +63,6 @@ from casemate.iam import (
 from casemate.iam.providers.sign_in import ProviderSignIn
 from casemate.iam.tokens.verifier import TokenVerifier
 from casemate.keys import Purpose
-from casemate.privacy import PersonalReport, find_personal_data, without_purpose
 from casemate.registry import (
     Datasets,
     Deployments,
@@ -91,6 +90,9 @@ from casemate.screening import screen_dataset
 from casemate.settings import Settings
 from casemate.signing import ReleaseSigner
 from casemate.storage import BlobStore, RowCipher, SealedRows, Upload, unwrap_people_key
+
+if TYPE_CHECKING:
+    from casemate.privacy import PersonalReport
 
 # An upload of the largest model takes a while; heads and idle connections are cut off as everywhere. Half a megabit a
 # second is the slowest uplink that is sold: what comes slower does not want to arrive. One address needs few connections.
@@ -289,6 +291,8 @@ def _look(
     insecure: bool,
 ) -> PersonalReport:
     """What of people a table holds; refused by its class, or for want of a purpose, only where the settings say so."""
+    from casemate.privacy import find_personal_data, without_purpose
+
     report = find_personal_data(parquet, declared=declared, insecure=insecure)
     if settings.personal_data == "refuse":
         return report if purposed else without_purpose(report)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import msgspec
 
@@ -28,7 +28,6 @@ from casemate.core import (
     memory_file,
 )
 from casemate.core.datasheets import Datasheet, settled_sheet
-from casemate.privacy import Look, facts_of
 from casemate.registry.data_use import DataUse, signed_use, stated_use, use_of_newest
 from casemate.registry.releases import Draft, check_held, commit_version
 from casemate.registry.revocations import check_not_revoked
@@ -36,6 +35,9 @@ from casemate.registry.stores import Pen, Stores
 from casemate.registry.verification import verified_pusher
 from casemate.registry.versions import FileEntry, Manifest, Version, find_version, pieces_stored
 from casemate.storage import PiecedFile
+
+if TYPE_CHECKING:
+    from casemate.privacy import Look, PersonalReport
 
 PARQUET, SCHEMA_FILE = "data.parquet", "schema.json"
 SUSPECTS, REPORT = "suspects.parquet", "screening.json"  # what a quarantine set aside, and why: of no use to training
@@ -126,7 +128,7 @@ def push_version(
             facts={
                 "rows": told.schema["rows"],
                 "columns": len(columns),
-                **({} if personal is None else {"personal": facts_of(personal)}),
+                **({} if personal is None else {"personal": _kinds_in(personal)}),
             },
             datasheet=settled_sheet(said.sheet, _sheet_of_newest(stores, name), columns, required=said.required),
         )
@@ -143,6 +145,12 @@ def push_version(
         "created": created,
         "stored": stored,
     }
+
+
+def _kinds_in(report: PersonalReport) -> dict[str, Any]:
+    from casemate.privacy import facts_of
+
+    return facts_of(report)
 
 
 class Aside(msgspec.Struct, frozen=True, kw_only=True):

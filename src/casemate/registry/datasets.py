@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import msgspec
 
@@ -20,7 +20,6 @@ from casemate.core import (
     digest_of,
 )
 from casemate.core.datasheets import Datasheet
-from casemate.privacy import Look
 from casemate.registry.data_use import DataUse, signed_use, use_in, use_of_newest
 from casemate.registry.dataset_differences import Compare, difference
 from casemate.registry.dataset_preview import Preview, preview_version
@@ -51,6 +50,9 @@ from casemate.registry.versions import (
 )
 from casemate.scanning import compare_tables, preview_table
 from casemate.signing import verify_version
+
+if TYPE_CHECKING:
+    from casemate.privacy import Look
 
 _MAX_SCHEMA = 64 << 20  # bytes; 4,096 columns with categories stay below
 

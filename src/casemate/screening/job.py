@@ -22,7 +22,7 @@ import sklearn.svm  # noqa: F401
 from casemate.core.wire import Frame
 from casemate.screening.columns import rows_of_table, rows_of_tables
 from casemate.screening.report import ScreeningConfig
-from casemate.screening.screen import screen
+from casemate.screening.screened import screen
 from casemate.screening.verdicts import read_verdicts
 
 
