@@ -189,9 +189,9 @@ def test_quarantine_makes_a_version_and_keeps_the_suspects_beside_it(house, scre
     assert [one["role"] for one in shown["columns"] if one["name"] == "label"] == ["target"]
     with house.datasets.open(Ref("loans", 2)) as rows:
         assert pq.read_table(pa.BufferReader(rows.parquet.read())).column("area").to_pylist() == [1.0, 2.0, 3.0]
-    size, pieces = screenings.suspects(Ref("loans", 2))
-    aside = b"".join(pieces)
-    assert len(aside) == size
+    exported = screenings.suspects(Ref("loans", 2))
+    aside = b"".join(exported.chunks)
+    assert len(aside) == exported.size
     assert pq.read_table(pa.BufferReader(aside)).column("area").to_pylist() == [0.0]
     with pytest.raises(NotFoundError):
         screenings.suspects(Ref("loans", 1))
