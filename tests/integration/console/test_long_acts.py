@@ -82,6 +82,7 @@ def test_an_upload_is_held_no_further_than_a_dataset_may_be(services: Services) 
     with pytest.raises(TooLargeError) as refused:
         push_dataset(
             services.datasets,
+            services.screenings,
             services.datasets._stores.blobs,
             "huge",
             endless(),
