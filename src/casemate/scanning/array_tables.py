@@ -48,6 +48,7 @@ def read_npz(file: AskedFile, filename: str, limits: DatasetLimits) -> Rows:
             raise _malformed(filename, "an array comes twice, is encrypted, or there are too many")
         for member, name in zip(members, names, strict=True):
             arrays.append(_opened(archive.open(member), name, filename))
+    # `zipfile` says NotImplementedError of a method of compression that it does not know.
     except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, ValueError, RuntimeError) as error:
         raise _malformed(filename, "its archive cannot be read") from error
     if not arrays:
