@@ -10,7 +10,7 @@ import click
 from casemate.cli import output
 from casemate.cli.output import json_option
 from casemate.cli.session import Session, pass_session
-from casemate.client import Casemate
+from casemate.client.grants import GrantCalls
 from casemate.core import Environment, Role
 
 _STATES = ("pending", "lapsed", "denied", "ready", "active", "expired", "revoked", "owed", "given", "accepted")
@@ -44,7 +44,7 @@ def request(
 ) -> None:
     """Ask for ROLE, for yourself (with --server). Nothing changes until somebody else approves."""
     with session.client() as casemate:
-        result = casemate.request_grant(
+        result = casemate.grants.request(
             role, on=on, life=life, environment=environment, reason=reason, emergency=emergency
         )
     output.show(result, as_json, _asked)
@@ -57,7 +57,7 @@ def request(
 def list_grants(session: Session, state: str | None, as_json: bool) -> None:
     """Your own grants and requests, and those that your roles let you see."""
     with session.client() as casemate:
-        rows = casemate.grants(state=state)
+        rows = casemate.grants.all(state=state)
     columns = {name: name for name in ("id", "name", "role", "scope", "environment", "state", "expires_at", "reason")}
     empty = "None: casemate grant request ROLE --on deployment:NAME --for 2h --reason ..."
     output.show(rows, as_json, lambda value: output.table(value, columns, empty=empty))
@@ -70,7 +70,7 @@ def list_grants(session: Session, state: str | None, as_json: bool) -> None:
 def show(session: Session, grant_id: str, as_json: bool) -> None:
     """One grant or request: who asked, who answered, until when."""
     with session.client() as casemate:
-        output.show(casemate.grant(grant_id), as_json, output.facts)
+        output.show(casemate.grants.show(grant_id), as_json, output.facts)
 
 
 @grant.command("break-glass")
@@ -82,7 +82,7 @@ def show(session: Session, grant_id: str, as_json: bool) -> None:
 def break_glass(session: Session, grant_id: str, life: str, reason: str, as_json: bool) -> None:
     """Open an emergency grant of your own, alone. An alert is raised, and you owe an account of what you did."""
     with session.client() as casemate:
-        result = casemate.break_glass(grant_id, life=life, reason=reason)
+        result = casemate.grants.break_glass(grant_id, life=life, reason=reason)
 
     def human(value: dict[str, Any]) -> None:
         output.people.print(
@@ -95,7 +95,7 @@ def break_glass(session: Session, grant_id: str, life: str, reason: str, as_json
 
 
 def _decision(verb: str, said: str, decide: Callable[..., dict[str, Any]]) -> None:
-    """`casemate grant VERB ID --reason ...`. Args: decide: of the client."""
+    """`casemate grant VERB ID --reason ...`. Args: decide: of the calls about grants."""
 
     @grant.command(verb, help=said)
     @_id
@@ -104,14 +104,14 @@ def _decision(verb: str, said: str, decide: Callable[..., dict[str, Any]]) -> No
     @pass_session
     def decided(session: Session, grant_id: str, reason: str, as_json: bool) -> None:
         with session.client() as casemate:
-            output.show(decide(casemate, grant_id, reason=reason), as_json, output.facts)
+            output.show(decide(casemate.grants, grant_id, reason=reason), as_json, output.facts)
 
 
-_decision("approve", "Lend what was asked for, from now on. Never one's own request.", Casemate.approve_grant)
-_decision("deny", "Say no to a request.", Casemate.deny_grant)
-_decision("account", "Say what you did under an emergency grant that you opened, and why.", Casemate.account_for)
-_decision("accept", "Accept what somebody else says of an emergency grant they opened.", Casemate.accept_account)
-_decision("revoke", "End a grant now, at every gateway; or withdraw your own request.", Casemate.revoke_grant)
+_decision("approve", "Lend what was asked for, from now on. Never one's own request.", GrantCalls.approve)
+_decision("deny", "Say no to a request.", GrantCalls.deny)
+_decision("account", "Say what you did under an emergency grant that you opened, and why.", GrantCalls.account_for)
+_decision("accept", "Accept what somebody else says of an emergency grant they opened.", GrantCalls.accept_account)
+_decision("revoke", "End a grant now, at every gateway; or withdraw your own request.", GrantCalls.revoke)
 
 
 def _asked(result: dict[str, Any]) -> None:

@@ -62,7 +62,7 @@ def add(
     """Read the tokens of an issuer. They prove nobody until `issuer bind` says whom."""
     keys: bytes | str = jwks if jwks.startswith("https://") or not jwks else Path(jwks).read_bytes()
     with session.client() as casemate:
-        result = casemate.add_issuer(
+        result = casemate.issuers.add(
             name,
             audience=audience,
             kind=kind,
@@ -80,7 +80,7 @@ def add(
 def list_issuers(session: Session, as_json: bool) -> None:
     """All issuers whose tokens are read."""
     with session.client() as casemate:
-        rows = casemate.issuers()
+        rows = casemate.issuers.all()
     columns = {name: name for name in ("id", "name", "kind", "issuer", "audience", "keys_recorded_at")}
     empty = "No issuer yet: casemate issuer add NAME --issuer URL --audience A --jwks FILE"
     output.show(rows, as_json, lambda value: output.table(value, columns, empty=empty))
@@ -92,7 +92,7 @@ def list_issuers(session: Session, as_json: bool) -> None:
 def bindings(session: Session, as_json: bool) -> None:
     """All that proves a service beside a key, and when it was last used."""
     with session.client() as casemate:
-        rows = casemate.bindings()
+        rows = casemate.issuers.bindings()
     columns = {name: name for name in ("id", "name", "proved_by", "role", "scope", "state", "expires_at")}
     columns |= {"last_used_at": "last used", "last_used_from": "from"}
     output.show(rows, as_json, lambda value: output.table(value, columns, empty="Nothing is bound yet."))
@@ -105,7 +105,7 @@ def bindings(session: Session, as_json: bool) -> None:
 def show(session: Session, name: str, as_json: bool) -> None:
     """One issuer, and the services that its tokens prove."""
     with session.client() as casemate:
-        output.show(casemate.issuer(name), as_json, output.facts)
+        output.show(casemate.issuers.show(name), as_json, output.facts)
 
 
 @issuer.command("refresh")
@@ -118,7 +118,7 @@ def refresh(session: Session, name: str, jwks: Path | None, reason: str, as_json
     """Read an issuer's public keys anew; those that it does not name any more count no more."""
     keys = jwks.read_bytes() if jwks else b""
     with session.client() as casemate:
-        output.show(casemate.refresh_issuer(name, jwks=keys, reason=reason), as_json, output.facts)
+        output.show(casemate.issuers.refresh(name, jwks=keys, reason=reason), as_json, output.facts)
 
 
 @issuer.command("bind")
@@ -141,7 +141,7 @@ def bind(
         wanted[key] = pattern
     as_json, service = _given(rest)
     with session.client() as casemate:
-        result = casemate.bind_token(issuer_name, name or issuer_name, claims=wanted, **service)
+        result = casemate.issuers.bind_token(issuer_name, name or issuer_name, claims=wanted, **service)
     output.show(result, as_json, output.facts)
 
 
@@ -156,7 +156,9 @@ def certificate(session: Session, /, name: str, file: Path, san: str | None, **r
     """Let the client certificate in FILE (PEM) be the service NAME."""
     as_json, service = _given(rest)
     with session.client() as casemate:
-        output.show(casemate.bind_certificate(name, file.read_bytes(), san=san, **service), as_json, output.facts)
+        output.show(
+            casemate.issuers.bind_certificate(name, file.read_bytes(), san=san, **service), as_json, output.facts
+        )
 
 
 @issuer.command("key")
@@ -169,7 +171,7 @@ def client_key(session: Session, /, name: str, file: Path, **rest: Any) -> None:
     """Let whoever signs with a key of the set in FILE (public JWKS) be the service NAME: private_key_jwt."""
     as_json, service = _given(rest)
     with session.client() as casemate:
-        output.show(casemate.bind_client_key(name, file.read_bytes(), **service), as_json, output.facts)
+        output.show(casemate.issuers.bind_client_key(name, file.read_bytes(), **service), as_json, output.facts)
 
 
 @issuer.command("revoke")
@@ -180,7 +182,7 @@ def client_key(session: Session, /, name: str, file: Path, **rest: Any) -> None:
 def revoke(session: Session, name: str, reason: str, as_json: bool) -> None:
     """End an issuer, and all that its tokens prove, at every gateway."""
     with session.client() as casemate:
-        output.show(casemate.revoke_issuer(name, reason=reason), as_json, output.facts)
+        output.show(casemate.issuers.revoke(name, reason=reason), as_json, output.facts)
 
 
 @issuer.command("unbind")
@@ -191,7 +193,7 @@ def revoke(session: Session, name: str, reason: str, as_json: bool) -> None:
 def unbind(session: Session, binding_id: str, reason: str, as_json: bool) -> None:
     """End one binding at every gateway."""
     with session.client() as casemate:
-        output.show(casemate.revoke_binding(binding_id, reason=reason), as_json, output.facts)
+        output.show(casemate.issuers.revoke_binding(binding_id, reason=reason), as_json, output.facts)
 
 
 def _given(options: dict[str, Any]) -> tuple[bool, dict[str, str | None]]:

@@ -26,7 +26,7 @@ def keys() -> None:
 def show(session: Session, as_json: bool) -> None:
     """The KEKs by number, who holds them, and how many data keys each still wraps."""
     with session.client() as casemate:
-        output.show(casemate.keyring(), as_json, _shown)
+        output.show(casemate.keyring.show(), as_json, _shown)
 
 
 @keys.command("rotate")
@@ -42,7 +42,7 @@ def rotate(session: Session, retire: bool, reason: str, as_json: bool) -> None:
     Older KEKs stay, so that older backups can be read, until --retire.
     """
     with session.client() as casemate, output.counting("rewrapping", lambda: _progress(casemate)):
-        result = casemate.retire_keys(reason=reason) if retire else casemate.rotate_keys(reason=reason)
+        result = casemate.keyring.retire(reason=reason) if retire else casemate.keyring.rotate(reason=reason)
     output.show(result, as_json, _retired if retire else _rotated)
     if result["failed"]:
         sys.exit(output.REFUSED)
@@ -63,13 +63,13 @@ def move_signing(session: Session, provider: str, settings: tuple[str, ...], rea
     provider, it makes a new key there.
     """
     with session.client() as casemate:
-        result = casemate.move_signing(provider, dict(map(setting_pair, settings)), reason=reason)
+        result = casemate.keyring.move_signing(provider, dict(map(setting_pair, settings)), reason=reason)
     output.show(result, as_json, output.facts)
 
 
 def _progress(casemate: Casemate) -> tuple[int, int]:
     """How many data keys are under the newest KEK, and how many there are."""
-    counts = [kek["data_keys"] for kek in casemate.keyring()["keks"]]
+    counts = [kek["data_keys"] for kek in casemate.keyring.show()["keks"]]
     return counts[-1], sum(counts)
 
 

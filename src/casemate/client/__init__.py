@@ -32,6 +32,9 @@ from casemate.client.files import (
     unpack,
     write_private_file,
 )
+from casemate.client.grants import GrantCalls
+from casemate.client.issuers import IssuerCalls
+from casemate.client.keyring import KeyringCalls
 from casemate.client.paths import id_part as _id
 from casemate.client.paths import name_part as _name
 from casemate.client.paths import ref_path as _path
@@ -45,7 +48,6 @@ from casemate.client.versions import VersionCalls
 from casemate.core import (
     InputError,
     UpstreamError,
-    is_text,
     new_id,
 )
 
@@ -345,129 +347,20 @@ class Casemate:
     def revoke_key(self, key_id: str, *, reason: str = "") -> dict[str, Any]:
         return self._change("DELETE", f"/keys/{_id(key_id)}", query={"reason": reason})
 
-    # Issuers of tokens, and what proves a service beside a key ---------------------------------------------------
+    @property
+    def grants(self) -> GrantCalls:
+        """Roles for a while."""
+        return GrantCalls(self._get, self._items, self._change)
 
-    def add_issuer(
-        self,
-        name: str,
-        *,
-        audience: str,
-        kind: str = "generic",
-        issuer: str | None = None,
-        algorithms: Sequence[str] = (),
-        jwks: bytes | str = "",
-        reason: str = "",
-    ) -> dict[str, Any]:
-        """Read an issuer's tokens from now on. `jwks`: its public keys, or the https address at which they are."""
-        query = {"kind": kind, "issuer": issuer, "audience": audience, "algorithms": " ".join(algorithms)}
-        source = jwks if isinstance(jwks, str) else ""
-        content = b"" if isinstance(jwks, str) else jwks
-        query |= {"source": source, "reason": reason}
-        return self._change("POST", f"/issuers/{_name(name)}", query=query, content=content)
+    @property
+    def issuers(self) -> IssuerCalls:
+        """Issuers of tokens, and what proves a service beside a key."""
+        return IssuerCalls(self._get, self._items, self._change)
 
-    def issuers(self) -> list[dict[str, Any]]:
-        return self._items("/issuers")
-
-    def issuer(self, name: str) -> dict[str, Any]:
-        """One issuer with the services that its tokens prove."""
-        return self._get(f"/issuers/{_name(name)}")
-
-    def bindings(self) -> list[dict[str, Any]]:
-        """All that proves a service beside a key: tokens, certificates, clients' own keys."""
-        return self._items("/bindings")
-
-    def refresh_issuer(self, name: str, *, jwks: bytes = b"", reason: str = "") -> dict[str, Any]:
-        """Read its public keys anew, or take these."""
-        return self._change("POST", f"/issuers/{_name(name)}/keys", query={"reason": reason}, content=jwks)
-
-    def bind_token(self, issuer: str, name: str, *, claims: Mapping[str, str], **service: str | None) -> dict[str, Any]:
-        """Let tokens with such claims be a service. Service: role, on, expires, environment, rate, reason."""
-        if not _is_pairs(claims):
-            raise InputError("Give the claims as a mapping of names to patterns, as UTF-8.", code="bad-pattern")
-        query = {"service": name, "claims": msgspec.json.encode(dict(claims)).decode(), **service}
-        return self._change("POST", f"/issuers/{_name(issuer)}/bindings", query=query)
-
-    def bind_certificate(
-        self, name: str, pem: bytes, *, san: str | None = None, **service: str | None
-    ) -> dict[str, Any]:
-        """Let a client certificate be a service; with `san`, those of an authority that bear this name."""
-        query = {"san": san, **service}
-        return self._change("POST", f"/bindings/{_name(name)}/certificate", query=query, content=pem)
-
-    def bind_client_key(self, name: str, jwks: bytes, **service: str | None) -> dict[str, Any]:
-        """Let whoever signs assertions with one of these keys be a service."""
-        return self._change("POST", f"/bindings/{_name(name)}/key", query=service, content=jwks)
-
-    def revoke_issuer(self, name: str, *, reason: str = "") -> dict[str, Any]:
-        """End an issuer, and all that its tokens prove, now."""
-        return self._change("DELETE", f"/issuers/{_name(name)}", query={"reason": reason})
-
-    def revoke_binding(self, binding_id: str, *, reason: str = "") -> dict[str, Any]:
-        return self._change("DELETE", f"/bindings/{_id(binding_id)}", query={"reason": reason})
-
-    # Key-encryption keys ----------------------------------------------------------------------------------------
-
-    def keyring(self) -> dict[str, Any]:
-        """`{"provider", "settings", "keks": [{"number", "id", "state", "data_keys"}], "unknown"}`."""
-        return self._get("/keyring")
-
-    def rotate_keys(self, *, reason: str = "") -> dict[str, Any]:
-        """Wrap every data key under a new KEK, or finish what was cut short. `{"kek", "rewrapped", "failed"}`."""
-        return self._change("POST", "/keyring/rotation", query={"reason": reason})
-
-    def move_signing(self, provider: str, settings: dict[str, str], *, reason: str = "") -> dict[str, Any]:
-        """Sign with a new key in another provider from here on. `{"provider", "previous"}`."""
-        if not _is_pairs(settings):
-            raise InputError("Give the settings as a mapping of names to values, as UTF-8.", code="bad-value")
-        given = [f"{name}={value}" for name, value in settings.items()]
-        query = {"provider": provider, "setting": given, "reason": reason}
-        return self._change("POST", "/keyring/signing", query=query)
-
-    def retire_keys(self, *, reason: str = "") -> dict[str, Any]:
-        """Refuse, for good, what any KEK but the newest wrapped; backups from before cannot be read any more."""
-        return self._change("POST", "/keyring/retirement", query={"reason": reason})
-
-    # Grants -----------------------------------------------------------------------------------------------------
-
-    def request_grant(
-        self, role: str, *, on: str, life: str, reason: str, environment: str | None = None, emergency: bool = False
-    ) -> dict[str, Any]:
-        """Ask for a role for yourself. `on`: `*` or `deployment:NAME`. `life`: from the approval on, as in `2h`.
-
-        `emergency`: it lies ready, and gives nothing until you open it.
-        """
-        query = {"role": role, "on": on, "life": life, "environment": environment, "reason": reason}
-        query |= {"emergency": "true"} if emergency else {}
-        return self._change("POST", "/grants", query=query)
-
-    def grants(self, *, state: str | None = None) -> list[dict[str, Any]]:
-        """Your own, and what else you may see."""
-        return self._items("/grants", {"state": state})
-
-    def grant(self, grant_id: str) -> dict[str, Any]:
-        return self._get(f"/grants/{_id(grant_id)}")
-
-    def approve_grant(self, grant_id: str, *, reason: str) -> dict[str, Any]:
-        return self._change("POST", f"/grants/{_id(grant_id)}/approval", query={"reason": reason})
-
-    def deny_grant(self, grant_id: str, *, reason: str) -> dict[str, Any]:
-        return self._change("POST", f"/grants/{_id(grant_id)}/denial", query={"reason": reason})
-
-    def revoke_grant(self, grant_id: str, *, reason: str) -> dict[str, Any]:
-        """End a grant now, or withdraw a request."""
-        return self._change("DELETE", f"/grants/{_id(grant_id)}", query={"reason": reason})
-
-    def break_glass(self, grant_id: str, *, life: str, reason: str) -> dict[str, Any]:
-        """Open an emergency grant of your own, alone, for at most 4 hours; the answer is the grant that it made."""
-        return self._change("POST", f"/grants/{_id(grant_id)}/break-glass", query={"life": life, "reason": reason})
-
-    def account_for(self, grant_id: str, *, reason: str) -> dict[str, Any]:
-        """Say what you did under an emergency grant that you opened, and why."""
-        return self._change("POST", f"/grants/{_id(grant_id)}/account", query={"reason": reason})
-
-    def accept_account(self, grant_id: str, *, reason: str) -> dict[str, Any]:
-        """Accept what somebody else says of an emergency grant that they opened."""
-        return self._change("POST", f"/grants/{_id(grant_id)}/acceptance", query={"reason": reason})
+    @property
+    def keyring(self) -> KeyringCalls:
+        """The key-encryption keys, and the key that signs."""
+        return KeyringCalls(self._get, self._change)
 
     @property
     def people(self) -> PeopleCalls:
@@ -602,10 +495,3 @@ def _trust(ca: Path | str | None) -> ssl.SSLContext:
             f"The certificate authority {ca} cannot be read ({error.strerror or error}): name a PEM file.",
             code="bad-ca",
         ) from error
-
-
-def _is_pairs(given: object) -> bool:
-    """Whether it is a mapping of text to text that can be sent."""
-    return isinstance(given, Mapping) and all(
-        isinstance(text, str) and is_text(text) for pair in given.items() for text in pair
-    )

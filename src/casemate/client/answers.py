@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from typing import Any
 
@@ -110,3 +110,10 @@ def error_in(response: httpx.Response) -> CasemateError:
     kind = getattr(errors, str(family), CasemateError)
     error: CasemateError = kind(message, code=code)
     return error
+
+
+def is_pairs(given: object) -> bool:
+    """Whether it is a mapping of text to text that can be sent."""
+    return isinstance(given, Mapping) and all(
+        isinstance(text, str) and is_text(text) for pair in given.items() for text in pair
+    )

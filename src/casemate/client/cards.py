@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from casemate.client.calls import Change, Get
 from casemate.client.files import file_size
 from casemate.client.paths import ref_path
-
-Send = Callable[..., dict[str, Any]]
 
 
 class CardCalls:
     """The calls of one client."""
 
-    def __init__(self, get: Send, change: Send) -> None:
+    def __init__(self, get: Get, change: Change) -> None:
         self._get, self._change = get, change
 
     def show(self, ref: str) -> dict[str, Any]:

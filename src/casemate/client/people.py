@@ -6,6 +6,7 @@ from typing import Any, Protocol
 from urllib.parse import quote
 
 from casemate.client.answers import checked_body
+from casemate.client.calls import Change, Get, Items
 from casemate.core import checked_id, checked_name
 
 
@@ -16,22 +17,10 @@ class StepUp(Protocol):
     def keep(self, token: str) -> None: ...
 
 
-class _Get(Protocol):
-    def __call__(self, path: str, query: dict[str, Any] | None = None) -> dict[str, Any]: ...
-
-
-class _Items(Protocol):
-    def __call__(self, path: str, query: dict[str, Any] | None = None) -> list[dict[str, Any]]: ...
-
-
-class _Change(Protocol):
-    def __call__(self, method: str, path: str, **request: Any) -> dict[str, Any]: ...
-
-
 class PeopleCalls:
     """The calls of one client. Secrets go in bodies, never in an address."""
 
-    def __init__(self, get: _Get, items: _Items, change: _Change) -> None:
+    def __init__(self, get: Get, items: Items, change: Change) -> None:
         self._get, self._items, self._change = get, items, change
 
     def all(self) -> list[dict[str, Any]]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
-from casemate.client.people import _Change, _Get, _Items
+from casemate.client.calls import Change, Get, Items
 from casemate.core import checked_id, checked_name
 
 
 class ProviderCalls:
     """The calls of one client. A client's secret is named, never sent."""
 
-    def __init__(self, get: _Get, items: _Items, change: _Change) -> None:
+    def __init__(self, get: Get, items: Items, change: Change) -> None:
         self._get, self._items, self._change = get, items, change
 
     def all(self) -> list[dict[str, Any]]:

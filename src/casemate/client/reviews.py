@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from casemate.client.calls import Change, Get, Items
 from casemate.core import checked_id
 
-Get = Callable[..., dict[str, Any]]
 MOST = 500  # grants that one request answers for
 
 
 class ReviewCalls:
     """The calls of one client."""
 
-    def __init__(self, get: Get, items: Callable[..., list[dict[str, Any]]], change: Get) -> None:
+    def __init__(self, get: Get, items: Items, change: Change) -> None:
         self._get, self._items, self._change = get, items, change
 
     def all(self) -> list[dict[str, Any]]:

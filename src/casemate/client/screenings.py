@@ -9,16 +9,15 @@ from typing import Any
 import msgspec
 
 from casemate.client.answers import checked_body
+from casemate.client.calls import Change, Get
 from casemate.client.paths import name_part, ref_path, version_part
 from casemate.core import InputError, parse_ref
-
-Send = Callable[..., dict[str, Any]]
 
 
 class ScreeningCalls:
     """The calls of one client."""
 
-    def __init__(self, get: Send, change: Send, download: Callable[[str, Path, str], Path]) -> None:
+    def __init__(self, get: Get, change: Change, download: Callable[[str, Path, str], Path]) -> None:
         self._get, self._change, self._download = get, change, download
 
     def screen(

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
+from casemate.client.calls import Change, Get
 from casemate.client.paths import name_part, ref_path, version_part
 from casemate.core import InputError, parse_ref
-
-Send = Callable[..., dict[str, Any]]
 
 
 class VersionCalls:
     """The calls of one client."""
 
-    def __init__(self, get: Send, change: Send) -> None:
+    def __init__(self, get: Get, change: Change) -> None:
         self._get, self._change = get, change
 
     def preview(self, ref: str, *, rows: int = 10, reveal: bool = False, reason: str = "") -> dict[str, Any]:

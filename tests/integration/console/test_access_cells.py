@@ -145,9 +145,9 @@ class Stage:
     def robots(self, casemate: Casemate) -> None:
         """A CI job for each role."""
         self.signer, self.jobs = Signer("RS256", kid="gh"), 0
-        casemate.add_issuer("github", kind="github", audience="casemate-ci", jwks=self.signer.jwks())
+        casemate.issuers.add("github", kind="github", audience="casemate-ci", jwks=self.signer.jwks())
         self.bound = {
-            role: casemate.bind_token(
+            role: casemate.issuers.bind_token(
                 "github",
                 f"cell-{role}-job",
                 claims={"repository": "acme/risk", "ref": "refs/heads/main", "job_workflow_ref": f"deploy-{role}"},
@@ -332,7 +332,7 @@ def test_a_rotation_is_explained_with_all_that_the_new_secret_opens(stage: Stage
     web = casemate.issue_key("cell-lent", role="caller", expires="1h")
     rotation = f"/api/v1/keys/{web['id']}/rotation"
     assert casemate.explain_access(operator["id"], "key:rotate", f"key:{web['id']}", expires="30m")["allowed"]
-    casemate.approve_grant(stage.requested(web, "auditor"), reason="for the yearly audit")
+    casemate.grants.approve(stage.requested(web, "auditor"), reason="for the yearly audit")
     said = casemate.explain_access(operator["id"], "key:rotate", f"key:{web['id']}", expires="30m")
     answer = stage.send("POST", rotation, operator, {"expires": "30m"})
     assert (said["allowed"], answer.status_code) == (False, 403)

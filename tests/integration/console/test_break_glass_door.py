@@ -27,13 +27,13 @@ def asked(night: Person, casemate: Casemate, **more: str) -> str:
     query = {"role": "operator", "on": "*", "life": "90d", "emergency": "true", **WHY, **more}
     made = night.ask("POST", "grants", params=query)
     assert made.status_code == 200, made.text
-    casemate.approve_grant(made.json()["id"], reason="on call")
+    casemate.grants.approve(made.json()["id"], reason="on call")
     return made.json()["id"]
 
 
 def test_a_night_from_asking_to_acceptance(night: Person, casemate: Casemate, services: Services) -> None:
     ready = asked(night, casemate)
-    assert casemate.grants(state="ready")[-1]["id"] == ready
+    assert casemate.grants.all(state="ready")[-1]["id"] == ready
     assert night.ask("GET", "keys").status_code == 403
     stale(services, night)
     late = night.ask("POST", f"grants/{ready}/break-glass", params={"life": "1h", **WHY})
@@ -53,14 +53,14 @@ def test_a_night_from_asking_to_acceptance(night: Person, casemate: Casemate, se
     again = night.ask("POST", f"grants/{ready}/break-glass", params={"life": "1h", **WHY})
     assert (again.status_code, again.json()["code"]) == (409, "account-owed")
     assert night.ask("POST", f"grants/{grant['id']}/acceptance", params=WHY).status_code == 403
-    assert [one["id"] for one in casemate.grants(state="owed")] == [grant["id"]]
+    assert [one["id"] for one in casemate.grants.all(state="owed")] == [grant["id"]]
     said = night.ask("POST", f"grants/{grant['id']}/account", params={"reason": "read the keys, rolled nothing back"})
     assert said.json()["account"] == "given"
-    shown = casemate.grant(grant["id"])
+    shown = casemate.grants.show(grant["id"])
     acts = [one["action"] for one in shown["acts"]]
     assert acts[-1] == "grant:account"
     assert "key:read" in acts
-    assert casemate.accept_account(grant["id"], reason="as the record says")["account"] == "accepted"
+    assert casemate.grants.accept_account(grant["id"], reason="as the record says")["account"] == "accepted"
     assert casemate.audit_verify()["ok"]
 
 

@@ -50,7 +50,7 @@ def lend(casemate: Casemate, app, key: dict[str, Any], role: str, on: str = "dat
         params={"role": role, "on": on, "life": "10m", "reason": "to train on it"},
     )
     assert asked.status_code == 200, asked.text
-    casemate.approve_grant(asked.json()["id"], reason="they may")
+    casemate.grants.approve(asked.json()["id"], reason="they may")
 
 
 def test_training_needs_the_rows_and_a_push_the_description(
@@ -85,7 +85,7 @@ def test_an_answer_is_not_given_again_to_whom_the_dataset_was_closed(
     lend(casemate, app, narrow, "auditor")
     assert send(app, narrow, PUSH, weights(tmp_path), **again).status_code == 200
     assert send(app, narrow, PUSH, weights(tmp_path), **again).status_code == 200
-    for grant in casemate.grants():
+    for grant in casemate.grants.all():
         if grant["scope"] == "dataset:secret" and grant["state"] == "active":
-            casemate.revoke_grant(grant["id"], reason="no more")
+            casemate.grants.revoke(grant["id"], reason="no more")
     assert send(app, narrow, PUSH, weights(tmp_path), **again).status_code == 403

@@ -55,11 +55,11 @@ def test_a_role_is_asked_for_lent_and_taken_back(casemate: Casemate, issue) -> N
     asked = asker.ask()
     assert (asked["state"], asked["life"], asked["expires_at"]) == ("pending", 3600, None)
     assert not asker.may_pause()
-    lent = casemate.approve_grant(asked["id"], reason="go ahead")
+    lent = casemate.grants.approve(asked["id"], reason="go ahead")
     assert (lent["state"], lent["answer"]) == ("active", "go ahead")
     assert asker.may_pause()
     assert asker.send("POST", "/api/v1/deployments/other/pause").status_code == 403
-    ended = casemate.revoke_grant(asked["id"], reason="mended")
+    ended = casemate.grants.revoke(asked["id"], reason="mended")
     assert (ended["state"], ended["ended_because"]) == ("revoked", "mended")
     assert not asker.may_pause()
     kinds = {
@@ -71,7 +71,7 @@ def test_a_role_is_asked_for_lent_and_taken_back(casemate: Casemate, issue) -> N
 def test_a_denied_request_gives_nothing_and_stays_denied(casemate: Casemate, issue) -> None:
     asker = issue()
     asked = asker.ask()
-    denied = casemate.deny_grant(asked["id"], reason="ask the team first")
+    denied = casemate.grants.deny(asked["id"], reason="ask the team first")
     assert (denied["state"], denied["answer"]) == ("denied", "ask the team first")
     assert not asker.may_pause()
     owner = issue("owner")
@@ -140,7 +140,7 @@ def test_somebody_sees_their_own_and_nobody_elses(casemate: Casemate, issue) -> 
     assert mine.send("GET", f"/api/v1/grants/grt_{7:032x}").status_code == 403
     assert mine.send("DELETE", f"/api/v1/grants/{others['id']}", reason="x").status_code == 403
     assert mine.send("DELETE", f"/api/v1/grants/{asked['id']}", reason="not needed").json()["state"] == "revoked"
-    assert {asked["id"], others["id"]} <= {one["id"] for one in casemate.grants()}
+    assert {asked["id"], others["id"]} <= {one["id"] for one in casemate.grants.all()}
     assert {asked["id"], others["id"]} <= {
         one["id"] for one in issue("auditor").send("GET", "/api/v1/grants").json()["items"]
     }
@@ -177,7 +177,7 @@ def test_a_bad_request_is_one_sentence_and_nothing_is_kept(issue, change: dict, 
 
 def test_the_machines_owner_has_nothing_to_ask_for(casemate: Casemate) -> None:
     with pytest.raises(Exception, match="may do everything already"):
-        casemate.request_grant("owner", on="*", life="1h", reason="why not")
+        casemate.grants.request("owner", on="*", life="1h", reason="why not")
 
 
 def test_nobody_fills_the_signed_state_with_requests(issue) -> None:
@@ -202,7 +202,7 @@ def test_of_answers_at_the_same_moment_one_counts_and_the_home_still_opens(app, 
         found = list(pool.map(answer, range(4)))
     assert 1 <= found.count(200) <= 2  # an approval and then its revocation, or one alone
     assert set(found) <= {200, 409}
-    assert casemate.grant(asked["id"])["state"] in ("active", "denied", "revoked")
+    assert casemate.grants.show(asked["id"])["state"] in ("active", "denied", "revoked")
     assert app.state.services.access.refresh() is False
 
 
@@ -213,7 +213,7 @@ def test_a_key_asked_for_in_a_reason_is_not_kept(casemate: Casemate, issue) -> N
 
 def test_a_reason_is_shown_as_it_was_written(capsys, casemate: Casemate, issue) -> None:
     asked = issue().ask(reason="[/bold] [red]fine[/red]")
-    output.table([casemate.grant(asked["id"])], {"reason": "reason"}, empty="")
+    output.table([casemate.grants.show(asked["id"])], {"reason": "reason"}, empty="")
     assert "[/bold] [red]fine[/red]" in capsys.readouterr().out
 
 
@@ -223,7 +223,7 @@ def test_a_reason_is_shown_as_it_was_written(capsys, casemate: Casemate, issue) 
 def test_a_rotated_key_is_the_same_service_and_both_work_meanwhile(casemate: Casemate, issue) -> None:
     old = issue()
     asked = old.ask()
-    casemate.approve_grant(asked["id"], reason="ok")
+    casemate.grants.approve(asked["id"], reason="ok")
     result = casemate.rotate_key(old.issued["id"], overlap="10m", reason="yearly")
     new = Somebody(old.app, result)
     assert (result["replaces"], result["expires_at"]) == (old.issued["id"], old.issued["expires_at"])
@@ -277,9 +277,9 @@ def test_an_operator_rotates_callers_and_never_what_a_lent_role_makes_of_them(ca
     path = f"/api/v1/keys/{caller.issued['id']}/rotation"
     assert issue("auditor").send("POST", path).status_code == 403
     asked = caller.ask(role="owner", on="*", life="30m")
-    casemate.approve_grant(asked["id"], reason="once")
+    casemate.grants.approve(asked["id"], reason="once")
     assert operator.send("POST", path).status_code == 403, "the new secret would be an owner's"
-    casemate.revoke_grant(asked["id"], reason="done")
+    casemate.grants.revoke(asked["id"], reason="done")
     assert operator.send("POST", path, expires="3h").status_code == 403, "longer than the operator's own"
     assert operator.send("POST", path, expires="90m").status_code == 200
 
@@ -287,7 +287,7 @@ def test_an_operator_rotates_callers_and_never_what_a_lent_role_makes_of_them(ca
 def test_a_longer_life_does_not_bring_back_a_revoked_grant(casemate: Casemate, issue) -> None:
     caller = issue()
     (grant,) = caller.send("GET", "/api/v1/grants").json()["items"]
-    casemate.revoke_grant(grant["id"], reason="no more")
+    casemate.grants.revoke(grant["id"], reason="no more")
     with pytest.raises(Exception, match="was revoked, and is not prolonged"):
         casemate.rotate_key(caller.issued["id"], expires="90d")
 

@@ -62,7 +62,7 @@ def test_refused_decisions_beyond_a_few_are_counted_and_names_are_cut(services: 
 
 def test_the_owner_on_the_homes_socket_is_not_held_up(services: Services, casemate: Casemate) -> None:
     for _ in range(int(PRINCIPAL_RATE.burst) + 20):
-        casemate.grants()
+        casemate.grants.all()
 
 
 def test_many_keys_from_one_address_share_its_rate() -> None:

@@ -7,6 +7,6 @@ from casemate.console import Services
 
 
 def test_a_new_home_has_nobody_in_it(services: Services, casemate: Casemate) -> None:
-    assert (casemate.keys(), casemate.people.all(), casemate.issuers(), casemate.grants()) == ([], [], [], [])
+    assert (casemate.keys(), casemate.people.all(), casemate.issuers.all(), casemate.grants.all()) == ([], [], [], [])
     snapshot = services.access.snapshot
     assert (dict(snapshot.principals), dict(snapshot.credentials), dict(snapshot.granted)) == ({}, {}, {})

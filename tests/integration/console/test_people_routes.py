@@ -347,7 +347,7 @@ def test_a_person_asks_for_a_role_and_is_lent_it(app, casemate: Casemate, servic
     asked = eve.ask("POST", "grants", params=query)
     assert asked.status_code == 200, asked.text
     assert services.access.snapshot.requests[asked.json()["id"]].credential.startswith("ses_")
-    casemate.approve_grant(asked.json()["id"], reason="go ahead")
+    casemate.grants.approve(asked.json()["id"], reason="go ahead")
     assert eve.ask("GET", "audit/entries").status_code == 200
 
 

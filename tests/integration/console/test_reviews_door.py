@@ -67,7 +67,7 @@ def test_who_has_no_part_in_it_sees_and_answers_nothing(app, casemate: Casemate,
         assert send(app, key, method, where, **more).status_code == 403, (method, where)
     assert send(app, key, "GET", "/api/v1/reviews").json()["items"] == []
     owner = casemate.issue_key("owner-one", role="owner", expires="1h")
-    (own,) = [one["id"] for one in casemate.grants(state="active") if one["name"] == "owner-one"]
+    (own,) = [one["id"] for one in casemate.grants.all(state="active") if one["name"] == "owner-one"]
     fresh = casemate.reviews.open("Owners", role="owner", reason="why")
     answer = send(app, owner["key"], "POST", f"/api/v1/reviews/{fresh['id']}/answers", json={"keep": [own]},
                   params={"reason": "I need it"})  # fmt: skip

@@ -15,7 +15,7 @@ def test_the_schedule_opens_one_and_its_date_ends_what_nobody_answered(casemate:
     assert len([one for one in casemate.reviews.all() if one["title"] == "Daily"]) == 1, "not twice in a period"
     assert casemate.reviews.end_schedule(reason="seen") == casemate.reviews.schedule() == {}
     short = casemate.reviews.open("Short", due="60s", role="caller", reason="to see")
-    grant = next(one for one in casemate.grants(state="active") if one["name"] == "unanswered")
+    grant = next(one for one in casemate.grants.all(state="active") if one["name"] == "unanswered")
     assert grant["id"] in {row["grant"] for row in casemate.reviews.show(short["id"])["grants"]}
     services.access.instant(services.access.instant(services.clock.now()).replace(year=2100))  # the date has come
     assert tend_reviews(services, services.access.owner) == []

@@ -64,4 +64,4 @@ def test_a_pause_and_each_revocation_wait_for_no_other_act(
         with pytest.raises(NotFoundError):  # what is wrong is told without waiting, too
             casemate.pause("not-there")
         with pytest.raises(NotFoundError):
-            casemate.revoke_grant("grt_" + "0" * 32, reason="now")
+            casemate.grants.revoke("grt_" + "0" * 32, reason="now")

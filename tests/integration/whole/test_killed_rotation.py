@@ -33,7 +33,7 @@ def test_a_killed_rotation_leaves_a_whole_home_and_is_finished_by_the_next(round
     (tmp_path / "model.onnx").write_bytes(doubling_model(2.0))
     with control_socket(settings) as socket, Casemate(socket=socket) as casemate:
         casemate.push_model("one", tmp_path / "model.onnx")
-        total = casemate.keyring()["keks"][0]["data_keys"] + KEYS
+        total = casemate.keyring.show()["keks"][0]["data_keys"] + KEYS
     add_keys(settings)
     begun = time.monotonic()
     rotate(settings).wait()
@@ -47,9 +47,9 @@ def test_a_killed_rotation_leaves_a_whole_home_and_is_finished_by_the_next(round
         process.wait()
         check(settings, total)
     with control_socket(settings) as socket, Casemate(socket=socket) as casemate:
-        casemate.rotate_keys()
-        casemate.retire_keys()
-        *older, newest = casemate.keyring()["keks"]
+        casemate.keyring.rotate()
+        casemate.keyring.retire()
+        *older, newest = casemate.keyring.show()["keks"]
         assert {(kek["state"], kek["data_keys"]) for kek in older} == {("retired", 0)}
         assert newest["data_keys"] == total
         assert casemate.verify_models()["problems"] == []
@@ -80,7 +80,7 @@ def check(settings: Settings, total: int) -> None:
     """Open the home as the next command would, and read everything."""
     with control_socket(settings) as socket, Casemate(socket=socket) as casemate:
         assert casemate.verify_models()["problems"] == []
-        shown = casemate.keyring()
+        shown = casemate.keyring.show()
         counts = [kek["data_keys"] for kek in shown["keks"]]
         assert (sum(counts), shown["unknown"]) == (total, 0)
         assert casemate.audit_verify()["problems"] == []

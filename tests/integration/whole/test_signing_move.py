@@ -46,9 +46,9 @@ def test_versions_from_before_and_after_the_move_verify_and_deploy(
 ) -> None:
     with control_socket(settings) as socket, Casemate(socket=socket) as casemate:
         push(casemate, tmp_path, 2.0)
-        assert casemate.keyring()["signing"]["provider"] == "file"
-        assert casemate.move_signing("vault", transit)["previous"] == "file"
-        assert casemate.keyring()["signing"]["settings"] == transit
+        assert casemate.keyring.show()["signing"]["provider"] == "file"
+        assert casemate.keyring.move_signing("vault", transit)["previous"] == "file"
+        assert casemate.keyring.show()["signing"]["settings"] == transit
         push(casemate, tmp_path, 3.0)  # the same process signs with the new key at once
         assert casemate.verify_models()["problems"] == []
         for version in (1, 2):
@@ -63,7 +63,7 @@ def test_versions_from_before_and_after_the_move_verify_and_deploy(
         assert casemate.verify_models()["problems"] == []
         intents = casemate.audit_entries(kind="intent", action="keys:move")
         assert [entry["facts"]["provider"] for entry in intents] == ["vault"]
-        casemate.move_signing("file", {})  # and out again
+        casemate.keyring.move_signing("file", {})  # and out again
         push(casemate, tmp_path, 4.0)
         assert casemate.verify_models()["problems"] == []
 
@@ -75,11 +75,11 @@ def test_a_sealed_vault_cannot_be_moved_to_and_the_old_key_goes_on(
     with control_socket(settings) as socket, Casemate(socket=socket) as casemate:
         bao.seal()
         with pytest.raises(CasemateError) as refused:
-            casemate.move_signing("vault", transit)
+            casemate.keyring.move_signing("vault", transit)
         assert refused.value.code == "keys-out-of-reach"
         push(casemate, tmp_path, 2.0)
         bao.unseal()
-        casemate.move_signing("vault", transit)
+        casemate.keyring.move_signing("vault", transit)
         bao.seal()
         with pytest.raises(CasemateError) as refused:
             push(casemate, tmp_path, 3.0)
@@ -101,24 +101,24 @@ def test_a_move_that_was_cut_short_leaves_a_key_that_is_trusted(
         cut = "casemate.app.signing_move.SigningMove._adopt" if trusted else "casemate.app.signing_move.successor_trust"
         monkeypatch.setattr(cut, lambda *_: (_ for _ in ()).throw(StorageError("cut short")))
         with pytest.raises(CasemateError):
-            casemate.move_signing("vault", transit)
+            casemate.keyring.move_signing("vault", transit)
         monkeypatch.undo()
         assert (folder_of(settings) / "release.next.json").exists()
         push(casemate, tmp_path, 3.0)
     with control_socket(settings) as socket, Casemate(socket=socket) as casemate:
-        assert casemate.keyring()["signing"]["provider"] == ("vault" if trusted else "file")
+        assert casemate.keyring.show()["signing"]["provider"] == ("vault" if trusted else "file")
         push(casemate, tmp_path, 4.0)
         if not trusted:
             pinned = msgspec.json.decode((folder_of(settings) / "release.next.json").read_bytes())["pem"]
-            casemate.move_signing("vault", transit)
-            assert casemate.keyring()["signing"]["public_key"] == pinned, "the key that was made is used"
+            casemate.keyring.move_signing("vault", transit)
+            assert casemate.keyring.show()["signing"]["public_key"] == pinned, "the key that was made is used"
         assert casemate.verify_models()["problems"] == []
 
 
 def test_a_home_whose_service_holds_another_key_does_not_start(settings: Settings, transit: dict[str, str]) -> None:
     with control_socket(settings) as socket, Casemate(socket=socket) as casemate:
-        casemate.move_signing("vault", transit)
-        casemate.move_signing("vault", transit)  # a second version
+        casemate.keyring.move_signing("vault", transit)
+        casemate.keyring.move_signing("vault", transit)  # a second version
     folder = folder_of(settings)
     record = Keeper(folder).release.record
     keep_record(folder / "release.json", msgspec.structs.replace(record, ref=str(int(record.ref) - 1)))

@@ -133,14 +133,14 @@ def test_a_rotation_that_a_sealed_vault_cuts_short_is_finished_by_the_next(
             casemate.push_model(name, tmp_path / "model.onnx")
         monkeypatch.setattr(DataKeys, "_renewed", renew_then_seal)
         with pytest.raises(StorageError) as refused:
-            casemate.rotate_keys()
+            casemate.keyring.rotate()
         assert refused.value.code == "keys-out-of-reach"
         monkeypatch.undo()
         bao.unseal()
         assert casemate.verify_models()["problems"] == []
-        before = [kek["data_keys"] for kek in casemate.keyring()["keks"]]
+        before = [kek["data_keys"] for kek in casemate.keyring.show()["keks"]]
         assert before[0], "some keys are left under the first KEK"
-        done = casemate.rotate_keys()
+        done = casemate.keyring.rotate()
         assert (done["kek"], done["rewrapped"]) == (2, before[0])
         assert casemate.verify_models()["problems"] == []
     with control_socket(settings) as socket, Casemate(socket=socket) as casemate:
@@ -183,7 +183,7 @@ def test_a_vault_that_is_killed_while_serving_and_in_a_rotation_loses_nothing(
             assert client.post("/v2/models/risk/infer", json=body).status_code == 200
             durable_bao.kill()
             assert client.post("/v2/models/risk/infer", json=body).status_code == 200, "its keys are in memory"
-            for act in (lambda: casemate.push_model("risk", model), casemate.rotate_keys):
+            for act in (lambda: casemate.push_model("risk", model), casemate.keyring.rotate):
                 with pytest.raises(StorageError) as refused:
                     act()
                 assert refused.value.code == "keys-out-of-reach"
@@ -202,11 +202,11 @@ def test_a_vault_that_is_killed_while_serving_and_in_a_rotation_loses_nothing(
     with control_socket(settings) as socket, Casemate(socket=socket) as casemate:
         monkeypatch.setattr(DataKeys, "_renewed", renew_then_kill)
         with pytest.raises(StorageError) as refused:
-            casemate.rotate_keys()
+            casemate.keyring.rotate()
         assert refused.value.code == "keys-out-of-reach"
         monkeypatch.undo()
         durable_bao.come_back()
-        done = casemate.rotate_keys()
-        assert (done["kek"], next(kek["data_keys"] for kek in casemate.keyring()["keks"])) == (2, 0)
+        done = casemate.keyring.rotate()
+        assert (done["kek"], next(kek["data_keys"] for kek in casemate.keyring.show()["keks"])) == (2, 0)
         assert casemate.verify_models()["problems"] == []
         assert casemate.audit_verify()["ok"]
