@@ -79,4 +79,3 @@ def check(settings: Settings, acknowledged: list[dict[str, Any]]) -> None:
         mine = casemate.audit_entries(kind="intent", action="audit:verify", limit=1)
         assert {entry["id"] for entry in open_intents} - outcomes <= {entry["id"] for entry in mine}
     assert not list((settings.home / "tmp").iterdir())
-    assert not list(Path("/dev/shm").glob(f"casemate-training-*{os.getpid()}*"))
