@@ -458,6 +458,7 @@ def test_issuers_are_given_by_https_and_once(place: Place) -> None:
     [
         b"", b"[]", b"{}", b'{"keys": []}', b'{"keys": [1]}', b'{"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}',
         b'{"keys": [{"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA", "kid": "1"}]}', b"x" * 70_000,
+        b'{"keys": [{"kty": "EC", "crv": "", "x": "AA", "y": "AA"}]}', b'{"keys": [{"kty": "OKP", "crv": "P-256", "x": "AA"}]}',
         b'{"keys": [], "keys": []}',
     ],
 )  # fmt: skip

@@ -100,7 +100,7 @@ def _public(key: dict[str, Any]) -> Jwk | None:
     found: Jwk = {name: key[name] for name in members}
     if len(found.get("kid", "")) > _MAX_KID:
         raise _bad(f"a 'kid' is over {_MAX_KID} characters")
-    if kind != "RSA" and not any(found["crv"] == curve for _, curve in ALGORITHMS.values()):
+    if (kind, found.get("crv", "")) not in ALGORITHMS.values():
         return None
     if kind == "RSA" and not _RSA_BITS[0] <= _bits(found["n"]) <= _RSA_BITS[1]:
         raise _bad(f"an RSA key has not {_RSA_BITS[0]} to {_RSA_BITS[1]} bits")
