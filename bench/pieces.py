@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 sys.path[:0] = [str(Path(__file__).parent.parent / "tests" / place) for place in ("assets", "unit/registry")]
 from registry_house import ANA, House, a_house  # noqa: E402 its folder is on the path from here on
 
-from casemate.app.control import push_dataset  # noqa: E402
+from casemate.app.intake import push_dataset  # noqa: E402
 from casemate.core import parse_ref  # noqa: E402
 from casemate.storage import shred  # noqa: E402
 

@@ -7,43 +7,27 @@ import os
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, MutableMapping
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Any
-
-import msgspec
+from typing import Any
 
 from casemate.app.ground import Ground
+from casemate.app.intake import look, push_dataset
 from casemate.app.jwks import fetch_jwks
 from casemate.app.periodically import attempt, repeat
 from casemate.app.providers import provider_client
 from casemate.app.reproduction import reproduce
 from casemate.app.rollouts import RunningGateway, TrialRollout
+from casemate.app.training import train
 from casemate.console import (
     LOCAL_OWNER,
     Services,
-    Trained,
     build_console,
     refresh_all,
     tend_break_glass,
     tend_reviews,
 )
-from casemate.core import (
-    DataClass,
-    InputError,
-    Principal,
-    Ref,
-    SealedFile,
-    Verdict,
-    canonical,
-    checked_name,
-    digest_of,
-    seal_bytes,
-    verdict_of,
-)
-from casemate.core.datasheets import Datasheet
 from casemate.core.wire import peer_uid
 from casemate.doors import Connection, FrontServer, Recorder, ServerConfig, WireLimits
 from casemate.iam import (
@@ -66,33 +50,22 @@ from casemate.keys import Purpose
 from casemate.registry import (
     Datasets,
     Deployments,
-    Lineage,
     Models,
     Pen,
-    Pushed,
     Rollout,
     Screenings,
-    check_purpose,
     took_effect,
 )
-from casemate.runtime import describe, findings_of, run_training
-from casemate.sandbox import ExitReason
+from casemate.runtime import describe
 from casemate.scanning import (
-    DatasetLimits,
-    DescribedDataset,
     compare_tables,
     convert_dataset,
     preview_table,
     scan,
-    stream_dataset,
 )
 from casemate.screening import screen_dataset
-from casemate.settings import Settings
 from casemate.signing import ReleaseSigner
-from casemate.storage import BlobStore, RowCipher, SealedRows, Upload, unwrap_people_key
-
-if TYPE_CHECKING:
-    from casemate.privacy import PersonalReport
+from casemate.storage import RowCipher, SealedRows, unwrap_people_key
 
 # An upload of the largest model takes a while; heads and idle connections are cut off as everywhere. Half a megabit a
 # second is the slowest uplink that is sold: what comes slower does not want to arrive. One address needs few connections.
@@ -103,7 +76,6 @@ _PATIENT = ServerConfig(
 _FRESH = 3600.0  # s between two looks at issuers' keys; they publish a new one a day or more before they use it
 _TENDED = 60.0  # s between two looks at the dates of access reviews
 _UNTENDED = "an access review was not opened or settled"
-_LOG_SHOWN = 4000  # characters of a training log in an answer
 
 
 def build_services(
@@ -165,7 +137,7 @@ def build_services(
         ground.stores,
         pen,
         compare=partial(compare_tables, insecure=insecure),
-        look=None if ground.settings.personal_data == "off" else partial(_look, ground.settings, insecure=insecure),
+        look=None if ground.settings.personal_data == "off" else partial(look, ground.settings, insecure=insecure),
         preview=partial(preview_table, insecure=insecure),
     )
     screenings = Screenings(
@@ -239,130 +211,6 @@ def build_services(
             "audit_entries": ground.log.size(),
         },
     )
-
-
-def push_dataset(
-    datasets: Datasets,
-    screenings: Screenings,
-    blobs: BlobStore,
-    name: str,
-    chunks: Iterator[bytes],
-    *,
-    filename: str,
-    target: str | None,
-    data_class: str = "",
-    purposes: Sequence[str] = (),
-    widening: bool = False,
-    sheet: Datasheet | None = None,
-    sheet_required: bool = False,
-    actor: Principal,
-    intent: str,
-    insecure: bool,
-    limits: DatasetLimits | None = None,
-) -> dict[str, Any]:
-    """Convert an uploaded file in the sandbox and push it, its rows a few at a time; then screen it, where the dataset
-    keeps how.
-
-    A large upload lies encrypted on the disk meanwhile, never in the clear.
-    """
-    checked_name(name, what="dataset")
-    limits = limits or DatasetLimits()
-    with blobs.receive(limits.bounded(chunks, filename)) as upload:
-        answer = datasets.push(
-            name,
-            _Uploaded(upload, filename, target=target, limits=limits, insecure=insecure),
-            actor=actor,
-            intent=intent,
-            data_class=data_class,
-            purposes=purposes,
-            widening=widening,
-            sheet=sheet,
-            sheet_required=sheet_required,
-        )
-    return screenings.screen_pushed(answer, actor=actor, intent=intent)
-
-
-def _look(
-    settings: Settings,
-    parquet: SealedFile,
-    declared: DataClass,
-    purposed: bool,  # noqa: FBT001 by place, as `Look` has it
-    *,
-    insecure: bool,
-) -> PersonalReport:
-    """What of people a table holds; refused by its class, or for want of a purpose, only where the settings say so."""
-    from casemate.privacy import find_personal_data, without_purpose
-
-    report = find_personal_data(parquet, declared=declared, insecure=insecure)
-    if settings.personal_data == "refuse":
-        return report if purposed else without_purpose(report)
-    return msgspec.structs.replace(report, verdict=Verdict.CLEAN)
-
-
-class _Uploaded:
-    """A table that is converted as its pieces are asked for."""
-
-    def __init__(
-        self, upload: Upload, filename: str, *, target: str | None, limits: DatasetLimits, insecure: bool
-    ) -> None:
-        self._upload, self._filename = upload, filename
-        self._convert = partial(stream_dataset, target=target, limits=limits, insecure=insecure)
-
-    def stream(self, take: Callable[[bytes], None]) -> DescribedDataset:
-        return self._convert(self._upload, self._filename, lambda piece: take(bytes(piece)))
-
-
-def train(
-    datasets: Datasets,
-    screenings: Screenings,
-    models: Models,
-    name: str,
-    script: bytes,
-    *,
-    dataset: Ref,
-    filename: str,
-    parameters: dict[str, Any],
-    purpose: str = "",
-    actor: Principal,
-    intent: str,
-    gone: Future[None],
-    insecure: bool,
-) -> Trained:
-    """Run a script on a dataset version behind the walls; push what it wrote, if nothing speaks against it.
-
-    Raises: InputError `client-gone`: nobody waits for it any more, so it was stopped. PolicyError `purpose-not-allowed`,
-        `data-suspect`, `data-not-screened`. VerificationError `revoked`: the dataset was.
-    """
-    datasets.check_trainable(dataset)
-    with datasets.open(dataset) as rows:
-        check_purpose(rows.use, purpose, rows.about)
-        screenings.check_trainable(Ref(rows.about.name, rows.about.number, rows.about.project))
-        schema = seal_bytes([canonical(rows.schema)], name="schema.json")
-        with schema:
-            files = {"data.parquet": rows.parquet, "schema.json": schema}
-            result = run_training(script, files, params=parameters, filename=filename, stop=gone, insecure=insecure)
-        about = rows.about
-    with result:
-        if result.exit.reason is ExitReason.KILLED:
-            raise InputError("Its client went away, so the run was stopped; nothing was kept.", code="client-gone")
-        found = findings_of(result)
-        pushed = Pushed(verdict=Verdict.REFUSED, findings=tuple(found), name=name)
-        if verdict_of(found) is Verdict.CLEAN:
-            lineage = Lineage(
-                dataset=about,
-                script=digest_of(script),
-                parameters=parameters,
-                environment=digest_of(canonical(result.environment)),
-                purpose=purpose,
-            )
-            contents = ((path, iter([file.read()])) for path, file in result.files)
-            pushed = models.push(
-                name, contents, actor=actor, intent=intent, lineage=lineage, environment=result.environment
-            )
-            pushed = msgspec.structs.replace(pushed, findings=(*found, *pushed.findings))
-        return Trained(
-            pushed=pushed, blocked=list(result.blocked), log=result.log_tail[-_LOG_SHOWN:], seconds=result.seconds
-        )
 
 
 class _OwnerOnly(Connection):

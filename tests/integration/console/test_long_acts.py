@@ -13,7 +13,7 @@ import httpx
 import pytest
 from tiny_models import ROWS, doubling_model
 
-from casemate.app.control import push_dataset
+from casemate.app.intake import push_dataset
 from casemate.client import Casemate
 from casemate.console import Services
 from casemate.console.places import LONG_ACTS
