@@ -1,7 +1,7 @@
 """The control plane's door: HTTP in, through the gate, to the rooms below."""
 
 from casemate.console.app import build_console, build_door
-from casemate.console.door import LOCAL_OWNER
+from casemate.console.callers import LOCAL_OWNER
 from casemate.console.grant_routes import tend_break_glass
 from casemate.console.issuer_routes import refresh_all
 from casemate.console.review_routes import tend_reviews

@@ -10,7 +10,8 @@ import msgspec
 
 from casemate.auditlog import networks_seen
 from casemate.console.asset_routes import plain
-from casemate.console.door import Call, Caller, Door, Question, UndecidedError
+from casemate.console.callers import Call, Caller
+from casemate.console.door import Door, Question, UndecidedError
 from casemate.core import (
     Action,
     AssetKind,

@@ -5,8 +5,9 @@ from typing import Any, Literal
 import msgspec
 
 from casemate.console.asset_routes import Body, numbered, plain
+from casemate.console.callers import Call, Caller
 from casemate.console.data_asked import class_of_model, model_version
-from casemate.console.door import Call, Caller, Door, UndecidedError
+from casemate.console.door import Door, UndecidedError
 from casemate.core import Action, CasemateError, Environment, InputError, Resource, parse_ref
 from casemate.iam.passkeys import decode_base64url, encode_base64url
 from casemate.registry import APPROVALS, PASSKEY, challenge, passkey_envelope

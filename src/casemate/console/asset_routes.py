@@ -11,6 +11,7 @@ import msgspec
 from fastapi import Depends, Query, Request
 from fastapi.responses import StreamingResponse
 
+from casemate.console.callers import Call, Caller
 from casemate.console.data_asked import (
     dataset_as_pushed,
     dataset_named,
@@ -19,7 +20,7 @@ from casemate.console.data_asked import (
     model_as_trained,
     model_version,
 )
-from casemate.console.door import Also, Call, Caller, Door
+from casemate.console.door import Also, Door
 from casemate.console.places import Long
 from casemate.console.uploads import BodyReader, client_gone, files_in_tar
 from casemate.core import (

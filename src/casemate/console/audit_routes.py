@@ -10,7 +10,8 @@ from fastapi.responses import StreamingResponse
 from casemate import __version__
 from casemate.auditlog import verify_log
 from casemate.console.asset_routes import Body, plain
-from casemate.console.door import Caller, Door
+from casemate.console.callers import Caller
+from casemate.console.door import Door
 from casemate.console.places import Long
 from casemate.console.prediction_routes import check_proof, exported, shown_entries
 from casemate.core import Action, InputError

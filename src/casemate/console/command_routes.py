@@ -6,7 +6,8 @@ import msgspec
 from fastapi import Response
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
-from casemate.console.door import Anybody, Call, Caller, Door
+from casemate.console.callers import Anybody, Call, Caller
+from casemate.console.door import Door
 from casemate.console.session_routes import started
 from casemate.core import Action, InputError, Resource
 from casemate.iam import CommandLine, hand_over, redeem_command

@@ -6,7 +6,7 @@ What is on record and does not verify is of the highest class; what is not there
 from collections.abc import Callable
 from typing import Any
 
-from casemate.console.door import Call
+from casemate.console.callers import Call
 from casemate.core import CasemateError, DataClass, NotFoundError, Ref, Resource, checked_name, parse_ref
 from casemate.iam import stated_reason
 from casemate.registry import DataUse, stated_use

@@ -3,6 +3,7 @@
 from typing import Any
 
 from casemate.console.asset_routes import numbered, plain
+from casemate.console.callers import Caller
 from casemate.console.data_asked import (
     dataset_as_restored,
     dataset_tagged,
@@ -12,7 +13,7 @@ from casemate.console.data_asked import (
     dataset_versions_shown,
     every_model,
 )
-from casemate.console.door import Also, Caller, Door
+from casemate.console.door import Also, Door
 from casemate.console.places import Long
 from casemate.core import Action, AssetKind, checked_name, parse_duration, parse_ref
 

@@ -5,8 +5,9 @@ from typing import Any
 import msgspec
 
 from casemate.console.asset_routes import plain
+from casemate.console.callers import Call, Caller
 from casemate.console.data_asked import class_of_model, is_described
-from casemate.console.door import Call, Caller, Door
+from casemate.console.door import Door
 from casemate.console.places import Long
 from casemate.core import Action, Environment, Profile, Ref, Resource, checked_digest, parse_ref
 

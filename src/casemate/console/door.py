@@ -13,25 +13,21 @@ besides its own action, on other things than its own: the gate is asked about ea
 
 import hashlib
 import inspect
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from functools import partial, wraps
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
-from anyio import CapacityLimiter, to_thread
-from fastapi import APIRouter, Depends, Header, Query, Request
+from anyio import to_thread
+from fastapi import APIRouter, Depends, Request
 
-from casemate.console.bounds import DecisionRefusals
+from casemate.console.callers import LOCAL_OWNER, Call, Caller, Stranger, recordable, refusal_of, refused
 from casemate.console.described import described, first_line
 from casemate.console.named import named_in
 from casemate.console.places import Long
-from casemate.console.problems import problem_of
 from casemate.console.record import recordable_answer
-from casemate.console.services import Services
 from casemate.console.uploads import BodyReader
-from casemate.console.visitors import LOCAL_ADDRESS, credential_of, csrf_of, visitor_of
 from casemate.core import (
     Action,
     AuthError,
@@ -39,28 +35,19 @@ from casemate.core import (
     ConflictError,
     Event,
     LimitError,
-    Principal,
     Resource,
     digest_of,
     new_id,
-    prefix_of,
-    without_secrets,
 )
-from casemate.doors import Refusal, network_of
-from casemate.iam import Decision, Entry, Visitor
 
 PREFIX = "/api/v1"
-LOCAL_OWNER = "casemate.local_owner"  # in the ASGI scope: the Principal whose user id the socket's peer has
 
 _NAME = 80  # characters of a name that are recorded; valid ones have 63 at most
 _BOUND = 1 << 20  # bytes of a body that an Idempotency-Key is bound to: all of a script, the start of a model
 
 
-Noted = Mapping[str, str | int]  # what the record says besides, which decides nothing
-_NOTHING: Noted = {}
-
 Handler = Callable[..., Any]
-About = Callable[["Call", dict[str, Any]], Resource]  # the call and the route's arguments -> what is acted on
+About = Callable[[Call, dict[str, Any]], Resource]  # the call and the route's arguments -> what is acted on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,165 +55,7 @@ class Also:
     """A second question for the gate. `about`: None where this request names no such thing."""
 
     action: Action
-    about: Callable[["Call", dict[str, Any]], Resource | None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
-    """One authenticated request. `entry` is the gate's; only a change has one."""
-
-    services: Services
-    principal: Principal
-    reason: str
-    request_key: str
-    request: str  # the method, path and query, digested
-    visitor: Visitor
-    refusals: DecisionRefusals
-    urgent: CapacityLimiter  # threads for acts that wait for no others
-    csrf: str = ""  # of the session's cookie, where it came as one
-    entry: Entry | None = None
-
-    @property
-    def by_cookie(self) -> bool:
-        return bool(self.csrf)
-
-    @property
-    def address(self) -> str:
-        return self.visitor.address
-
-    @property
-    def origin(self) -> dict[str, str]:
-        """Where it came from, for the record."""
-        return {"address": self.address, "network": prefix_of(self.address), "client": self.visitor.client}
-
-    @property
-    def intent(self) -> str:
-        """The id under which the log knows this change; every row that it writes bears it."""
-        assert self.entry is not None, "only a change has an intent"
-        return self.entry.id
-
-    @property
-    def decision(self) -> Decision:
-        """What the gate decided on this change."""
-        assert self.entry is not None, "only a change keeps its decision"
-        return self.entry.decision
-
-    @property
-    def decided(self) -> Resource:
-        """What the gate decided on, to the last attribute."""
-        assert self.entry is not None, "only a change has what it decided on"
-        return self.entry.resource
-
-    def read(self, action: Action, resource: Resource, noted: Noted = _NOTHING, *, reason: str = "") -> None:
-        """Put a question to the gate that changes nothing. `noted`: for the record. Raises: PolicyError; on record
-        either way."""
-        self.services.gate.read(
-            self.principal,
-            action,
-            resource,
-            reason=reason,
-            noted=noted,
-            counted=self._counting(action, resource),
-            **self.origin,
-        )
-
-    def open(
-        self, action: Action, resource: Resource, *, intent: str, noted: Noted = _NOTHING
-    ) -> AbstractContextManager[Entry]:
-        """What runs in this context stands between an intent and its outcome. Raises: PolicyError, on record."""
-        return self.services.gate.open(
-            self.principal,
-            action,
-            resource,
-            reason=self.reason,
-            intent=intent,
-            noted=noted,
-            counted=self._counting(action, resource),
-            **self.origin,
-        )
-
-    def _counting(self, action: Action, resource: Resource) -> Callable[[], bool]:
-        return lambda: self.refusals.is_counted(self.principal, action, resource, self.address)
-
-
-async def authenticated(
-    request: Request,
-    authorization: Annotated[str, Header()] = "",
-    idempotency_key: Annotated[str, Header(max_length=200)] = "",
-    reason: Annotated[str, Query(max_length=500)] = "",
-) -> Call:
-    """Who calls, found in threads that no act takes. Raises: as `_authenticate`."""
-    find = partial(_authenticate, request, authorization, idempotency_key, reason)
-    return await to_thread.run_sync(find, limiter=request.app.state.doorways[LOCAL_OWNER in request.scope])
-
-
-Caller = Annotated[Call, Depends(authenticated)]
-
-
-def _authenticate(request: Request, authorization: str, idempotency_key: str, reason: str) -> Call:
-    """Who calls. Raises: AuthError; LimitError: refused too often, or asked too often. All are on record.
-
-    The home's owner, on the home's own socket, may ask as often as they like: the disk is theirs.
-    """
-    services: Services = request.app.state.services
-    visitor = visitor_of(request)
-    try:
-        owner: Principal | None = request.scope.get(LOCAL_OWNER)
-        principal = (
-            services.sign_in.with_freshness(owner)
-            if owner
-            else services.authenticate(credential_of(request, authorization))
-        )
-    except AuthError as error:
-        raise _refused(request, error, visitor) from error
-    if LOCAL_OWNER not in request.scope:
-        _count_request(request, principal, visitor.address)
-    asked = msgspec.json.encode([request.method, request.url.path, sorted(request.query_params.multi_items())])
-    return Call(
-        services=services,
-        principal=principal,
-        reason=_recordable(without_secrets(reason)),  # it goes into the signed state as well as into the log
-        request_key=idempotency_key,
-        request=digest_of(asked),
-        visitor=visitor,
-        csrf=csrf_of(request) if not owner and not authorization else "",
-        refusals=request.app.state.decision_refusals,
-        urgent=request.app.state.urgent[LOCAL_OWNER in request.scope],
-    )
-
-
-def _refused(request: Request, error: AuthError, visitor: Visitor) -> CasemateError:
-    """What a refused credential is told: why, or that its address was refused too often. Either is counted."""
-    told: CasemateError = error
-    try:
-        request.app.state.refusals.count(visitor.address)
-    except LimitError as limited:
-        told = limited
-    refusal = _refusal(request, told, "authenticate", visitor.address)
-    credential = str(error.details.get("credential", ""))
-    request.app.state.recorder.count_refusal(msgspec.structs.replace(refusal, credential=credential), visitor.client)
-    return told
-
-
-def _count_request(request: Request, principal: Principal, address: str) -> None:
-    try:
-        request.app.state.requests.count(principal, address)
-    except LimitError as error:
-        refusal = _refusal(request, error, "limit", address)
-        request.app.state.recorder.count_refusal(
-            msgspec.structs.replace(refusal, actor=principal.id, credential=principal.credential)
-        )
-        raise
-
-
-def _refusal(request: Request, told: CasemateError, guard: str, address: str) -> Refusal:
-    return Refusal(
-        code=told.code,
-        status=problem_of(told).status,
-        guard=guard,
-        action=str((request.scope["route"].openapi_extra or {}).get("x-action") or ""),
-        address=network_of(address),
-    )
+    about: Callable[[Call, dict[str, Any]], Resource | None]
 
 
 def _placed(kind: Long) -> Callable[..., AsyncIterator[None]]:
@@ -237,32 +66,6 @@ def _placed(kind: Long) -> Callable[..., AsyncIterator[None]]:
             yield
 
     return placed
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stranger:
-    """Who calls a route that needs nobody: all that is known is from where."""
-
-    services: Services
-    visitor: Visitor
-    request: Request
-    threads: CapacityLimiter  # that strangers alone take: a flood of them keeps nobody else waiting
-
-
-async def _stranger(request: Request) -> Stranger:
-    """Raises: LimitError `address-limited`: too many attempts from one address, whatever they were."""
-    visitor = visitor_of(request)
-    if visitor.address != LOCAL_ADDRESS:
-        try:
-            request.app.state.attempts.count(visitor.address)
-        except LimitError as error:
-            request.app.state.recorder.count_refusal(_refusal(request, error, "limit", visitor.address))
-            raise
-    threads = request.app.state.strangers[LOCAL_OWNER in request.scope]
-    return Stranger(services=request.app.state.services, visitor=visitor, request=request, threads=threads)
-
-
-Anybody = Annotated[Stranger, Depends(_stranger)]
 
 
 class UndecidedError(Exception):
@@ -307,11 +110,11 @@ class Door:
                 return handler(**arguments)
             except AuthError as error:
                 stranger: Stranger = arguments["stranger"]
-                raise _refused(stranger.request, error, stranger.visitor) from error
+                raise refused(stranger.request, error, stranger.visitor) from error
             except LimitError as error:
                 stranger = arguments["stranger"]
-                refusal = _refusal(stranger.request, error, "sign-in", stranger.visitor.address)
-                stranger.request.app.state.recorder.count_refusal(refusal, stranger.visitor.client)
+                refusal = refusal_of(stranger.request, error, "sign-in", stranger.visitor.address)
+                stranger.request.app.state.recorder.countrefusal_of(refusal, stranger.visitor.client)
                 raise
 
         return self._route(method, path, None, run, inline=inline, media=media)
@@ -431,12 +234,7 @@ def _asked(call: Call, action: Action, arguments: dict[str, Any], about: About |
     except UndecidedError as undecided:
         call.read(action, undecided.resource, reason=call.reason)
         raise undecided.error from undecided
-    return msgspec.structs.replace(resource, name=_recordable(resource.name)[:_NAME])
-
-
-def _recordable(text: str) -> str:
-    """What a column of text takes; PostgreSQL's takes no NUL, and a decision that cannot be recorded is none."""
-    return text.replace("\0", "\ufffd")
+    return msgspec.structs.replace(resource, name=recordable(resource.name)[:_NAME])
 
 
 def _ask_also(call: Call, also: Also, arguments: dict[str, Any]) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 
-from casemate.console.door import Call, Caller, Door
+from casemate.console.callers import Call, Caller
+from casemate.console.door import Door
 from casemate.console.services import Services
 from casemate.core import (
     Action,

@@ -6,7 +6,8 @@ import msgspec
 from fastapi import Query
 
 from casemate.console.asset_routes import Body, plain
-from casemate.console.door import Call, Caller, Door
+from casemate.console.callers import Call, Caller
+from casemate.console.door import Door
 from casemate.console.key_routes import per_second
 from casemate.console.services import Services
 from casemate.core import (

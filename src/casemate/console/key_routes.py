@@ -6,7 +6,8 @@ import msgspec
 from fastapi import Query
 
 from casemate.auditlog import networks_seen
-from casemate.console.door import Call, Caller, Door
+from casemate.console.callers import Call, Caller
+from casemate.console.door import Door
 from casemate.core import Action, InputError, Resource, parse_duration, parse_rfc3339, rfc3339
 from casemate.iam import (
     KeyRequest,

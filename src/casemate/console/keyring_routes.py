@@ -5,7 +5,8 @@ from typing import Annotated, Any
 import msgspec
 from fastapi import Query
 
-from casemate.console.door import Call, Caller, Door
+from casemate.console.callers import Call, Caller
+from casemate.console.door import Door
 from casemate.console.places import Long
 from casemate.core import Action, InputError, Resource
 from casemate.keys import SIGNERS

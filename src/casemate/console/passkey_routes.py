@@ -11,7 +11,8 @@ import msgspec
 from fastapi import Response
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
-from casemate.console.door import Anybody, Call, Caller, Door, Stranger
+from casemate.console.callers import Anybody, Call, Caller, Stranger
+from casemate.console.door import Door
 from casemate.console.session_routes import end_replaced, renewed, started
 from casemate.console.visitors import (
     CHALLENGE_COOKIE,

@@ -7,7 +7,8 @@ from fastapi import Response
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from casemate.console.asset_routes import plain
-from casemate.console.door import Anybody, Call, Caller, Door
+from casemate.console.callers import Anybody, Call, Caller
+from casemate.console.door import Door
 from casemate.console.session_routes import end_replaced, shown_factor, started
 from casemate.console.visitors import check_own_site
 from casemate.core import Action, Environment, InputError, parse_duration, parse_rfc3339

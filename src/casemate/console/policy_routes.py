@@ -9,7 +9,8 @@ from fastapi import Query
 
 from casemate.auditlog import signed_since
 from casemate.console.asset_routes import Body, plain
-from casemate.console.door import Also, Call, Caller, Door
+from casemate.console.callers import Call, Caller
+from casemate.console.door import Also, Door
 from casemate.console.places import Long
 from casemate.core import Action, InputError, Resource, rfc3339
 from casemate.iam import (

@@ -11,7 +11,8 @@ import msgspec
 from fastapi import Query
 
 from casemate.auditlog import leaf_hash
-from casemate.console.door import Call, Caller, Door
+from casemate.console.callers import Call, Caller
+from casemate.console.door import Door
 from casemate.core import Action, NotFoundError, Resource, checked_id
 
 _PREDICTION = "prediction"

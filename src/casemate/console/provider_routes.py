@@ -10,7 +10,8 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from casemate.console.asset_routes import Body, plain
-from casemate.console.door import Anybody, Call, Caller, Door, Stranger
+from casemate.console.callers import Anybody, Call, Caller, Stranger
+from casemate.console.door import Door
 from casemate.console.pages.frame import HEADERS
 from casemate.console.session_routes import had_session, started
 from casemate.console.visitors import COOKIE, check_own_site, credential_of, set_cookies

@@ -8,7 +8,8 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
 from casemate.console.asset_routes import plain
-from casemate.console.door import Call, Caller, Door
+from casemate.console.callers import Call, Caller
+from casemate.console.door import Door
 from casemate.console.services import Services
 from casemate.core import Action, CasemateError, Event, Principal, Resource, Role, new_id, parse_duration, rfc3339
 from casemate.iam import (

@@ -7,6 +7,7 @@ from fastapi import Query
 from fastapi.responses import StreamingResponse
 
 from casemate.console.asset_routes import PARQUET, Body, download, numbered, plain
+from casemate.console.callers import Call, Caller
 from casemate.console.data_asked import (
     Attributes,
     class_of_dataset,
@@ -14,7 +15,7 @@ from casemate.console.data_asked import (
     dataset_version,
     dataset_version_shown,
 )
-from casemate.console.door import Call, Caller, Door, UndecidedError
+from casemate.console.door import Door, UndecidedError
 from casemate.console.places import Long
 from casemate.core import Action, CasemateError, InputError, Resource, checked_name, parse_ref
 from casemate.iam import stated_reason

@@ -7,7 +7,8 @@ import msgspec
 from fastapi import Response
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
-from casemate.console.door import Anybody, Call, Caller, Door, Stranger
+from casemate.console.callers import Anybody, Call, Caller, Stranger
+from casemate.console.door import Door
 from casemate.console.services import Services
 from casemate.console.visitors import COOKIE, check_own_site, csrf_token, drop_cookie, set_cookies
 from casemate.core import Action, AuthError, InputError, NotFoundError, Principal, Resource, VerificationError, rfc3339

@@ -22,7 +22,7 @@ from tiny_models import doubling_model
 
 from casemate.client import Casemate
 from casemate.console import Services, build_console, build_door
-from casemate.console.door import LOCAL_OWNER
+from casemate.console.callers import LOCAL_OWNER
 from casemate.core import UpstreamError
 from casemate.doors import Recorder
 from casemate.iam import local_owner

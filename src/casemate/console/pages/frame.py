@@ -26,7 +26,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from casemate.console.door import Call, authenticated
+from casemate.console.callers import Call, authenticated
 from casemate.console.problems import problem_of
 from casemate.console.services import Services
 from casemate.console.visitors import COOKIE, drop_cookie

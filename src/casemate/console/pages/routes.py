@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import Response
 from fastapi.responses import RedirectResponse
 
-from casemate.console.door import Call
+from casemate.console.callers import Call
 from casemate.console.pages.frame import (
     ACCOUNT,
     COMMAND,
