@@ -126,7 +126,8 @@ class Recording(Session):
     def client(self, *, anonymous: bool = False) -> Iterator[Casemate]:
         del anonymous
         with Casemate(server=self.server, key="cm_example") as casemate:
-            casemate._http = httpx.Client(base_url=self.server, transport=httpx.MockTransport(self._note))  # noqa: SLF001
+            transport = httpx.MockTransport(self._note)
+            casemate._connection.http = httpx.Client(base_url=self.server, transport=transport)  # noqa: SLF001
             yield casemate
 
     def _note(self, request: httpx.Request) -> httpx.Response:

@@ -8,18 +8,16 @@ Every call raises the CasemateError that the server answered with, and returns p
 
 from __future__ import annotations
 
-import os
-import ssl
 import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import httpx
 import msgspec
 
-from casemate.client.answers import Download, answered, checked_body, checked_query, error_in, wants_step_up
+from casemate.client.answers import checked_body
 from casemate.client.cards import CardCalls
+from casemate.client.connection import Connection
 from casemate.client.dataset_files import Sent, file_to_send, pull_rows
 from casemate.client.files import (
     CHUNK,
@@ -30,7 +28,6 @@ from casemate.client.files import (
     tar_stream,
     told,
     unpack,
-    write_private_file,
 )
 from casemate.client.grants import GrantCalls
 from casemate.client.issuers import IssuerCalls
@@ -45,13 +42,7 @@ from casemate.client.queries import query_rows
 from casemate.client.reviews import ReviewCalls
 from casemate.client.screenings import ScreeningCalls
 from casemate.client.versions import VersionCalls
-from casemate.core import (
-    InputError,
-    UpstreamError,
-    new_id,
-)
-
-_TIMEOUT = httpx.Timeout(10, read=3600)  # seconds; training answers when it is done
+from casemate.core import InputError, UpstreamError
 
 
 class Casemate:
@@ -64,8 +55,6 @@ class Casemate:
         step_up: asked for a code where the server wants a fresh second factor; the same request is then made again.
     """
 
-    _step_up: StepUp | None = None
-
     def __init__(
         self,
         *,
@@ -75,40 +64,20 @@ class Casemate:
         socket: Path | str | None = None,
         step_up: StepUp | None = None,
     ) -> None:
-        self._step_up = step_up
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._folder = -1
-        if socket is not None:
-            # A path through the folder's descriptor, since a socket's own path may not exceed 107 bytes.
-            self._folder = os.open(Path(socket).parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            transport = httpx.HTTPTransport(uds=f"/proc/self/fd/{self._folder}/{Path(socket).name}")
-            self._http = httpx.Client(
-                base_url="http://casemate", transport=transport, headers=headers, timeout=_TIMEOUT
-            )
-            return
-        if not server.startswith("https://"):
-            raise InputError("The server's address must start with https://.", code="bad-server")
-        if not key.isascii():
-            raise InputError("The key is not one that Casemate issued: copy it whole.", code="bad-key")
-        try:
-            self._http = httpx.Client(base_url=server, headers=headers, verify=_trust(ca), timeout=_TIMEOUT)
-        except httpx.InvalidURL as error:
-            raise InputError(f"{server[:80]!r} is not an address: {error}.", code="bad-server") from error
-        port = self._http.base_url.port
-        if not self._http.base_url.host or (port is not None and not 0 < port < 1 << 16):
-            self._http.close()
-            raise InputError(
-                f"{server[:80]!r} is not an address: write https://HOST:PORT, with a port from 1 to 65535.",
-                code="bad-server",
-            )
+        connection = Connection(server=server, key=key, ca=ca, socket=socket, step_up=step_up)
+        self._connection, self._get, self._items, self._change = (
+            connection,
+            connection.get,
+            connection.items,
+            connection.change,
+        )
+        self._opened, self._download = connection.opened, connection.download
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._http.close()
-        if self._folder >= 0:
-            os.close(self._folder)
+        self._connection.close()
 
     # Datasets ---------------------------------------------------------------------------------------------------
 
@@ -177,12 +146,8 @@ class Casemate:
 
     def pull_dataset(self, ref: str, to: Path, *, reason: str = "", progress: Progress | None = None) -> Path:
         """Write a version's rows to `to` as Parquet. A pull that broke off goes on where it was."""
-
-        def opened(start: int) -> Download:
-            query = checked_query({"reason": reason, "start": start or None})
-            return Download(self._http, f"/api/v1/datasets/{_path(ref)}/rows", query, self._stepped_up)
-
-        return pull_rows(opened, to, progress)
+        path = f"/datasets/{_path(ref)}/rows"
+        return pull_rows(lambda start: self._opened(path, reason, start=start), to, progress)
 
     def verify_datasets(self, ref: str | None = None) -> dict[str, Any]:
         """Read every stored byte of one version, or of all; `{"ok", "checked", "problems"}`."""
@@ -423,75 +388,3 @@ class Casemate:
 
     def status(self) -> dict[str, Any]:
         return self._get("/status")
-
-    # HTTP -------------------------------------------------------------------------------------------------------
-
-    def _get(self, path: str, query: dict[str, Any] | None = None) -> dict[str, Any]:
-        return self._answer(self._send("GET", path, query=query))
-
-    def _items(self, path: str, query: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-        """All items of a list, page by page, up to the `limit` in the query."""
-        query, items = dict(query or {}), []
-        while True:
-            page = self._get(path, query)
-            items += page["items"]
-            if not page["next"] or len(items) >= int(query.get("limit") or 1 << 62):
-                return items
-            query["after"] = page["next"]
-
-    def _change(
-        self, method: str, path: str, *, headers: dict[str, str] | None = None, **request: Any
-    ) -> dict[str, Any]:
-        headers = {"Idempotency-Key": new_id("req"), **(headers or {})}
-        return self._answer(self._send(method, path, headers=headers, **request))
-
-    def _send(self, method: str, path: str, *, query: dict[str, Any] | None = None, **request: Any) -> httpx.Response:
-        params = checked_query(query or {})
-        with answered():
-            response = self._http.request(method, "/api/v1" + path, params=params, **request)
-        if isinstance(request.get("content", b""), bytes) and self._stepped_up(response):
-            with answered():
-                response = self._http.request(method, "/api/v1" + path, params=params, **request)
-        return response
-
-    def _opened(self, path: str, reason: str) -> Download:
-        return Download(self._http, "/api/v1" + path, checked_query({"reason": reason}), self._stepped_up)
-
-    def _stepped_up(self, response: httpx.Response) -> bool:
-        """Whether the server wanted a fresh second factor and has got it, so that the request can be made again."""
-        if self._step_up is None or not wants_step_up(response):
-            return False
-        code = self._step_up.code()
-        with answered():
-            verified = self._http.post("/api/v1/session/verification", json={"code": code})
-        answer = self._answer(verified)
-        if token := answer.get("token"):
-            self._http.headers["Authorization"] = f"Bearer {token}"
-            self._step_up.keep(str(token))
-        return True
-
-    def _download(self, path: str, to: Path, reason: str) -> Path:
-        with self._opened(path, reason) as response:
-            return write_private_file(to, response.iter_bytes(CHUNK))
-
-    @staticmethod
-    def _answer(response: httpx.Response) -> dict[str, Any]:
-        if not response.is_success:
-            raise error_in(response)
-        try:
-            value = response.json()
-        except ValueError:
-            value = None
-        if not isinstance(value, dict):
-            raise UpstreamError("What answers there is no control plane of Casemate.", code="no-answer")
-        return value
-
-
-def _trust(ca: Path | str | None) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=str(ca) if ca else None)
-    except OSError as error:  # SSLError is one
-        raise InputError(
-            f"The certificate authority {ca} cannot be read ({error.strerror or error}): name a PEM file.",
-            code="bad-ca",
-        ) from error

@@ -167,7 +167,7 @@ def refused(request: Request, error: AuthError, visitor: Visitor) -> CasemateErr
         told = limited
     refusal = refusal_of(request, told, "authenticate", visitor.address)
     credential = str(error.details.get("credential", ""))
-    request.app.state.recorder.countrefusal_of(msgspec.structs.replace(refusal, credential=credential), visitor.client)
+    request.app.state.recorder.count_refusal(msgspec.structs.replace(refusal, credential=credential), visitor.client)
     return told
 
 
@@ -176,7 +176,7 @@ def _count_request(request: Request, principal: Principal, address: str) -> None
         request.app.state.requests.count(principal, address)
     except LimitError as error:
         refusal = refusal_of(request, error, "limit", address)
-        request.app.state.recorder.countrefusal_of(
+        request.app.state.recorder.count_refusal(
             msgspec.structs.replace(refusal, actor=principal.id, credential=principal.credential)
         )
         raise
@@ -209,7 +209,7 @@ async def _stranger(request: Request) -> Stranger:
         try:
             request.app.state.attempts.count(visitor.address)
         except LimitError as error:
-            request.app.state.recorder.countrefusal_of(refusal_of(request, error, "limit", visitor.address))
+            request.app.state.recorder.count_refusal(refusal_of(request, error, "limit", visitor.address))
             raise
     threads = request.app.state.strangers[LOCAL_OWNER in request.scope]
     return Stranger(services=request.app.state.services, visitor=visitor, request=request, threads=threads)

@@ -114,7 +114,7 @@ class Door:
             except LimitError as error:
                 stranger = arguments["stranger"]
                 refusal = refusal_of(stranger.request, error, "sign-in", stranger.visitor.address)
-                stranger.request.app.state.recorder.countrefusal_of(refusal, stranger.visitor.client)
+                stranger.request.app.state.recorder.count_refusal(refusal, stranger.visitor.client)
                 raise
 
         return self._route(method, path, None, run, inline=inline, media=media)

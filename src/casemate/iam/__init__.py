@@ -95,22 +95,26 @@ from casemate.iam.records import (
 )
 from casemate.iam.replay import ChangedDecision, Replayed, replay
 from casemate.iam.report import AccessRow, access_report, name_of
+from casemate.iam.review_items import (
+    ReviewItem,
+    describe_review,
+    list_reviews,
+    review_items,
+)
 from casemate.iam.review_proposals import Proposal, Used, propose
 from casemate.iam.review_records import Unanswered
 from casemate.iam.reviews import (
     ReviewAsk,
-    ReviewItem,
     answer_review,
     close_review,
-    describe_review,
     end_schedule,
-    list_reviews,
     open_review,
-    overdue_reviews,
     review_ask,
-    review_items,
     review_resource,
     schedule_reviews,
+)
+from casemate.iam.reviews_due import (
+    overdue_reviews,
     scheduled_now,
     settle_overdue,
     spared_grants,

@@ -5,7 +5,7 @@ Each function returns what to append to the ledger; authorise first, and let not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -19,17 +19,16 @@ from casemate.core import (
     Resource,
     Role,
     new_id,
-    rfc3339,
 )
 from casemate.iam.access import Access
 from casemate.iam.credentials import LedgerItem
 from casemate.iam.explain import OWNER_NAME
 from casemate.iam.grants import stated_reason
-from casemate.iam.records import Grant, Revoked
+from casemate.iam.records import Revoked
+from casemate.iam.review_items import found_review, review_items
 from casemate.iam.review_records import (
     KIND,
     MAX_ANSWERED,
-    Review,
     ReviewAnswered,
     ReviewClosed,
     ReviewOpened,
@@ -37,13 +36,11 @@ from casemate.iam.review_records import (
     ScheduleEnded,
     Unanswered,
 )
-from casemate.iam.scope import WHOLE_PROJECT, parse_scope
+from casemate.iam.scope import parse_scope
 
 MAX_DUE = 90 * 86400.0  # s; what may be answered later is not a review of now
 LEAST_EVERY = 86400.0  # s
 MAX_EVERY = 366 * 86400.0  # s
-NOBODY = "nobody answered by the due date"
-AS_SCHEDULED = "as scheduled"
 
 
 class ReviewAsk(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,40 +54,6 @@ class ReviewAsk(msgspec.Struct, frozen=True, kw_only=True):
     role: Role | None = None
     scope: str | None = None
     project: str = DEFAULT_PROJECT
-
-
-class ReviewItem(msgspec.Struct, frozen=True, kw_only=True):
-    """One grant in a review. Args: state: `open`, `kept`, `revoked` by the review, or `ended` without it."""
-
-    grant: Grant
-    state: str
-    reason: str
-    answered_by: str | None
-    answered_at: datetime | None
-
-
-class ReviewInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A review in a few words. Args: state: `open`, `overdue`, `closed`. unanswered: what becomes of what is left."""
-
-    id: str
-    title: str
-    state: str
-    role: Role | None
-    scope: str | None
-    assigned: tuple[str, ...]
-    opened_by: str
-    opened_at: str
-    due_at: str
-    unanswered: Unanswered
-    scheduled: bool
-    items: int
-    kept: int
-    revoked: int
-    ended: int
-    open: int
-    closed_by: str | None
-    closed_at: str | None
-    closed_because: str | None
 
 
 def review_ask(
@@ -146,11 +109,11 @@ def open_review(
     access: Access, ask: ReviewAsk, *, by: Principal, now: datetime, ids: Callable[[str], str] = new_id
 ) -> tuple[str, list[LedgerItem]]:
     """The id of the review, and the entry that opens it on every grant that lives now."""
-    record = _opened(ask, by=by.id, now=access.instant(now), ids=ids)
+    record = opened_review(ask, by=by.id, now=access.instant(now), ids=ids)
     return record.id, [(KIND, record.body())]
 
 
-def _opened(
+def opened_review(
     ask: ReviewAsk, *, by: str, now: datetime, ids: Callable[[str], str], schedule: str = "", period: int = 0
 ) -> ReviewOpened:
     return ReviewOpened(
@@ -202,7 +165,7 @@ def answer_review(
     Raises: InputError (bad-answer); NotFoundError (review-not-found, grant-not-found); ConflictError (review-closed,
         grant-ended: it has ended already).
     """
-    review, now, reason = _found(access, review_id), access.instant(now), stated_reason(reason)
+    review, now, reason = found_review(access, review_id), access.instant(now), stated_reason(reason)
     keep, revoke = list(dict.fromkeys(keep)), list(dict.fromkeys(revoke))
     if (not keep and not revoke) or len(keep) + len(revoke) > MAX_ANSWERED or set(keep) & set(revoke):
         raise InputError(
@@ -223,16 +186,16 @@ def answer_review(
                 id=review_id, grants=tuple(grants), kept=kept, reason=reason, answered_by=by.id, answered_at=now
             )
             entries.append((KIND, record.body()))
-    return [*entries, *_revocations(revoke, reason=f"{review_id}: {reason}", by=by.id, now=now)]
+    return [*entries, *review_revocations(revoke, reason=f"{review_id}: {reason}", by=by.id, now=now)]
 
 
-def _revocations(grants: Sequence[str], *, reason: str, by: str, now: datetime) -> list[LedgerItem]:
+def review_revocations(grants: Sequence[str], *, reason: str, by: str, now: datetime) -> list[LedgerItem]:
     return [("grant", Revoked(id=one, reason=reason, revoked_by=by, revoked_at=now).body()) for one in grants]
 
 
 def close_review(access: Access, review_id: str, *, by: Principal, reason: str, now: datetime) -> list[LedgerItem]:
     """The entry that closes it early. Raises: NotFoundError; ConflictError (review-closed, review-unanswered)."""
-    review, now = _found(access, review_id), access.instant(now)
+    review, now = found_review(access, review_id), access.instant(now)
     if review.closed is not None:
         raise ConflictError("This review was closed before.", code="review-closed")
     left = sum(item.state == "open" for item in review_items(access, review_id, now=now))
@@ -272,162 +235,3 @@ def end_schedule(access: Access, *, project: str, by: Principal, reason: str, no
         raise NotFoundError("No reviews are scheduled: casemate review schedule --every 90d.", code="no-schedule")
     record = ScheduleEnded(id=schedule.id, reason=stated_reason(reason), ended_by=by.id, ended_at=access.instant(now))
     return [(KIND, record.body())]
-
-
-# What time brings -------------------------------------------------------------------------------------------------
-
-
-def scheduled_now(
-    access: Access, *, by: Principal, now: datetime, ids: Callable[[str], str] = new_id
-) -> list[LedgerItem]:
-    """The entries that open what the schedules want now. A period has one review, however often this is asked.
-
-    Periods that passed while nothing ran are not opened afterwards: the grants of then cannot be reviewed any more.
-    """
-    now, reviews = access.instant(now), access.snapshot.reviews
-    entries: list[LedgerItem] = []
-    for schedule in reviews.schedules.values():
-        period = int((now - schedule.first_at).total_seconds() // schedule.every)
-        held = {(one.opened.schedule, one.opened.period) for one in reviews.by_id.values()}
-        if period >= 0 and (schedule.id, period) not in held:
-            ask = ReviewAsk(
-                title=schedule.title,
-                assigned=schedule.assigned,
-                unanswered=schedule.unanswered,
-                within=schedule.within,
-                project=schedule.project,
-            )
-            entries.append((KIND, _opened(ask, by=by.id, now=now, ids=ids, schedule=schedule.id, period=period).body()))
-    return entries
-
-
-def overdue_reviews(access: Access, *, now: datetime) -> list[str]:
-    """The ids of the reviews whose due date has come, and which nobody has closed."""
-    now = access.instant(now)
-    return [
-        one.opened.id
-        for one in access.snapshot.reviews.by_id.values()
-        if one.closed is None and now >= one.opened.due_at
-    ]
-
-
-def settle_overdue(access: Access, review_id: str, *, by: Principal, now: datetime) -> list[LedgerItem]:
-    """The next entries that the due date brings: revocations of what nobody answered for, at most `MAX_ANSWERED`, and
-    at last the one that closes the review. None once it is closed."""
-    review, now = access.snapshot.reviews.by_id[review_id], access.instant(now)
-    if review.closed is not None or now < review.opened.due_at:
-        return []
-    spared = {grant.id for grant in spared_grants(access, review_id, now=now)}
-    left = [item.grant.id for item in review_items(access, review_id, now=now) if item.state == "open"]
-    ending = [one for one in left if one not in spared] if review.opened.unanswered is Unanswered.REVOKE else []
-    if ending:
-        return _revocations(ending[:MAX_ANSWERED], reason=f"{review_id}: {NOBODY}", by=by.id, now=now)
-    record = ReviewClosed(id=review_id, overdue=True, reason=AS_SCHEDULED, closed_by=by.id, closed_at=now)
-    return [(KIND, record.body())]
-
-
-def spared_grants(access: Access, review_id: str, *, now: datetime) -> list[Grant]:
-    """Owners' grants that no due date ends, since no other owner of the whole project would be left."""
-    review, now = access.snapshot.reviews.by_id[review_id], access.instant(now)
-    if review.opened.unanswered is Unanswered.KEEP:
-        return []
-    left = {item.grant.id for item in review_items(access, review_id, now=now) if item.state == "open"}
-    owners = [grant for grant in _live(access, review.opened.project, now) if _is_owner(grant)]
-    asked = [grant for grant in owners if grant.id in left]
-    return asked if len(asked) == len(owners) else []
-
-
-def _is_owner(grant: Grant) -> bool:
-    whole = grant.scope == WHOLE_PROJECT and grant.environment is None
-    return grant.role is Role.OWNER and whole and not grant.emergency
-
-
-def _live(access: Access, project: str, now: datetime) -> Iterator[Grant]:
-    snapshot = access.snapshot
-    for principal, by_scope in snapshot.grants.items():
-        if principal not in snapshot.revoked:
-            for grants in by_scope.values():
-                yield from (one for one in grants.values() if one.project == project and now < one.expires_at)
-    for grant in snapshot.emergencies.values():
-        if grant.principal not in snapshot.revoked and grant.project == project and now < grant.expires_at:
-            yield grant
-
-
-# Looking ----------------------------------------------------------------------------------------------------------
-
-
-def review_items(access: Access, review_id: str, *, now: datetime) -> list[ReviewItem]:
-    """Every grant in the review and what was answered, oldest first. Raises: NotFoundError (review-not-found)."""
-    review, now = _found(access, review_id), access.instant(now)
-    return [_item(access, review, grant_id, now) for grant_id in review.items]
-
-
-def _item(access: Access, review: Review, grant_id: str, now: datetime) -> ReviewItem:
-    snapshot = access.snapshot
-    grant, answer = snapshot.granted[grant_id], review.answers.get(grant_id)
-    over = review.closed.closed_at if review.closed else now
-    ended = snapshot.revocations.get(grant_id) or snapshot.revocations.get(grant.principal)
-    by_review = ended is not None and ended.id == grant_id and ended.reason.startswith(f"{review.opened.id}: ")
-    if ended is not None and (by_review or ended.revoked_at <= over):
-        why = ended.reason.removeprefix(f"{review.opened.id}: ")
-        return ReviewItem(
-            grant=grant,
-            state="revoked" if by_review else "ended",
-            reason=why,
-            answered_by=ended.revoked_by,
-            answered_at=ended.revoked_at,
-        )
-    if answer is not None and answer.kept:
-        return ReviewItem(
-            grant=grant,
-            state="kept",
-            reason=answer.reason,
-            answered_by=answer.answered_by,
-            answered_at=answer.answered_at,
-        )
-    state, why = ("ended", "it has expired") if over >= grant.expires_at else ("open", "")
-    return ReviewItem(grant=grant, state=state, reason=why, answered_by=None, answered_at=None)
-
-
-def describe_review(access: Access, review_id: str, *, now: datetime) -> ReviewInfo:
-    """Raises: NotFoundError (review-not-found)."""
-    review = _found(access, review_id)
-    opened, closed = review.opened, review.closed
-    states = [item.state for item in review_items(access, review_id, now=now)]
-    overdue = access.instant(now) >= opened.due_at
-    return ReviewInfo(
-        id=opened.id,
-        title=opened.title,
-        state="closed" if closed else "overdue" if overdue else "open",
-        role=opened.role,
-        scope=opened.scope,
-        assigned=opened.assigned,
-        opened_by=opened.opened_by,
-        opened_at=rfc3339(opened.opened_at),
-        due_at=rfc3339(opened.due_at),
-        unanswered=opened.unanswered,
-        scheduled=bool(opened.schedule),
-        items=len(states),
-        kept=states.count("kept"),
-        revoked=states.count("revoked"),
-        ended=states.count("ended"),
-        open=states.count("open"),
-        closed_by=closed.closed_by if closed else None,
-        closed_at=rfc3339(closed.closed_at) if closed else None,
-        closed_because=closed.reason if closed else None,
-    )
-
-
-def list_reviews(access: Access, *, now: datetime, project: str = DEFAULT_PROJECT) -> list[ReviewInfo]:
-    """All reviews of a project, oldest first."""
-    reviews = access.snapshot.reviews.by_id
-    return [describe_review(access, one, now=now) for one in sorted(reviews) if reviews[one].opened.project == project]
-
-
-def _found(access: Access, review_id: str) -> Review:
-    review = access.snapshot.reviews.by_id.get(review_id)
-    if review is None:
-        raise NotFoundError(
-            f"There is no review {review_id[:80]!r}: see casemate review list.", code="review-not-found"
-        )
-    return review

@@ -48,7 +48,7 @@ def test_a_run_whose_client_is_gone_is_stopped(casemate: Casemate, socket_path: 
     casemate.push_dataset("rows", tmp_path / "rows.csv", target="label")
     head = b"POST /api/v1/models/gone/train?dataset=rows HTTP/1.1\r\nHost: casemate\r\nContent-Length: %d\r\n\r\n"
     with socket.socket(socket.AF_UNIX) as client:
-        client.connect(f"/proc/self/fd/{casemate._folder}/{socket_path.name}")
+        client.connect(f"/proc/self/fd/{casemate._connection.folder}/{socket_path.name}")
         client.sendall(head % len(ENDLESS) + ENDLESS)
         wait_until_confined(os.getpid())
     outcome: list[str] = []

@@ -363,8 +363,8 @@ SPOKEN = {
 def test_the_same_request_twice_is_done_once(casemate: Casemate) -> None:
     headers = {"Idempotency-Key": "again"}
     query = {"name": "once", "role": "caller", "deployment": "thing", "expires": "1h"}
-    first = casemate._send("POST", "/keys", query=query, headers=headers).json()
-    second = casemate._send("POST", "/keys", query=query, headers=headers).json()
+    first = casemate._connection.send("POST", "/keys", query=query, headers=headers).json()
+    second = casemate._connection.send("POST", "/keys", query=query, headers=headers).json()
     assert second == {name: value for name, value in first.items() if name != "key"}
     issued = casemate.keys()
     assert [key["name"] for key in issued].count("once") == 1
@@ -372,27 +372,30 @@ def test_the_same_request_twice_is_done_once(casemate: Casemate) -> None:
 
 def test_a_request_that_failed_is_not_done_under_the_same_key(casemate: Casemate) -> None:
     headers = {"Idempotency-Key": "fails"}
-    assert casemate._send("POST", "/deployments/none/rollback", headers=headers).status_code == 404
+    assert casemate._connection.send("POST", "/deployments/none/rollback", headers=headers).status_code == 404
     with pytest.raises(ConflictError, match="new Idempotency-Key"):
-        casemate._answer(casemate._send("POST", "/deployments/none/rollback", headers=headers))
+        casemate._connection.answer(casemate._connection.send("POST", "/deployments/none/rollback", headers=headers))
 
 
 def test_a_key_that_came_with_another_request_is_refused_and_answers_nothing(app, casemate: Casemate) -> None:
     headers = {"Idempotency-Key": "one for all"}
     issued = casemate.issue_key("leaked", role="auditor", expires="1h")
     query = {"name": "first", "role": "caller", "deployment": "thing", "expires": "1h"}
-    assert casemate._send("POST", "/keys", query=query, headers=headers).status_code == 200
+    assert casemate._connection.send("POST", "/keys", query=query, headers=headers).status_code == 200
     for method, path, other in [
         ("DELETE", f"/keys/{issued['id']}", {}),
         ("POST", "/keys", {**query, "name": "second"}),
     ]:
-        answer = casemate._send(method, path, query=other, headers=headers)
+        answer = casemate._connection.send(method, path, query=other, headers=headers)
         assert (answer.status_code, answer.json()["code"]) == (409, "key-reused")
     entry = casemate.audit_entries(action="key:revoke", limit=1)[0]
     assert (entry["kind"], entry["outcome"]) == ("decision", "allowed")
     key = {"Authorization": f"Bearer {issued['key']}"}
     assert call(app, "GET", "/api/v1/keys", headers=key).status_code == 200  # nobody was told that it had ended
-    assert casemate._send("DELETE", f"/keys/{issued['id']}", headers={"Idempotency-Key": "its own"}).status_code == 200
+    assert (
+        casemate._connection.send("DELETE", f"/keys/{issued['id']}", headers={"Idempotency-Key": "its own"}).status_code
+        == 200
+    )
     assert call(app, "GET", "/api/v1/keys", headers=key).status_code == 401
 
 
@@ -400,7 +403,9 @@ def test_a_key_is_bound_to_the_body(casemate: Casemate, tmp_path: Path) -> None:
     headers, query = {"Idempotency-Key": "one body"}, {"filename": "rows.csv"}
 
     def push(rows: str) -> httpx.Response:
-        return casemate._send("POST", "/datasets/bound/versions", query=query, headers=headers, content=rows.encode())
+        return casemate._connection.send(
+            "POST", "/datasets/bound/versions", query=query, headers=headers, content=rows.encode()
+        )
 
     first = push("a,b\n1,2\n")
     assert first.json()["version"] == 1
@@ -470,7 +475,7 @@ def test_a_refusal_is_on_record_with_its_policy(app, casemate: Casemate) -> None
 
 
 def test_what_a_verification_found_is_on_record(casemate: Casemate) -> None:
-    found = casemate._send("POST", "/audit/verify", content=b"no checkpoint").json()
+    found = casemate._connection.send("POST", "/audit/verify", content=b"no checkpoint").json()
     assert found["ok"] is False
     recorded = casemate.audit_entries(action="audit:verify", kind="outcome", limit=1)[0]["facts"]["answer"]
     assert (recorded["ok"], recorded["size"]) == (False, found["size"])

@@ -29,7 +29,7 @@ UPLOAD = (
 @contextmanager
 def slow_upload(casemate: Casemate, path: Path) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX) as client:
-        client.connect(f"/proc/self/fd/{casemate._folder}/{path.name}")
+        client.connect(f"/proc/self/fd/{casemate._connection.folder}/{path.name}")
         client.sendall(UPLOAD)
         yield client
 

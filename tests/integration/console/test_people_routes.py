@@ -176,7 +176,8 @@ def test_the_client_asks_for_a_code_and_repeats_the_same_request(
             return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
 
     client = Casemate(server="https://casemate", key=ada.token, step_up=asking)
-    client._http = httpx.Client(base_url="https://casemate", headers=client._http.headers, transport=Through())
+    line = client._connection
+    line.http = httpx.Client(base_url="https://casemate", headers=line.http.headers, transport=Through())
     made = client.issue_key("again", role="auditor", expires="1h")
     assert made["key"].startswith("cm_")
     first, verification, second = sent

@@ -41,11 +41,11 @@ def test_what_a_training_script_prints_stays_out_of_the_database(
     (tmp_path / "train.py").write_bytes(PRINTS + then)
     headers, query = {"Idempotency-Key": f"train {then!r}"}, {"dataset": "patients"}
     send = {"query": query, "headers": headers, "content": PRINTS + then}
-    first = casemate._send("POST", "/models/leaky/train", **send).json()
+    first = casemate._connection.send("POST", "/models/leaky/train", **send).json()
     assert SECRETS[0] in first["log"], first
     outcome = casemate.audit_entries(action="model:train", kind="outcome", limit=1)[0]
     assert outcome["facts"]["answer"]["verdict"] == first["verdict"]
-    again = casemate._send("POST", "/models/leaky/train", **send).json()
+    again = casemate._connection.send("POST", "/models/leaky/train", **send).json()
     assert (again["name"], again["verdict"]) == (first["name"], first["verdict"])
     assert "log" not in again
     stored = on_record(settings)

@@ -75,7 +75,7 @@ def test_an_upload_outlives_the_keeper(tmp_path: Path) -> None:
     head = b"POST /api/v1/models/double/versions HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
     path = settings.home / "run" / "control.sock"
     with served(settings) as supervisor, Casemate(socket=path) as casemate, socket.socket(socket.AF_UNIX) as client:
-        client.connect(f"/proc/self/fd/{casemate._folder}/{path.name}")
+        client.connect(f"/proc/self/fd/{casemate._connection.folder}/{path.name}")
         client.sendall(head % len(body) + body[:half])
         while not list((settings.home / "tmp").iterdir()):  # the upload is being written
             time.sleep(0.02)

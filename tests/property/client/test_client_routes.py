@@ -84,10 +84,10 @@ def reached(method: str, folder: Path, values: dict[str, str]) -> set[str]:
     taken = taken_by(method)
     given = {name: given_to(method, name, taken[name], folder, values) for name in named(taken)}
     recorder = Recorder()
-    casemate = Casemate.__new__(Casemate)
-    casemate._http = httpx.Client(base_url="https://127.0.0.1:1", transport=recorder, trust_env=False)
-    with contextlib.suppress(InputError, UpstreamError):
-        attrgetter(method)(casemate)(**given)
+    with Casemate(socket=folder / "unused.sock") as casemate:
+        casemate._connection.http = httpx.Client(base_url="https://127.0.0.1:1", transport=recorder, trust_env=False)
+        with contextlib.suppress(InputError, UpstreamError):
+            attrgetter(method)(casemate)(**given)
     return {route_of(request) for request in recorder.asked}
 
 
