@@ -17,7 +17,7 @@ import msgspec
 
 from casemate.client.answers import checked_body
 from casemate.client.cards import CardCalls
-from casemate.client.connection import Connection
+from casemate.client.connection import Connection, StepUp
 from casemate.client.dataset_files import Sent, file_to_send, pull_rows
 from casemate.client.files import (
     CHUNK,
@@ -35,7 +35,7 @@ from casemate.client.keyring import KeyringCalls
 from casemate.client.paths import id_part as _id
 from casemate.client.paths import name_part as _name
 from casemate.client.paths import ref_path as _path
-from casemate.client.people import PeopleCalls, StepUp
+from casemate.client.people import PeopleCalls
 from casemate.client.policies import PolicyCalls
 from casemate.client.providers import ProviderCalls
 from casemate.client.queries import query_rows
@@ -159,17 +159,17 @@ class Casemate:
     @property
     def cards(self) -> CardCalls:
         """What model versions are, for people and for their tools."""
-        return CardCalls(self._get, self._change)
+        return CardCalls(self._connection)
 
     @property
     def versions(self) -> VersionCalls:
         """Versions of a dataset beside each other."""
-        return VersionCalls(self._get, self._change)
+        return VersionCalls(self._connection)
 
     @property
     def screenings(self) -> ScreeningCalls:
         """Versions of a dataset screened for poison, and judged."""
-        return ScreeningCalls(self._get, self._change, self._download)
+        return ScreeningCalls(self._connection)
 
     # Models -----------------------------------------------------------------------------------------------------
 
@@ -315,32 +315,32 @@ class Casemate:
     @property
     def grants(self) -> GrantCalls:
         """Roles for a while."""
-        return GrantCalls(self._get, self._items, self._change)
+        return GrantCalls(self._connection)
 
     @property
     def issuers(self) -> IssuerCalls:
         """Issuers of tokens, and what proves a service beside a key."""
-        return IssuerCalls(self._get, self._items, self._change)
+        return IssuerCalls(self._connection)
 
     @property
     def keyring(self) -> KeyringCalls:
         """The key-encryption keys, and the key that signs."""
-        return KeyringCalls(self._get, self._change)
+        return KeyringCalls(self._connection)
 
     @property
     def people(self) -> PeopleCalls:
         """People, sessions and one's own factors."""
-        return PeopleCalls(self._get, self._items, self._change)
+        return PeopleCalls(self._connection)
 
     @property
     def reviews(self) -> ReviewCalls:
         """Access reviews."""
-        return ReviewCalls(self._get, self._items, self._change)
+        return ReviewCalls(self._connection)
 
     @property
     def policies(self) -> PolicyCalls:
         """The policies in force, and the home's own."""
-        return PolicyCalls(self._get, self._items, self._change)
+        return PolicyCalls(self._connection)
 
     def predictions(self, deployment: str, **filters: Any) -> list[dict[str, Any]]:
         """What is kept of predictions, newest first. Filters: actor, since, until, limit."""
@@ -352,7 +352,7 @@ class Casemate:
     @property
     def providers(self) -> ProviderCalls:
         """Sign-in through outside providers."""
-        return ProviderCalls(self._get, self._items, self._change)
+        return ProviderCalls(self._connection)
 
     # Access -----------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from casemate.client.calls import Change, Get
+from casemate.client.connection import Connection
 from casemate.client.files import file_size
 from casemate.client.paths import ref_path
 
@@ -16,8 +16,8 @@ from casemate.client.paths import ref_path
 class CardCalls:
     """The calls of one client."""
 
-    def __init__(self, get: Get, change: Change) -> None:
-        self._get, self._change = get, change
+    def __init__(self, connection: Connection) -> None:
+        self._get, self._change = connection.get, connection.change
 
     def show(self, ref: str) -> dict[str, Any]:
         """What people say of a model version under `described`, what is `missing`, and what is signed of it."""

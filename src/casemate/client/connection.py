@@ -5,16 +5,22 @@ from __future__ import annotations
 import os
 import ssl
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 
 from casemate.client.answers import Download, answered, checked_query, error_in, wants_step_up
 from casemate.client.files import CHUNK, write_private_file
-from casemate.client.people import StepUp
 from casemate.core import InputError, UpstreamError, new_id
 
 _TIMEOUT = httpx.Timeout(10, read=3600)  # seconds; training answers when it is done
+
+
+class StepUp(Protocol):
+    """Whoever can be asked for a fresh second factor, and keeps the session's new token."""
+
+    def code(self) -> str: ...
+    def keep(self, token: str) -> None: ...
 
 
 class Connection:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from casemate.client.calls import Change, Get, Items
+from casemate.client.connection import Connection
 from casemate.client.paths import id_part
 
 
 class GrantCalls:
     """The calls of one client."""
 
-    def __init__(self, get: Get, items: Items, change: Change) -> None:
-        self._get, self._items, self._change = get, items, change
+    def __init__(self, connection: Connection) -> None:
+        self._get, self._items, self._change = connection.get, connection.items, connection.change
 
     def request(
         self, role: str, *, on: str, life: str, reason: str, environment: str | None = None, emergency: bool = False

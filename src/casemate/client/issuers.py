@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from casemate.client.answers import is_pairs
-from casemate.client.calls import Change, Get, Items
+from casemate.client.connection import Connection
 from casemate.client.paths import id_part, name_part
 from casemate.core import InputError
 
@@ -16,8 +16,8 @@ from casemate.core import InputError
 class IssuerCalls:
     """The calls of one client."""
 
-    def __init__(self, get: Get, items: Items, change: Change) -> None:
-        self._get, self._items, self._change = get, items, change
+    def __init__(self, connection: Connection) -> None:
+        self._get, self._items, self._change = connection.get, connection.items, connection.change
 
     def add(
         self,

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from casemate.client.answers import is_pairs
-from casemate.client.calls import Change, Get
+from casemate.client.connection import Connection
 from casemate.core import InputError
 
 
 class KeyringCalls:
     """The calls of one client."""
 
-    def __init__(self, get: Get, change: Change) -> None:
-        self._get, self._change = get, change
+    def __init__(self, connection: Connection) -> None:
+        self._get, self._change = connection.get, connection.change
 
     def show(self) -> dict[str, Any]:
         """`{"provider", "settings", "keks": [{"number", "id", "state", "data_keys"}], "unknown"}`."""

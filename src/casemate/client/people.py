@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import quote
 
 from casemate.client.answers import checked_body
-from casemate.client.calls import Change, Get, Items
+from casemate.client.connection import Connection
 from casemate.core import checked_id, checked_name
-
-
-class StepUp(Protocol):
-    """Whoever can be asked for a fresh second factor, and keeps the session's new token."""
-
-    def code(self) -> str: ...
-    def keep(self, token: str) -> None: ...
 
 
 class PeopleCalls:
     """The calls of one client. Secrets go in bodies, never in an address."""
 
-    def __init__(self, get: Get, items: Items, change: Change) -> None:
-        self._get, self._items, self._change = get, items, change
+    def __init__(self, connection: Connection) -> None:
+        self._get, self._items, self._change = connection.get, connection.items, connection.change
 
     def all(self) -> list[dict[str, Any]]:
         return self._items("/users")

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
-from casemate.client.calls import Change, Get, Items
+from casemate.client.connection import Connection
 from casemate.core import checked_id, checked_name
 
 
 class ProviderCalls:
     """The calls of one client. A client's secret is named, never sent."""
 
-    def __init__(self, get: Get, items: Items, change: Change) -> None:
-        self._get, self._items, self._change = get, items, change
+    def __init__(self, connection: Connection) -> None:
+        self._get, self._items, self._change = connection.get, connection.items, connection.change
 
     def all(self) -> list[dict[str, Any]]:
         return self._items("/providers")

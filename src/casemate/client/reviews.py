@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from casemate.client.calls import Change, Get, Items
+from casemate.client.connection import Connection
 from casemate.core import checked_id
 
 MOST = 500  # grants that one request answers for
@@ -14,8 +14,8 @@ MOST = 500  # grants that one request answers for
 class ReviewCalls:
     """The calls of one client."""
 
-    def __init__(self, get: Get, items: Items, change: Change) -> None:
-        self._get, self._items, self._change = get, items, change
+    def __init__(self, connection: Connection) -> None:
+        self._get, self._items, self._change = connection.get, connection.items, connection.change
 
     def all(self) -> list[dict[str, Any]]:
         return self._items("/reviews")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from casemate.client.answers import checked_body
-from casemate.client.calls import Change, Get
+from casemate.client.connection import Connection
 from casemate.client.paths import name_part, ref_path, version_part
 from casemate.core import InputError, parse_ref
 
@@ -17,8 +17,8 @@ from casemate.core import InputError, parse_ref
 class ScreeningCalls:
     """The calls of one client."""
 
-    def __init__(self, get: Get, change: Change, download: Callable[[str, Path, str], Path]) -> None:
-        self._get, self._change, self._download = get, change, download
+    def __init__(self, connection: Connection) -> None:
+        self._get, self._change, self._download = connection.get, connection.change, connection.download
 
     def screen(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from casemate.client.calls import Change, Get
+from casemate.client.connection import Connection
 from casemate.client.paths import name_part, ref_path, version_part
 from casemate.core import InputError, parse_ref
 
@@ -12,8 +12,8 @@ from casemate.core import InputError, parse_ref
 class VersionCalls:
     """The calls of one client."""
 
-    def __init__(self, get: Get, change: Change) -> None:
-        self._get, self._change = get, change
+    def __init__(self, connection: Connection) -> None:
+        self._get, self._change = connection.get, connection.change
 
     def preview(self, ref: str, *, rows: int = 10, reveal: bool = False, reason: str = "") -> dict[str, Any]:
         """What the first rows look like, `{"columns", "rows", "masked"}`; with `reveal`, as they are, for a `reason`."""
