@@ -87,13 +87,27 @@ def reset(session: Session, name: str, reason: str, as_json: bool) -> None:
 
 @user.command("revoke")
 @click.argument("name")
+@click.option("--callers", is_flag=True, help="End the keys of their making that may only call, too.")
 @_reason
 @json_option
 @pass_session
-def revoke(session: Session, name: str, reason: str, as_json: bool) -> None:
-    """End a person, their sessions and their grants, now and for good."""
+def revoke(session: Session, name: str, callers: bool, reason: str, as_json: bool) -> None:
+    """End a person, their sessions and their grants, now and for good, and what they made that could act for them.
+
+    Every key and binding of their making that may do more than call ends with them. Those that may only call are named.
+    """
     with session.client() as casemate:
-        output.show(casemate.people.revoke(name, reason=reason), as_json, output.facts)
+        result = casemate.people.revoke(name, callers=callers, reason=reason)
+    output.show(result, as_json, lambda found: _revoked(found, name))
+
+
+def _revoked(result: dict[str, Any], name: str) -> None:
+    output.say(
+        f"{name} has ended" + (f", and {', '.join(result['ended'])}, of their making." if result["ended"] else ".")
+    )
+    if result["left"]:
+        output.table(result["left"], {"id": "id", "name": "name", "role": "role"}, empty="")
+        output.say(f"These of their making still work. End them, too: casemate user revoke {name} --callers")
 
 
 @user.command("sign-out")

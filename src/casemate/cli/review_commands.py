@@ -148,7 +148,10 @@ def export(session: Session, review_id: str, form: str, as_json: bool) -> None:
     """The evidence that a review took place: each grant, answer, reason and time, and the entries of the audit log."""
     with session.client() as casemate, output.working("reading the record"):
         found = casemate.reviews.show(review_id)
-        found["record"] = casemate.audit_entries(resource=f"default/review:{review_id}")
+        found["record"] = [
+            *casemate.audit_entries(resource=f"default/review:{review_id}"),
+            *_opening(casemate.audit_entries(action="review:open"), review_id),
+        ]
     if as_json or form == "json":
         print(json.dumps(found))
     elif form == "csv":
@@ -159,6 +162,17 @@ def export(session: Session, review_id: str, form: str, as_json: bool) -> None:
         _shown(found)
         columns = {name: name for name in ("seq", "at", "kind", "action", "actor", "outcome", "reason")}
         output.table(found["record"], columns, empty="The log has no entry of it yet.")
+
+
+def _opening(entries: list[dict[str, Any]], review_id: str) -> list[dict[str, Any]]:
+    """How it was opened, which is on record before it has an id: the outcome that names it, and that one's intent."""
+    outcomes = [
+        one
+        for one in entries
+        if (one["facts"].get("answer") or {}).get("id") == review_id or review_id in one["facts"].get("opened", ())
+    ]
+    intents = {one["facts"].get("intent") for one in outcomes}
+    return [one for one in entries if one in outcomes or one["id"] in intents]
 
 
 @review.command("schedule")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from html import escape
 from typing import Any
 
@@ -32,7 +33,7 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
 
 def as_csv(rows: list[dict[str, Any]]) -> str:
     """RFC 4180, safe to open in a spreadsheet."""
-    return sheet(rows, COLUMNS)
+    return sheet([{**row, "actions": json.dumps(row["actions"])} for row in rows], COLUMNS)
 
 
 def as_html(found: dict[str, Any]) -> str:

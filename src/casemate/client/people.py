@@ -42,8 +42,13 @@ class PeopleCalls:
         """End somebody's factors and sessions; `invitation` is the code to enrol with anew."""
         return self._change("POST", f"/users/{_user(user)}/reset", query={"reason": reason})
 
-    def revoke(self, user: str, *, reason: str = "") -> dict[str, Any]:
-        return self._change("DELETE", f"/users/{_user(user)}", query={"reason": reason})
+    def revoke(self, user: str, *, callers: bool = False, reason: str = "") -> dict[str, Any]:
+        """End a person, and every key of their making that may do more than call; `callers`: those, too.
+
+        `{"id", "state", "ended": [ID], "left": [{"id", "name", "role"}]}`.
+        """
+        query = {"callers": "true" if callers else None, "reason": reason}
+        return self._change("DELETE", f"/users/{_user(user)}", query=query)
 
     def sign_out(self, user: str, *, reason: str = "") -> dict[str, Any]:
         """End every session of somebody."""

@@ -20,7 +20,7 @@ from casemate.core import (
     parse_duration,
     parse_rfc3339,
 )
-from casemate.iam import KeyRequest, key_request
+from casemate.iam import KeyRequest, check_service_name, key_request
 from casemate.iam.tokens.bindings import (
     Make,
     bind,
@@ -265,6 +265,7 @@ def _bind(call: Call, request: KeyRequest, make: Any) -> dict[str, Any]:
     request = msgspec.structs.replace(request, expires_at=decided)
 
     def entries() -> list[Any]:
+        check_service_name(services.access, request.name)
         bound: Make = make()
         made.append(bind(request, bound, by=call.principal, reason=call.reason))
         return made[0].entries

@@ -10,7 +10,10 @@ from casemate.console.callers import Call, Caller
 from casemate.console.door import Door
 from casemate.core import Action, InputError, Resource, parse_duration, parse_rfc3339, rfc3339
 from casemate.iam import (
+    IssuedKey,
     KeyRequest,
+    LedgerItem,
+    check_service_name,
     issue_key,
     key_request,
     list_keys,
@@ -58,8 +61,15 @@ def declare(door: Door) -> None:
         )
         decided = parse_rfc3339(str(call.decided.attributes["expires_at"]))  # not a moment longer than the gate allowed
         request = msgspec.structs.replace(request, expires_at=decided)
-        issued = issue_key(request, issuer=call.principal, reason=call.reason)
-        services.commit(issued.entries, call.intent)
+        made = list[IssuedKey]()
+
+        def make() -> list[LedgerItem]:
+            check_service_name(services.access, request.name)
+            made.append(issue_key(request, issuer=call.principal, reason=call.reason))
+            return made[-1].entries
+
+        services.settle(make, call.intent)
+        issued = made[-1]
         return {
             "id": issued.id,
             "key": issued.key,

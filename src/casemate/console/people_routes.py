@@ -14,12 +14,14 @@ from casemate.console.visitors import check_own_site
 from casemate.core import Action, Environment, InputError, parse_duration, parse_rfc3339
 from casemate.iam import (
     Invitation,
+    LedgerItem,
     PersonRequest,
     describe_person,
     end_all_sessions,
     find_person,
     invite,
     list_people,
+    made_by,
     person_request,
     person_resource,
     reset_person,
@@ -109,17 +111,27 @@ def _declare_changes(door: Door) -> None:
         return _code(made[0])
 
     @door.change("DELETE", "/users/{user_id}", Action.USER_REVOKE, about=_one)
-    def revoke(call: Caller, user_id: str) -> dict[str, Any]:
-        """End a person now, with their sessions, grants and invitation."""
-        services = call.services
+    def revoke(call: Caller, user_id: str, callers: str = "") -> dict[str, Any]:
+        """End a person now, with their sessions, grants and invitation, and every key of their making that may do more
+        than call; `callers`: those, too. What lives on is `left`."""
+        services, now, ended = call.services, call.services.clock.now, list[str]()
         person_id = services.access.snapshot.people_by_name.get(user_id, user_id)
-        services.settle(
-            lambda: revoke_person(
-                services.access, person_id, by=call.principal, reason=call.reason, now=services.clock.now()
-            ),
-            call.intent,
-        )
-        return {"id": person_id, "state": "revoked"}
+
+        def make() -> list[LedgerItem]:
+            entries = revoke_person(
+                services.access, person_id, callers=bool(callers), by=call.principal, reason=call.reason, now=now()
+            )
+            ended[:] = [str(body["id"]) for kind, body in entries if kind == "credential"]
+            return entries
+
+        services.settle(make, call.intent)
+        left = made_by(services.access, person_id, now=now())
+        return {
+            "id": person_id,
+            "state": "revoked",
+            "ended": ended,
+            "left": [{"id": one.id, "name": one.name, "role": one.role} for one in left],
+        }
 
     @door.change("DELETE", "/users/{user_id}/sessions", Action.USER_REVOKE, about=_one)
     def sign_out(call: Caller, user_id: str) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from casemate.iam import (
     end_schedule,
     list_reviews,
     name_of,
+    named_in_evidence,
     open_review,
     overdue_reviews,
     propose,
@@ -145,11 +146,13 @@ def _declare_schedule(door: Door) -> None:
 
 def tend_reviews(services: Services, by: Principal) -> list[CasemateError]:
     """Open what is scheduled and settle what is due, each through the gate. Returns: what failed."""
-    failed, now = [], services.clock.now
+    failed, now, before = [], services.clock.now, set(services.access.snapshot.reviews.by_id)
     try:
         if scheduled_now(services.access, by=by, now=now()):
             with services.gate.open(by, Action.REVIEW_OPEN, Resource("review"), reason="as scheduled") as entry:
                 services.settle(lambda: scheduled_now(services.access, by=by, now=now()), entry.id)
+                reviews = services.access.snapshot.reviews.by_id
+                entry.facts["opened"] = [one for one in reviews if one not in before]
     except CasemateError as error:
         failed.append(error)
     for review_id in overdue_reviews(services.access, now=now()):
@@ -275,11 +278,11 @@ def _row(services: Services, item: ReviewItem, proposed: Proposal) -> dict[str, 
             "environment": grant.environment,
             "since": rfc3339(grant.granted_at),
             "until": rfc3339(grant.expires_at),
-            "granted_by": name_of(access, grant.granted_by),
+            "granted_by": named_in_evidence(access, grant.granted_by),
             "granted_for": grant.reason,
             "state": item.state,
             "reason": item.reason,
-            "answered_by": name_of(access, item.answered_by) if item.answered_by else None,
+            "answered_by": named_in_evidence(access, item.answered_by) if item.answered_by else None,
             "answered_at": rfc3339(item.answered_at) if item.answered_at else None,
         }
     )

@@ -28,7 +28,12 @@ from casemate.iam.credentials import (
     show_key,
 )
 from casemate.iam.enrolment import Confirmed, Enrolment, Offered
-from casemate.iam.explain import OWNER_NAME, Explanation, Held, explain, find_principal
+from casemate.iam.explain import (
+    Explanation,
+    Held,
+    explain,
+    find_principal,
+)
 from casemate.iam.gate import Entry, Gate
 from casemate.iam.geography import GeographyFile
 from casemate.iam.grants import (
@@ -45,6 +50,7 @@ from casemate.iam.grants import (
     revoke_grant,
     stated_reason,
 )
+from casemate.iam.names import OWNER_NAME, check_service_name, name_of, named_in_evidence
 from casemate.iam.passkey_factors import PasskeyInfo, Passkeys
 from casemate.iam.passkey_sign_in import PasskeySignIn
 from casemate.iam.passkeys import RelyingParty, relying_party
@@ -57,6 +63,7 @@ from casemate.iam.people import (
     find_person,
     invite,
     list_people,
+    made_by,
     person_request,
     person_resource,
     reset_person,
@@ -94,7 +101,10 @@ from casemate.iam.records import (
     Revoked,
 )
 from casemate.iam.replay import ChangedDecision, Replayed, replay
-from casemate.iam.report import AccessRow, access_report, name_of
+from casemate.iam.report import (
+    AccessRow,
+    access_report,
+)
 from casemate.iam.review_items import (
     ReviewItem,
     describe_review,
@@ -216,6 +226,7 @@ __all__ = [
     "break_glass_alerts",
     "challenge_of",
     "check_password",
+    "check_service_name",
     "close_review",
     "deny_grant",
     "deny_policy",
@@ -247,7 +258,9 @@ __all__ = [
     "list_policies",
     "list_reviews",
     "local_owner",
+    "made_by",
     "name_of",
+    "named_in_evidence",
     "open_review",
     "opened_by",
     "overdue_reviews",

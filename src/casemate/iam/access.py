@@ -112,22 +112,22 @@ class Access:
         """Whether `other` is in the line of `principal`."""
         return other in self.line(principal)
 
-    def hands(self, principal: str) -> set[str]:
+    def hands(self, principal: str, *, invited: bool = False) -> set[str]:
         """Who may act as `principal`: whoever issued or rotated a key of it saw the secret, and so did whoever made theirs.
 
-        A person acts alone once they have enrolled; the home's owner is left out, from whom all keys of a new home come. So
-        are what binds a CI job, whose tokens are nobody's.
+        The home's owner is left out, from whom all keys of a new home come. So are what binds a CI job, whose tokens are
+        nobody's. Args: invited: and of a person, whoever invited or reset them last, since the code with which all their
+        factors began was theirs to use, and whoever chose the provider that vouches for them.
         """
         snapshot = self.snapshot
-        makers: dict[str, set[str]] = {}
+        makers = self._vouchers() if invited else {}
         for credential in snapshot.credentials.values():
             if not is_ci(credential):
                 makers.setdefault(credential.principal, set()).add(credential.created_by)
         found, ahead = {principal}, [principal]
         while ahead:
             one = ahead.pop()
-            made = makers.get(one, set()) if one not in snapshot.people else set()
-            new = {maker for maker in made if not maker.startswith(LOCAL)} - found
+            new = {maker for maker in makers.get(one, set()) if not maker.startswith(LOCAL)} - found
             found |= new
             ahead += new
         return found
@@ -140,20 +140,27 @@ class Access:
         issuers: dict[str, set[str]] = {}
         for credential in self.snapshot.credentials.values():
             issuers.setdefault(credential.principal, set()).add(credential.created_by)
-        for person in self.snapshot.people.values():
-            if person.invitation is not None:
-                issuers.setdefault(person.id, set()).add(person.invitation.invited_by)
-        outside = self.snapshot.outside
-        for link in outside.links.values():  # whoever chose the provider chose who vouches for its people
-            issuers.setdefault(link.principal, set()).update(
-                {outside.providers[link.provider].created_by, link.linked_by} - {""}
-            )
+        for person, vouchers in self._vouchers().items():
+            issuers.setdefault(person, set()).update(vouchers)
         line, ahead = {principal}, [principal]
         while ahead:
             found = issuers.get(ahead.pop(), set()) - line
             line |= found
             ahead += found
         return line
+
+    def _vouchers(self) -> dict[str, set[str]]:
+        """Of each person: who invited or reset them last, and who chose the provider that vouches for them."""
+        vouchers: dict[str, set[str]] = {}
+        for person in self.snapshot.people.values():
+            if person.invitation is not None:
+                vouchers.setdefault(person.id, set()).add(person.invitation.invited_by)
+        outside = self.snapshot.outside
+        for link in outside.links.values():
+            vouchers.setdefault(link.principal, set()).update(
+                {outside.providers[link.provider].created_by, link.linked_by} - {""}
+            )
+        return vouchers
 
     def standing(
         self, principal: Principal, resource: Resource, now: datetime, *, lasting: str = "", supposed: bool = False

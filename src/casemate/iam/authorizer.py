@@ -239,7 +239,7 @@ class Authorizer:
 
     def _counts_as(self, principal: Principal, bringer: str, action: Action) -> bool:
         """Four eyes: who got a key from the one who pushed, or who asks for a grant, is not a second person. Nor is, for a
-        model or a policy, who knows a secret of the one who pushed or proposed.
+        model or a policy, who knows a secret of the one who pushed or proposed, or invited or reset them.
 
         The machine's own owner is excepted: on a new home every key comes from them, and they hold the signing keys.
         """
@@ -247,7 +247,8 @@ class Authorizer:
             return False
         if self.access.descends(principal.id, bringer):
             return True
-        return action in _TWO_HANDS and bool(self.access.hands(bringer) & self.access.hands(principal.id))
+        hands = self.access.hands
+        return action in _TWO_HANDS and bool(hands(bringer, invited=True) & hands(principal.id))
 
     def _keep(self, key: Hashable, kept: _Kept) -> None:
         with self._lock:

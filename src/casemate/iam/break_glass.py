@@ -24,6 +24,7 @@ from casemate.core import (
 from casemate.iam.access import Access
 from casemate.iam.credentials import LedgerItem
 from casemate.iam.glass import KIND, MAX_ACCOUNT, MAX_OPEN, Glass, GlassAccepted, GlassAccounted, GlassBroken, owing
+from casemate.iam.records import Revoked
 from casemate.iam.unfamiliar import ALERT
 
 BREAK_GLASS, UNACCOUNTED = "break-glass", "break-glass-unaccounted"  # rules of alerts
@@ -68,14 +69,21 @@ def break_glass(
 
 
 def account_for(access: Access, grant_id: str, *, by: Principal, reason: str, now: datetime) -> list[LedgerItem]:
-    """The entry that says what was done under it. Raises: NotFoundError; ConflictError (account-accepted)."""
+    """The entries that say what was done under it, and end it: nothing is done under what is accounted for.
+
+    Raises: NotFoundError; ConflictError (account-accepted).
+    """
     glass = _glass(access, grant_id)
     if glass.broken.principal != by.id:
         raise _unknown(grant_id)
     if glass.accepted is not None:
         raise ConflictError("This account was accepted, and stays as it is.", code="account-accepted")
-    record = GlassAccounted(id=grant_id, text=reason, accounted_by=by.id, accounted_at=access.instant(now))
-    return [(KIND, record.body())]
+    now = access.instant(now)
+    record = GlassAccounted(id=grant_id, text=reason, accounted_by=by.id, accounted_at=now)
+    if grant_id in access.snapshot.revoked or now >= glass.broken.until:
+        return [(KIND, record.body())]
+    ended = Revoked(id=grant_id, reason="accounted for", revoked_by=by.id, revoked_at=now)
+    return [(KIND, record.body()), ("grant", ended.body())]
 
 
 def accept_account(access: Access, grant_id: str, *, by: Principal, reason: str, now: datetime) -> list[LedgerItem]:

@@ -84,7 +84,7 @@ class IssuedKey(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KeyInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What a list of keys shows; `state` is `active`, `expired` or `revoked`."""
+    """What a list of keys shows; `state` is `active`, `expired`, `revoked`, or `roleless`: every grant of it has ended."""
 
     id: str
     name: str
@@ -257,7 +257,7 @@ def list_keys(
     """All keys of a project, the newest last. Args: last_use: what the audit log knows."""
     snapshot, now = access.snapshot, access.instant(now)
     return [
-        _info(credential, _state(credential, snapshot.revoked, now), last_use(credential.principal, credential.id))
+        _info(credential, _state(access, credential, now), last_use(credential.principal, credential.id))
         for credential in snapshot.credentials.values()
         if isinstance(credential, Credential) and credential.project == project
     ]
@@ -265,11 +265,11 @@ def list_keys(
 
 def show_key(access: Access, key_id: str, *, now: datetime, last_use: LastUse = lambda *_: None) -> KeyInfo:
     """One key. Raises: NotFoundError `key-not-found`."""
-    snapshot, now = access.snapshot, access.instant(now)
+    now = access.instant(now)
     credential = find_key(access, key_id)
     if credential is None:
         raise NotFoundError(f"There is no key {key_id[:80]!r}: see casemate key list.", code="key-not-found")
-    state = _state(credential, snapshot.revoked, now)
+    state = _state(access, credential, now)
     return _info(credential, state, last_use(credential.principal, credential.id))
 
 
@@ -327,7 +327,11 @@ def new_key(random_bytes: Callable[[int], bytes]) -> str:
     return new_secret(Kind.KEY, random_bytes)
 
 
-def _state(credential: Credential, revoked: frozenset[str], now: datetime) -> str:
+def _state(access: Access, credential: Credential, now: datetime) -> str:
+    revoked = access.snapshot.revoked
     if credential.id in revoked or credential.principal in revoked:
         return "revoked"
-    return "expired" if now >= credential.expires_at else "active"
+    if now >= credential.expires_at:
+        return "expired"
+    held = access.snapshot.grants.get(credential.principal, {}).values()
+    return "active" if any(now < one.expires_at for grants in held for one in grants.values()) else "roleless"

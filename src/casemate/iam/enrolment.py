@@ -165,6 +165,8 @@ class Enrolment:
             person = access.snapshot.people[person_id]
             invitation = person.invitation
             if invitation and hashed == invitation.hash and person.enrolled_at is None and now < invitation.expires_at:
+                if invitation.invited_by in access.snapshot.revoked:
+                    break  # whoever was ended may still have the code
                 return person
         raise AuthError(
             "This invitation is not known, was used, or has ended: ask an owner for a new one (casemate user reset NAME).",

@@ -11,11 +11,11 @@ from casemate.core import Action, Environment, InputError, NotFoundError, Princi
 from casemate.iam.access import LOCAL, Access, local_owner
 from casemate.iam.authorizer import Authorizer, Grounds
 from casemate.iam.conditions import Value
+from casemate.iam.names import OWNER_NAME
 from casemate.iam.policy import Decision
 from casemate.iam.records import Grant
 from casemate.iam.tokens.records import AnyCredential, TokenBinding
 
-OWNER_NAME = "local"  # what people call the home's owner
 _NAMED = 5  # principals named where somebody else could do it
 _ASKED = 1000  # newest credentials asked for that; ~0.1 ms each
 

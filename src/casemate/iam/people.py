@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from math import isfinite
+from typing import Any
 
 import msgspec
 
@@ -26,10 +27,11 @@ from casemate.core import (
 from casemate.iam.access import Access
 from casemate.iam.bearer import Kind, hash_of, new_secret
 from casemate.iam.credentials import MAX_LIFE, MAX_REASON, LedgerItem
-from casemate.iam.explain import OWNER_NAME
+from casemate.iam.names import OWNER_NAME, check_person_name
 from casemate.iam.person import Person
 from casemate.iam.records import Grant, Invited, PrincipalCreated, Revoked
 from casemate.iam.scope import Scope, parse_scope
+from casemate.iam.tokens.records import AnyCredential
 
 INVITATION_LIFE = timedelta(hours=72)  # NIST SP 800-63B-4, section 4.1: a code that is sent ends within days
 DEFAULT_LIFE = 90 * 86400.0  # s, of the first grant
@@ -130,8 +132,7 @@ def invite(
     Args: local: it is `by`, who owns the home on its machine, under the same user id.
     Raises: ConflictError `name-taken`, `local-taken`. InputError `not-local`.
     """
-    if request.name in access.snapshot.people_by_name:
-        raise ConflictError(f"There is a person {request.name!r} already: see casemate user list.", code="name-taken")
+    check_person_name(access, request.name, now=request.created_at)
     if local and (access.owner is None or by.id != access.owner.id):
         raise InputError("--local is for the home's owner, on its own machine.", code="not-local")
     if local and any(_living(access, one).created.local == by.id for one in access.snapshot.people_by_name.values()):
@@ -195,14 +196,33 @@ def reset_person(
     )
 
 
-def revoke_person(access: Access, person_id: str, *, by: Principal, reason: str, now: datetime) -> list[LedgerItem]:
-    """The entries that end a person, with their sessions and invitation; none if they had ended. Raises: NotFoundError."""
+def revoke_person(
+    access: Access, person_id: str, *, callers: bool = False, by: Principal, reason: str, now: datetime
+) -> list[LedgerItem]:
+    """The entries that end a person, with their sessions and invitation, and what they made that could act for them: every
+    living key and binding of theirs, or of a service of theirs, that may do more than call. None if all had ended.
+
+    Args: callers: those that may only call, too. Raises: NotFoundError.
+    """
     if person_id not in access.snapshot.people:
         raise _unknown(person_id)
-    if person_id in access.snapshot.revoked:
-        return []
-    record = Revoked(id=person_id, reason=reason[:MAX_REASON], revoked_by=by.id, revoked_at=now)
-    return [("principal", record.body())]
+
+    def ended(one: str, why: str) -> dict[str, Any]:
+        return Revoked(id=one, reason=why[:MAX_REASON], revoked_by=by.id, revoked_at=now).body()
+
+    entries = [] if person_id in access.snapshot.revoked else [("principal", ended(person_id, reason))]
+    made = [one for one in made_by(access, person_id, now=now) if callers or one.role is not Role.CALLER]
+    return [*entries, *(("credential", ended(one.id, f"made by {person_id}: {reason}")) for one in made)]
+
+
+def made_by(access: Access, person_id: str, *, now: datetime) -> list[AnyCredential]:
+    """What lives and proves a service, and was made by this person, or by a service that they made, oldest first."""
+    snapshot, now = access.snapshot, access.instant(now)
+    makers, found = {person_id}, dict[str, AnyCredential]()
+    while new := [one for one in snapshot.credentials.values() if one.created_by in makers and one.id not in found]:
+        found |= {one.id: one for one in new}
+        makers |= {one.principal for one in new}
+    return [one for one in found.values() if one.id not in snapshot.revoked and now < one.expires_at]
 
 
 def find_person(access: Access, text: str) -> Person:

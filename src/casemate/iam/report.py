@@ -9,7 +9,7 @@ import msgspec
 
 from casemate.core import DEFAULT_PROJECT, Environment, PrincipalKind, Role, rfc3339
 from casemate.iam.access import Access
-from casemate.iam.explain import OWNER_NAME
+from casemate.iam.names import OWNER_NAME, named_in_evidence
 from casemate.iam.records import Grant
 from casemate.iam.sessions import Session, as_session
 from casemate.iam.tokens.records import AnyCredential, TokenBinding
@@ -142,14 +142,20 @@ def _row(
         since=rfc3339(max(grant.granted_at, credential.created_at) if credential else grant.granted_at),
         until=rfc3339(until),
         granted_by=grant.granted_by,
-        granted_by_name=name_of(access, grant.granted_by),
-        reason=grant.reason,
+        granted_by_name=named_in_evidence(access, grant.granted_by),
+        reason=_why(access, grant),
         last_used=at,
         last_used_from=address,
         networks=networks,
         state="revoked" if ended else "expired" if now >= until else "ready" if grant.emergency else "active",
         ended=ended,
     )
+
+
+def _why(access: Access, grant: Grant) -> str:
+    """Why it was given, and what for, where somebody asked."""
+    asked = access.snapshot.requests.get(grant.id)
+    return f"{asked.reason} (answered: {grant.reason})" if asked else grant.reason
 
 
 def _ended(access: Access, grant: Grant, credential: AnyCredential | None) -> str:
@@ -163,13 +169,5 @@ def _ended(access: Access, grant: Grant, credential: AnyCredential | None) -> st
         record = access.snapshot.revocations.get(identifier)
         if record is not None:
             why = f": {record.reason}" if record.reason else ""
-            return f"{what} revoked {rfc3339(record.revoked_at)} by {name_of(access, record.revoked_by)}{why}"
+            return f"{what} revoked {rfc3339(record.revoked_at)} by {named_in_evidence(access, record.revoked_by)}{why}"
     return ""
-
-
-def name_of(access: Access, principal: str) -> str:
-    """A principal's name for people; its id where it has none."""
-    if access.owner is not None and principal == access.owner.id:
-        return OWNER_NAME
-    known = access.snapshot.principals.get(principal)
-    return known.name if known else principal

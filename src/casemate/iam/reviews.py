@@ -22,8 +22,8 @@ from casemate.core import (
 )
 from casemate.iam.access import Access
 from casemate.iam.credentials import LedgerItem
-from casemate.iam.explain import OWNER_NAME
 from casemate.iam.grants import stated_reason
+from casemate.iam.names import OWNER_NAME
 from casemate.iam.records import Revoked
 from casemate.iam.review_items import found_review, review_items
 from casemate.iam.review_records import (

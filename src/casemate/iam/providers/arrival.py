@@ -12,7 +12,7 @@ from collections.abc import Callable
 from casemate.core import DEFAULT_PROJECT, AuthError, PrincipalKind, new_id
 from casemate.iam.access import Access
 from casemate.iam.credentials import LedgerItem
-from casemate.iam.explain import OWNER_NAME
+from casemate.iam.names import OWNER_NAME
 from casemate.iam.person import Person
 from casemate.iam.providers.claims import Vouched, refused
 from casemate.iam.providers.records import ProviderAdded, SubjectLinked, entry_of

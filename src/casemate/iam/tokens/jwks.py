@@ -102,15 +102,17 @@ def _public(key: dict[str, Any]) -> Jwk | None:
         raise _bad(f"a 'kid' is over {_MAX_KID} characters")
     if (kind, found.get("crv", "")) not in ALGORITHMS.values():
         return None
-    if kind == "RSA" and not _RSA_BITS[0] <= _bits(found["n"]) <= _RSA_BITS[1]:
+    if kind == "RSA" and not (_RSA_BITS[0] <= _number(found["n"]).bit_length() <= _RSA_BITS[1]):
         raise _bad(f"an RSA key has not {_RSA_BITS[0]} to {_RSA_BITS[1]} bits")
+    if kind == "RSA" and _number(found["n"]) % 2 == 0:
+        raise _bad("an RSA key's modulus is even")
     _imported(found)
     return found
 
 
-def _bits(number: str) -> int:
+def _number(text: str) -> int:
     try:
-        return int.from_bytes(base64.urlsafe_b64decode(number + "=" * (-len(number) % 4))).bit_length()
+        return int.from_bytes(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
     except ValueError:
         return 0
 
