@@ -107,7 +107,7 @@ def _revoked(result: dict[str, Any], name: str) -> None:
     )
     if result["left"]:
         output.table(result["left"], {"id": "id", "name": "name", "role": "role"}, empty="")
-        output.say(f"These of their making still work. End them, too: casemate user revoke {name} --callers")
+        output.say(f"These of their making still work. End them, too: casemate user revoke {result['id']} --callers")
 
 
 @user.command("sign-out")

@@ -104,6 +104,9 @@ def _checked(access: Access, key_id: str, now: datetime) -> Credential:
         raise ConflictError("This key has ended, and is not rotated: casemate key issue NAME ...", code="key-ended")
     if key_id in snapshot.retired:
         newer = snapshot.retired[key_id].replaced_by
+        if newer in snapshot.revoked:
+            said = "This key was rotated, and what followed it was revoked: casemate key issue NAME ..., then revoke this one."
+            raise ConflictError(said, code="key-rotated")
         raise ConflictError(f"This key was rotated before: casemate key rotate {newer}", code="key-rotated")
     return old
 
