@@ -163,7 +163,7 @@ def list_models(session: Session, as_json: bool) -> None:
 def show_model(session: Session, ref: str, as_json: bool) -> None:
     """One version: digest, signature, findings, approvals. REF is NAME[@VERSION]."""
     with session.client() as casemate:
-        output.show(casemate.model(ref), as_json, output.facts)
+        output.show(casemate.model(ref), as_json, _model)
 
 
 @model.command("lineage")
@@ -280,11 +280,19 @@ def delete_model(session: Session, ref: str, reason: str, as_json: bool) -> None
 def _assets(rows: list[dict[str, Any]], empty: str) -> None:
     output.table(rows, {"name": "name", **_version_columns}, empty=empty)
     for row in rows:
-        if not row.get("verified", True):
-            output.people.print(
-                f"[bold red]not verified[/] {row['name']}@{row['version']}: its row is not what was signed; "
-                "see verify --all."
-            )
+        _warn_unverified(row)
+
+
+def _model(row: dict[str, Any]) -> None:
+    output.facts(row)
+    _warn_unverified(row)
+
+
+def _warn_unverified(row: dict[str, Any]) -> None:
+    if not row.get("verified", True):
+        output.people.print(
+            f"[bold red]not verified[/] {row['name']}@{row['version']}: its row is not what was signed; see verify --all."
+        )
 
 
 def _one_or_all(ref: str | None, everything: bool) -> None:

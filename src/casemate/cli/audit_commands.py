@@ -102,6 +102,7 @@ def verify(session: Session, against: Path | None, as_json: bool) -> None:
             output.people.print(output.visible(" ".join([*place, problem["problem"]])), markup=False, soft_wrap=True)
         word = "whole" if result["ok"] else "ALTERED"
         output.say(f"The log is {word}: {result['size']} entries, root {result['root']}.")
+        output.say("What versions hold is not in it: casemate dataset verify --all, casemate model verify --all.")
 
     output.show(result, as_json, human)
     if not result["ok"]:

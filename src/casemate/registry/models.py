@@ -42,7 +42,7 @@ from casemate.registry.lineage import lineage_tree
 from casemate.registry.releases import Draft, commit_version, record_deletion, remove_version
 from casemate.registry.revocations import check_not_revoked, is_revoked
 from casemate.registry.stores import Pen, Stores
-from casemate.registry.verification import Released, newest_of, verified_pusher, verify_report
+from casemate.registry.verification import Released, is_released, newest_of, verified_pusher, verify_report
 from casemate.registry.versions import (
     FileEntry,
     Lineage,
@@ -183,6 +183,7 @@ class Models:
         manifest = version.read_manifest()
         return {
             **version.summary(),
+            "verified": is_released(self._stores, version),
             **{name: fact for name, fact in manifest.facts.items() if name != "environment"},
             "card": {"complete": is_complete(self._stores, version)},
             "signature": msgspec.to_builtins(without_ranges(manifest.signature) if manifest.signature else None),

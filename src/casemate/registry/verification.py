@@ -56,12 +56,13 @@ def newest_of(stores: Stores, kind: AssetKind) -> list[dict[str, Any]]:
     What the files hold is not read: `verify_report` does that.
     """
     return [
-        {**version.summary(), "versions": count, "verified": _is_released(stores, version)}
+        {**version.summary(), "versions": count, "verified": is_released(stores, version)}
         for version, count in latest_versions(stores, kind)
     ]
 
 
-def _is_released(stores: Stores, version: Version) -> bool:
+def is_released(stores: Stores, version: Version) -> bool:
+    """Whether a trusted signer released this very version, by whom and when its row says. Its files are not read."""
     try:
         verified_pusher(stores, version)
     except CasemateError:

@@ -516,7 +516,7 @@ def test_a_schema_is_read_only_as_it_was_released(house):
     refused("signature-missing", push_model, house, 7.0, lineage=Lineage(dataset=version.about))
 
 
-def test_a_list_says_which_rows_are_not_what_was_signed(house):
+def test_a_list_and_a_look_at_one_say_which_rows_are_not_what_was_signed(house):
     push_model(house)
     push_model(house, 2.0, intent="evt_2")
     with table() as data:
@@ -524,8 +524,12 @@ def test_a_list_says_which_rows_are_not_what_was_signed(house):
     assert [row["verified"] for row in (*house.models.newest(), *house.datasets.newest())] == [True, True]
     with house.stores.engine.begin() as c:
         c.execute(update(versions).where(versions.c.kind == "model", versions.c.number == 1).values(number=99))
+        c.execute(update(versions).where(versions.c.number == 2).values(created_by="usr_mallory"))
         c.execute(update(versions).where(versions.c.kind == "dataset").values(created_by="usr_mallory"))
     (model,), (dataset,) = house.models.newest(), house.datasets.newest()
     assert (model["version"], model["verified"]) == (99, False)
     assert dataset["verified"] is False
+    refused("record-altered", house.datasets.show, parse_ref("patients"))
+    shown = house.models.show(parse_ref(f"{model['name']}@2"))
+    assert (shown["created_by"], shown["verified"]) == ("usr_mallory", False)
     assert (house.models.count(), house.datasets.count()) == (1, 1)
