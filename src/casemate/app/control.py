@@ -65,7 +65,7 @@ from casemate.scanning import (
 )
 from casemate.screening import screen_dataset
 from casemate.signing import ReleaseSigner
-from casemate.storage import RowCipher, SealedRows, unwrap_people_key
+from casemate.storage import RowCipher, SealedRows, Uploads, unwrap_people_key
 
 # An upload of the largest model takes a while; heads and idle connections are cut off as everywhere. Half a megabit a
 # second is the slowest uplink that is sold: what comes slower does not want to arrive. One address needs few connections.
@@ -151,6 +151,7 @@ def build_services(
     models = Models(
         ground.stores, pen, scan=partial(scan, insecure=insecure), describe=partial(describe, insecure=insecure)
     )
+    uploads = Uploads(ground.stores.blobs)
     rollout: Rollout = gateway or TrialRollout(Deployments(ground.stores), insecure=insecure)
     deployments = Deployments(ground.stores, pen, rollout=rollout)
 
@@ -184,10 +185,11 @@ def build_services(
             push_dataset,
             datasets,
             screenings,
-            ground.stores.blobs,
+            uploads,
             sheet_required=ground.settings.datasheets == "required",
             insecure=insecure,
         ),
+        uploads=uploads,
         train=partial(train, datasets, screenings, models, insecure=insecure),
         reproduce=partial(reproduce, datasets, models, insecure=insecure),
         sessions=sessions,

@@ -13,7 +13,7 @@ from casemate.core.datasheets import Datasheet
 from casemate.registry import Datasets, Screenings
 from casemate.scanning import DatasetLimits, DescribedDataset, stream_dataset
 from casemate.settings import Settings
-from casemate.storage import BlobStore, Upload
+from casemate.storage import Sending, Upload, Uploads
 
 if TYPE_CHECKING:
     from casemate.privacy import PersonalReport
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def push_dataset(
     datasets: Datasets,
     screenings: Screenings,
-    blobs: BlobStore,
+    uploads: Uploads,
     name: str,
     chunks: Iterator[bytes],
     *,
@@ -33,6 +33,7 @@ def push_dataset(
     widening: bool = False,
     sheet: Datasheet | None = None,
     sheet_required: bool = False,
+    sending: Sending | None = None,
     actor: Principal,
     intent: str,
     insecure: bool,
@@ -41,11 +42,12 @@ def push_dataset(
     """Convert an uploaded file in the sandbox and push it, its rows a few at a time; then screen it, where the dataset
     keeps how.
 
-    A large upload lies encrypted on the disk meanwhile, never in the clear.
+    A large upload lies encrypted on the disk meanwhile, never in the clear. Args: sending: so that it can be gone on with.
     """
     checked_name(name, what="dataset")
     limits = limits or DatasetLimits()
-    with blobs.receive(limits.bounded(chunks, filename)) as upload:
+    before = sending.start if sending else 0
+    with uploads.receive(limits.bounded(chunks, filename, before=before), sending) as upload:
         answer = datasets.push(
             name,
             _Uploaded(upload, filename, target=target, limits=limits, insecure=insecure),

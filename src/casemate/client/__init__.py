@@ -18,7 +18,7 @@ import msgspec
 from casemate.client.answers import checked_body
 from casemate.client.cards import CardCalls
 from casemate.client.connection import Connection, StepUp
-from casemate.client.dataset_files import Sent, file_to_send, pull_rows
+from casemate.client.dataset_files import Sent, pull_rows, push_rows
 from casemate.client.files import (
     CHUNK,
     ByteStream,
@@ -42,7 +42,7 @@ from casemate.client.queries import query_rows
 from casemate.client.reviews import ReviewCalls
 from casemate.client.screenings import ScreeningCalls
 from casemate.client.versions import VersionCalls
-from casemate.core import InputError, UpstreamError
+from casemate.core import InputError, NotFoundError, UpstreamError
 
 
 class Casemate:
@@ -101,7 +101,14 @@ class Casemate:
         "columns": {NAME: why}}`; what it leaves out is as it was.
         """
         query = {"target": target, "data_class": data_class, "purpose": list(purposes), "reason": reason}
-        return self._push_rows(name, file_to_send(path), query, sheet, progress)
+
+        def kept(upload: str) -> dict[str, Any] | None:
+            try:
+                return self._get(f"/datasets/{_name(name)}/uploads/{upload}")
+            except NotFoundError:
+                return None
+
+        return push_rows(path, kept, lambda sent: self._push_rows(name, sent, query, sheet, progress))
 
     def push_query(
         self,
@@ -134,8 +141,13 @@ class Casemate:
         progress: Progress | None,
     ) -> dict[str, Any]:
         size, sent = sent.after(sheet)
-        query |= {"filename": sent.filename, "sheet": size or None}
-        body = told(sent.chunks, sent.size, progress)
+        query = query | {
+            "filename": sent.filename,
+            "sheet": size or None,
+            "upload": sent.upload,
+            "start": sent.start or None,
+        }
+        body = told(sent.chunks, sent.size, progress, done=sent.start)
         return self._change("POST", f"/datasets/{_name(name)}/versions", query=query, content=body)
 
     def datasets(self) -> list[dict[str, Any]]:

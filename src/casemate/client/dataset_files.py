@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +16,22 @@ import msgspec
 
 from casemate.client.answers import Download
 from casemate.client.files import CHUNK, file_size, model_files, private, replaceable, tar_stream
-from casemate.core import InputError, UpstreamError
+from casemate.core import ConflictError, InputError, UpstreamError
 
-_ATTEMPTS = 4  # of one pull, each from where the last broke off
+_ATTEMPTS = 4  # of one pull or push, each from where the last broke off
+_RESUMABLE = 8 << 20  # bytes; what is smaller is sent again
+_NOTICED = 1.0  # s that a server needs to see that a connection has gone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
-    """Args: size: bytes in all; 0: nobody knows."""
+    """Args: size: bytes in all; 0: nobody knows. upload: what it can be gone on with by. start: bytes that came before."""
 
     filename: str
     size: int
     chunks: Iterator[bytes]
+    upload: str = ""
+    start: int = 0
 
     def after(self, sheet: Mapping[str, Any] | None) -> tuple[int, Sent]:
         """(bytes of the datasheet, what is sent with it in front)."""
@@ -37,7 +42,7 @@ class Sent:
         except (UnicodeEncodeError, TypeError) as error:
             raise InputError("The datasheet holds what is no plain text: mend it.", code="bad-datasheet") from error
         size = self.size + len(head) if self.size else 0
-        return len(head), Sent(filename=self.filename, size=size, chunks=_joined(head, self.chunks))
+        return len(head), replace(self, size=size, chunks=_joined(head, self.chunks))
 
 
 def file_to_send(path: Path) -> Sent:
@@ -47,6 +52,59 @@ def file_to_send(path: Path) -> Sent:
         total = sum(file_size(file) for _, file in files)
         return Sent(filename=path.absolute().name or "folder", size=total, chunks=tar_stream(files))
     return Sent(filename=path.name, size=file_size(path), chunks=_read(path))
+
+
+def push_rows(
+    path: Path,
+    kept: Callable[[str], Mapping[str, Any] | None],
+    send: Callable[[Sent], dict[str, Any]],
+) -> dict[str, Any]:
+    """Send a file or a folder. What breaks off goes on from there, by itself and with the next push of the same file.
+
+    Args: kept: what a server has of an upload, `{"size", "digest"}`. send: all of it, or the rest.
+    Raises: InputError; UpstreamError.
+    """
+    sent = file_to_send(path)
+    upload = _upload_name(path) if sent.size >= _RESUMABLE else ""
+    if not upload:
+        return send(sent)
+    before = kept(upload)
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return send(_gone_on(path, upload, before))
+        except UpstreamError as error:
+            time.sleep(_NOTICED)
+            before = kept(upload)
+            if error.code != "no-answer" or before is None:
+                raise
+        except ConflictError as error:
+            if error.code != "upload-gone":
+                raise
+            before = None
+    return send(_gone_on(path, upload, before))
+
+
+def _gone_on(path: Path, upload: str, kept: Mapping[str, Any] | None) -> Sent:
+    """What is left to send; all of it, where what the server has is not what stands here."""
+    sent = replace(file_to_send(path), upload=upload)
+    if kept is None:
+        return sent
+    hasher, chunks, left = hashlib.sha256(), sent.chunks, int(kept["size"])
+    for chunk in chunks:
+        hasher.update(chunk[:left])
+        rest, left = chunk[left:], left - len(chunk[:left])
+        if not left:
+            if "sha256:" + hasher.hexdigest() != kept["digest"]:
+                break
+            return replace(sent, start=int(kept["size"]), chunks=_joined(rest, chunks))
+    return replace(file_to_send(path), upload=upload)
+
+
+def _upload_name(path: Path) -> str:
+    """The same for the same file, until it is changed."""
+    status = path.stat()
+    marks = (path.absolute(), status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    return "upl_" + hashlib.sha256(repr(marks).encode()).hexdigest()[:32]
 
 
 def pull_rows(opened: Callable[[int], Download], to: Path, progress: Callable[[int, int], None] | None = None) -> Path:

@@ -64,9 +64,8 @@ def tar_stream(files: list[tuple[str, Path]]) -> Iterator[bytes]:
     yield bytes(2 * tarfile.BLOCKSIZE)
 
 
-def told(pieces: Iterable[bytes], total: int, progress: Progress | None) -> Iterator[bytes]:
-    """The same pieces; `progress` hears of each."""
-    done = 0
+def told(pieces: Iterable[bytes], total: int, progress: Progress | None, *, done: int = 0) -> Iterator[bytes]:
+    """The same pieces; `progress` hears of each. Args: done: bytes that came before."""
     for piece in pieces:
         done += len(piece)
         if progress:

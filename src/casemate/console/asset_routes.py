@@ -10,10 +10,12 @@ from typing import Annotated, Any
 import msgspec
 from fastapi import Depends, Query, Request
 from fastapi.responses import StreamingResponse
+from pydantic import StringConstraints
 
 from casemate.console.callers import Call, Caller
 from casemate.console.data_asked import (
     dataset_as_pushed,
+    dataset_being_pushed,
     dataset_named,
     dataset_version,
     every_model,
@@ -26,6 +28,7 @@ from casemate.console.uploads import BodyReader, client_gone, files_in_tar
 from casemate.core import (
     Action,
     InputError,
+    NotFoundError,
     Ref,
     Severity,
     TooLargeError,
@@ -34,6 +37,7 @@ from casemate.core import (
 )
 from casemate.core.datasheets import MAX_SHEET, read_sheet
 from casemate.registry import RELEASING, Datasets, Lineage, Models, Pushed, released_on_record
+from casemate.storage import Sending
 
 _ORDER = (Severity.CRITICAL, Severity.HIGH, Severity.MEDIUM, Severity.LOW, Severity.INFO)
 PARQUET, _TAR = "application/vnd.apache.parquet", "application/x-tar"
@@ -54,6 +58,7 @@ async def _watched(request: Request) -> Callable[[], Future[None]]:
 
 Body = Annotated[BodyReader, Depends(_body_reader)]
 Gone = Annotated[Callable[[], Future[None]], Depends(_watched)]
+UploadId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]{0,64}$")]  # in Rust, $ is the very end
 OptionalRef = Annotated[str, Query(description="NAME[@VERSION]")]
 
 
@@ -80,9 +85,12 @@ def _declare_datasets(door: Door) -> None:
         data_class: str = "",
         purpose: Annotated[tuple[str, ...], Query()] = (),
         sheet: Annotated[int, Query(ge=0, le=MAX_SHEET)] = 0,
+        upload: UploadId = "",
+        start: Annotated[int, Query(ge=0, le=1 << 50)] = 0,
     ) -> dict[str, Any]:
         """Push a file of rows, or a folder as a tar stream, as the body. `data_class`, `purpose`: as before where not
-        stated. `sheet`: so many bytes at the body's beginning are a datasheet, as JSON.
+        stated. `sheet`: so many bytes at the body's beginning are a datasheet, as JSON. `upload`: what breaks off is kept
+        for an hour under this name of the sender's; with `start`, the rest of it from that byte on.
         """
         said = read_sheet(body.exactly(sheet)) if sheet else None
         answer = call.services.push_dataset(
@@ -94,10 +102,19 @@ def _declare_datasets(door: Door) -> None:
             purposes=purpose,
             widening=call.decided.attributes["lowers_class"] is True,
             sheet=said,
+            sending=_sending(call, name, upload, start),
             actor=call.principal,
             intent=call.intent,
         )
         return plain(answer)
+
+    @door.read("/datasets/{name}/uploads/{upload}", Action.DATASET_PUSH, about=dataset_being_pushed)
+    def kept(call: Caller, name: str, upload: UploadId) -> dict[str, Any]:
+        """How much came of an upload of one's own that broke off: `size` in bytes, and their digest."""
+        found = call.services.uploads.kept(_sending(call, name, upload))
+        if found is None:
+            raise NotFoundError("Nothing is kept of this upload: send all of it.", code="upload-not-found")
+        return {"upload": upload, "size": found[0], "digest": found[1]}
 
     @door.change("POST", "/datasets/verify", Action.DATASET_VERIFY, long=Long.BYTES)
     def verify(call: Caller, ref: OptionalRef = "") -> dict[str, Any]:
@@ -130,6 +147,10 @@ def _declare_datasets(door: Door) -> None:
     def delete(call: Caller, name: str, version: str) -> dict[str, Any]:
         """Delete a version and destroy its keys."""
         return plain(call.services.datasets.delete(numbered(name, version), intent=call.intent))
+
+
+def _sending(call: Call, name: str, upload: str, start: int = 0) -> Sending:
+    return Sending(sender=f"{call.principal.id}:{name}", id=upload, start=start)
 
 
 def _declare_models(door: Door) -> None:

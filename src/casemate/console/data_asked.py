@@ -65,6 +65,11 @@ def dataset_as_pushed(call: Call, arguments: dict[str, Any]) -> Resource:
     return Resource("dataset", name, attributes={"data_class": use.data_class.value, "lowers_class": lowers})
 
 
+def dataset_being_pushed(call: Call, arguments: dict[str, Any]) -> Resource:
+    """A dataset that somebody pushes to, whatever they will say of the rows."""
+    return dataset_as_pushed(call, arguments | {"data_class": "", "purpose": ""})
+
+
 def dataset_as_restored(call: Call, arguments: dict[str, Any]) -> Resource:
     """A dataset as it would be with an older version as its newest. A class that falls needs a reason. Raises: InputError."""
     ref = parse_ref(f"{arguments['name']}@{arguments['version']}")

@@ -11,7 +11,7 @@ from casemate.core.datasheets import Datasheet
 from casemate.iam import Access, Authorizer, Enrolment, Gate, Passkeys, PasskeySignIn, Policies, Sessions, SignIn
 from casemate.iam.providers.sign_in import ProviderSignIn
 from casemate.registry import Datasets, Deployments, Models, Pushed, Screenings
-from casemate.storage import Rewrapped
+from casemate.storage import Rewrapped, Sending, Uploads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +38,7 @@ class PushDataset(Protocol):
         purposes: Sequence[str] = (),
         widening: bool = False,
         sheet: Datasheet | None = None,
+        sending: Sending | None = None,
         actor: Principal,
         intent: str,
     ) -> dict[str, Any]: ...
@@ -94,6 +95,7 @@ class Services:
     deployments: Deployments
     observed: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]  # rows of them, as the gateway serves them now
     push_dataset: PushDataset
+    uploads: Uploads
     train: Train
     reproduce: Callable[..., dict[str, Any]]  # `app.reproduction.reproduce`
     sessions: Sessions

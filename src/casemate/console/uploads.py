@@ -12,6 +12,7 @@ from typing import Self
 from starlette.requests import ClientDisconnect, Request
 
 from casemate.core import InputError, checked_path
+from casemate.storage import CUT_OFF
 
 _CHUNK = 1 << 20  # bytes handed on at a time
 _MAX_FILES = 10_000  # in one push
@@ -44,7 +45,7 @@ class BodyReader(io.RawIOBase):
         try:
             return await anext(self._stream, None)
         except ClientDisconnect as error:
-            raise InputError("The upload was cut off; send it again.", code="bad-upload") from error
+            raise InputError("The upload was cut off: push it again, and it goes on.", code=CUT_OFF) from error
 
     def whole(self, most: int) -> bytes:
         """The whole body, or its first bytes, more than `most`, when it is longer."""

@@ -64,9 +64,11 @@ class DatasetLimits(msgspec.Struct, frozen=True, kw_only=True):
     rate: int = 1 << 20
     categories: int = 32
 
-    def bounded(self, chunks: Iterable[bytes], filename: str) -> Iterator[bytes]:
-        """The same chunks. Raises: TooLargeError `dataset-too-large` as soon as they are over `file_bytes`."""
-        size = 0
+    def bounded(self, chunks: Iterable[bytes], filename: str, *, before: int = 0) -> Iterator[bytes]:
+        """The same chunks. Raises: TooLargeError `dataset-too-large` as soon as they, and what came before, are over
+        `file_bytes`.
+        """
+        size = before
         for chunk in chunks:
             size += len(chunk)
             self.check_file(size, filename)

@@ -12,14 +12,16 @@ from casemate.storage.home_keys import (
     unwrap_state_key,
 )
 from casemate.storage.ledger import Ledger, LedgerEntry, LedgerPen
-from casemate.storage.pending import BlobRecord, PendingBlob, Quota, Upload
+from casemate.storage.pending import BlobRecord, PendingBlob, Quota
 from casemate.storage.place import KeptPlace
 from casemate.storage.rows import RowCipher
 from casemate.storage.sealed_rows import SealedRows
 from casemate.storage.stored_file import StoredFile
 from casemate.storage.stream import StreamReader, StreamWriter
+from casemate.storage.uploads import CUT_OFF, Sending, Upload, Uploads
 
 __all__ = [
+    "CUT_OFF",
     "METADATA",
     "BlobRecord",
     "BlobStore",
@@ -37,10 +39,12 @@ __all__ = [
     "Rewrapped",
     "RowCipher",
     "SealedRows",
+    "Sending",
     "StoredFile",
     "StreamReader",
     "StreamWriter",
     "Upload",
+    "Uploads",
     "create_home",
     "create_people_key",
     "create_state_key",

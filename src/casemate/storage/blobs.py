@@ -22,8 +22,9 @@ from casemate.core import (
     new_id,
 )
 from casemate.keys import KeyService, sync_folder
-from casemate.storage.pending import BlobRecord, Budget, PendingBlob, Quota, Upload, blob_context, writing
+from casemate.storage.pending import BlobRecord, Budget, PendingBlob, Quota, blob_context, writing
 from casemate.storage.stream import StreamReader
+from casemate.storage.uploads import Upload
 
 _CHUNK = 1 << 20  # bytes read at a time
 _ID = re.compile(r"blob_[0-9a-f]{32}")
@@ -64,9 +65,9 @@ class BlobStore:
         budget = budget or Budget(self.quota, self._pending)
         return PendingBlob(self._pending / new_id("blob"), project, asset, self._keys, budget)
 
-    def receive(self, chunks: Iterable[bytes]) -> Upload:
-        """Hold what somebody sends until it is closed. Raises: as `Upload`."""
-        return Upload(self._pending / new_id("blob"), chunks, Budget(self.quota, self._pending))
+    def receive(self) -> Upload:
+        """What somebody is about to send, with the bounds of one push."""
+        return Upload(self._pending / new_id("blob"), Budget(self.quota, self._pending))
 
     def check_keys(self, records: Iterable[BlobRecord]) -> None:
         """In the transaction that commits their rows. Raises: ConflictError `kek-retired`: during a long push."""

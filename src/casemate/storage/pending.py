@@ -8,16 +8,15 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import BinaryIO
 
 import msgspec
 
 from casemate.core import Digest, StorageError, TooLargeError, canonical
 from casemate.keys import KeyService
 from casemate.storage.home import free_bytes
-from casemate.storage.stream import KEY_SIZE, StreamReader, StreamWriter
+from casemate.storage.stream import KEY_SIZE, StreamWriter
 
-_IN_MEMORY = 32 << 20  # bytes of an upload that stay in memory
 _MARGIN = 64 << 20  # bytes of plain text between two looks at the free disk
 
 
@@ -72,68 +71,6 @@ class Budget:
                     " push again.",
                     code="disk-full",
                 )
-
-
-class Upload:
-    """What somebody sent, for as long as it is looked at: small in memory, else encrypted on the disk. Gone at exit.
-
-    Its key is in this process alone, so that nobody can read what a crash leaves; the next start removes it.
-    """
-
-    def __init__(self, path: Path, chunks: Iterable[bytes], budget: Budget) -> None:
-        """Args: path: where it lies if it is large. Raises: TooLargeError `push-too-large`; StorageError; as `chunks`."""
-        self._path, self.size = path, 0
-        self._held = bytearray()
-        self._reader: StreamReader | None = None
-        try:
-            self._receive(iter(chunks), budget)
-        except BaseException:
-            self.close()
-            raise
-
-    def read_at(self, offset: int, size: int) -> bytes:
-        """So many bytes, fewer only at the end. Raises: VerificationError `blob-altered`."""
-        if self._reader is None:
-            return bytes(self._held[offset : offset + size])
-        self._reader.seek(offset)
-        return self._reader.read(size) or b""
-
-    def close(self) -> None:
-        self._held = bytearray()
-        if self._reader is not None:
-            self._reader.close()
-        self._path.unlink(missing_ok=True)
-
-    def _receive(self, chunks: Iterator[bytes], budget: Budget) -> None:
-        for chunk in chunks:
-            budget.take(len(chunk))
-            self._held += chunk
-            if len(self._held) > _IN_MEMORY:
-                self._spill(chunks, budget)
-                return
-        self.size = len(self._held)
-
-    def _spill(self, chunks: Iterator[bytes], budget: Budget) -> None:
-        key, context = os.urandom(KEY_SIZE), self._path.name.encode()
-        with writing():
-            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with os.fdopen(os.dup(fd), "wb") as file:
-                stream = StreamWriter(file, key, context)
-                stream.write(self._held)
-                self._held = bytearray()
-                for chunk in chunks:
-                    budget.take(len(chunk))
-                    stream.write(chunk)
-                stream.close()
-        os.lseek(fd, 0, os.SEEK_SET)
-        self._reader = StreamReader(os.fdopen(fd, "rb", buffering=0), key, context)
-        self.size = self._reader.size
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 class PendingBlob:
