@@ -54,6 +54,7 @@ from casemate.registry import (
     Pen,
     Rollout,
     Screenings,
+    Signers,
     took_effect,
 )
 from casemate.runtime import describe
@@ -180,6 +181,7 @@ def build_services(
         screenings=screenings,
         models=models,
         deployments=deployments,
+        signers=Signers(ground.stores, pen),
         observed=observed,
         push_dataset=partial(
             push_dataset,

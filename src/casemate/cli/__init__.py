@@ -32,6 +32,7 @@ from casemate.cli.provider_commands import provider
 from casemate.cli.review_commands import review
 from casemate.cli.session import Session
 from casemate.cli.session_commands import login, logout, sessions, whoami
+from casemate.cli.signer_commands import signer
 from casemate.cli.suspect_commands import COMMANDS as SCREENING_COMMANDS
 from casemate.cli.version_commands import COMMANDS
 from casemate.core import CasemateError, InputError, is_text, refused_by_system
@@ -55,7 +56,7 @@ def cli(context: click.Context, home: str | None, server: str, ca: str, insecure
 
 for command in (
     init, up, status, doctor, home, demo, dataset, train, model, deploy, rollback, deployment, login, logout, whoami,
-    user, sessions, key, grant, issuer, provider, keys, access, approver, review, policy, prediction, audit, database,
+    user, sessions, key, grant, issuer, signer, provider, keys, access, approver, review, policy, prediction, audit, database,
 ):  # fmt: skip
     cli.add_command(command)
 user.add_command(passkey)

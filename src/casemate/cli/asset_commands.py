@@ -13,6 +13,7 @@ from casemate.cli.approver_commands import asked_passphrase, passphrase_option
 from casemate.cli.output import json_option
 from casemate.cli.own_signature import check_shown, sign_words
 from casemate.cli.personal_commands import anonymize_dataset, personal_dataset, personal_key, reidentify_dataset
+from casemate.cli.provenance_commands import attest_model, brought, provenance_options
 from casemate.cli.revoking import revoking, say_revoked
 from casemate.cli.scan_commands import convert_model, scan_model
 from casemate.cli.screening_commands import screen_dataset
@@ -131,16 +132,24 @@ def model() -> None:
 @click.argument("name")
 @click.argument("path", type=_file)
 @click.option("--dataset", "dataset_ref", metavar="NAME[@VERSION]", help="What it was trained on.")
+@provenance_options
 @_reason
 @json_option
 @pass_session
-def push_model(session: Session, name: str, path: Path, dataset_ref: str | None, reason: str, as_json: bool) -> None:
-    """Push a model file or folder as a new version, once it has been scanned."""
+def push_model(
+    session: Session, /, name: str, path: Path, dataset_ref: str | None, reason: str, as_json: bool, **said: Path | None
+) -> None:
+    """Push a model file or folder as a new version, once it has been scanned.
+
+    With --provenance, once what an outside trainer signed of it holds, too; else the version says that nobody saw its training.
+    """
+    more = brought(**said)
     with session.client() as casemate, output.sending(f"pushing {path.name}") as progress:
-        result = casemate.push_model(name, path, dataset=dataset_ref, reason=reason, progress=progress)
+        result = casemate.push_model(name, path, dataset=dataset_ref, reason=reason, progress=progress, **more)
     output.verdict(result, as_json, f"{result['name']}@{result['version']}  {result['digest']}")
 
 
+model.add_command(attest_model)
 model.add_command(scan_model)
 model.add_command(convert_model)
 model.add_command(sign_model)

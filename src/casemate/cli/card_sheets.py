@@ -89,6 +89,7 @@ def _facts(card: dict[str, Any]) -> Rows:
         ("Licence", said.get("licence", "")),
         ("Data class", card["data_class"]),
         ("Pushed by", f"{card['pushed_by']}, {minute(card['pushed_at'])}"),
+        ("Training", card["provenance"]["text"]),
         ("Scan", found),
         ("Described by", by),
         *((f"File {path}", f"{entry['size']} bytes, {entry['digest']}") for path, entry in card["files"].items()),

@@ -18,7 +18,7 @@ def revoking(command: Any) -> Any:
 def say_revoked(result: dict[str, Any]) -> None:
     """What ended, what was paused, and what is still there that was made from it."""
     made = [f"{one['kind']} {one['name']}@{one['version']}" for one in result["descendants"]]
-    output.facts({name: result[name] for name in ("name", "version", "digest", "state")})
+    output.facts({name: result[name] for name in ("name", "version", "digest", "state") if name in result})
     when = "now" if result["confirmed"] else "as soon as the gateway reads it, which has not confirmed it yet"
     for name in result["paused"]:
         output.people.print(

@@ -72,7 +72,7 @@ def verify_files_at(path: Path, by: SignedBy, *, as_json: bool) -> None:
 
     signature = by.signature or _beside(path)
     ignore = (*by.ignore, *_inside(signature, path))
-    bundle = _read(signature)
+    bundle = read_small(signature)
     with output.sending(f"reading {path.name}") as progress:
         signed = _judge(by).open(bundle, now=datetime.now(UTC))
         files = check_folder(path, read_listing(signed.payload), ignore=ignore, progress=progress)
@@ -132,15 +132,15 @@ def sign_model(
         files = digests_of(path, ignore=(*ignore, *_inside(to, path)), progress=progress)
     statement = files_statement(path.resolve().name, files)
     if identity_token is not None:
-        token = _read(identity_token).decode(errors="replace").strip()
+        token = read_small(identity_token).decode(errors="replace").strip()
         with output.working("signing as your identity"):
-            bundle = sign_keyless(statement, token=token, config=_read(sigstore) if sigstore else None)
+            bundle = sign_keyless(statement, token=token, config=read_small(sigstore) if sigstore else None)
     elif key is not None:
         bundle = sign_with_key(
             statement,
-            OwnKey.open(_read(key.expanduser()), asked_passphrase(passphrase_file)),
-            chain=load_certificates(_read(certificates), "file of certificates") if certificates else (),
-            stamp=(lambda query: _timestamped(timestamp, query)) if timestamp else None,
+            OwnKey.open(read_small(key.expanduser()), asked_passphrase(passphrase_file)),
+            chain=load_certificates(read_small(certificates), "file of certificates") if certificates else (),
+            stamp=(lambda query: timestamped(timestamp, query)) if timestamp else None,
             now=datetime.now(UTC),
         )
     try:
@@ -159,19 +159,19 @@ def _judge(by: SignedBy) -> Judge:
     if [by.key is not None, by.roots is not None, keyless].count(True) != 1:
         raise click.UsageError("Name the signer in one way: --key FILE, --roots FILE, or --identity WHO --issuer URL.")
     if by.key is not None:
-        return PublicKeyJudge(_read(by.key))
+        return PublicKeyJudge(read_small(by.key))
     if by.roots is not None:
         return CertificateJudge(
-            load_certificates(_read(by.roots), "file of roots"),
-            revoked=[load_revocations(_read(one)) for one in by.revoked],
-            timestamp_roots=load_certificates(_read(by.timestamp_roots), "file of timestamp roots")
+            load_certificates(read_small(by.roots), "file of roots"),
+            revoked=[load_revocations(read_small(one)) for one in by.revoked],
+            timestamp_roots=load_certificates(read_small(by.timestamp_roots), "file of timestamp roots")
             if by.timestamp_roots
             else (),
         )
     if not (by.identity and by.issuer):
         raise click.UsageError("An identity needs its issuer: --identity WHO --issuer URL.")
     logging.getLogger("sigstore").setLevel(logging.ERROR)  # that it stays off the network is what is wanted
-    return IdentityJudge(by.identity, by.issuer, _read(by.trusted_root) if by.trusted_root else None)
+    return IdentityJudge(by.identity, by.issuer, read_small(by.trusted_root) if by.trusted_root else None)
 
 
 def _beside(path: Path) -> Path:
@@ -187,7 +187,7 @@ def _inside(signature: Path, path: Path) -> tuple[str, ...]:
         return ()
 
 
-def _read(path: Path) -> bytes:
+def read_small(path: Path) -> bytes:
     """Raises: InputError: it cannot be read, or is no small file."""
     try:
         with path.open("rb") as file:
@@ -199,7 +199,7 @@ def _read(path: Path) -> bytes:
     return data
 
 
-def _timestamped(url: str, query: bytes) -> bytes:
+def timestamped(url: str, query: bytes) -> bytes:
     """Raises: UpstreamError `bad-timestamp`: the authority is away or refuses."""
     import httpx
 

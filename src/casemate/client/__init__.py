@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import tarfile
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
@@ -41,6 +42,7 @@ from casemate.client.providers import ProviderCalls
 from casemate.client.queries import query_rows
 from casemate.client.reviews import ReviewCalls
 from casemate.client.screenings import ScreeningCalls
+from casemate.client.signers import SignerCalls
 from casemate.client.versions import VersionCalls
 from casemate.core import InputError, NotFoundError, UpstreamError
 
@@ -186,16 +188,29 @@ class Casemate:
     # Models -----------------------------------------------------------------------------------------------------
 
     def push_model(
-        self, name: str, path: Path, *, dataset: str | None = None, reason: str = "", progress: Progress | None = None
+        self,
+        name: str,
+        path: Path,
+        *,
+        dataset: str | None = None,
+        provenance: bytes = b"",
+        script: str | None = None,
+        environment: str | None = None,
+        reason: str = "",
+        progress: Progress | None = None,
     ) -> dict[str, Any]:
-        """Push a file or a folder as a new version. `dataset`: what it was trained on, for ranges and lineage."""
+        """Push a file or a folder as a new version. `dataset`: what it was trained on, for ranges and lineage.
+
+        `provenance`: what an outside trainer signed of the training; `script`, `environment`: digests that it must name.
+        """
         files = model_files(path)
-        total = sum(file_size(file) for _, file in files)
+        total = len(provenance) + sum(file_size(file) for _, file in files)
+        query = {"dataset": dataset, "script": script, "environment": environment, "reason": reason}
         return self._change(
             "POST",
             f"/models/{_name(name)}/versions",
-            query={"dataset": dataset, "reason": reason},
-            content=told(tar_stream(files), total, progress),
+            query=query | {"provenance": len(provenance) or None},
+            content=told(chain((provenance,) if provenance else (), tar_stream(files)), total, progress),
             headers={"Content-Type": "application/x-tar"},
         )
 
@@ -333,6 +348,11 @@ class Casemate:
     def issuers(self) -> IssuerCalls:
         """Issuers of tokens, and what proves a service beside a key."""
         return IssuerCalls(self._connection)
+
+    @property
+    def signers(self) -> SignerCalls:
+        """Signers outside, whose provenance is believed."""
+        return SignerCalls(self._connection)
 
     @property
     def keyring(self) -> KeyringCalls:

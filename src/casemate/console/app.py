@@ -28,6 +28,7 @@ from casemate.console import (
     review_routes,
     screening_routes,
     session_routes,
+    signer_routes,
 )
 from casemate.console.bounds import DecisionRefusals, RequestLimit
 from casemate.console.described import describe
@@ -57,7 +58,7 @@ def build_door() -> Door:
         asset_routes, card_routes, dataset_routes, screening_routes, approval_routes, deployment_routes, key_routes, grant_routes, issuer_routes,
         keyring_routes, people_routes,
         session_routes, command_routes, passkey_routes, provider_routes, access_routes, review_routes, audit_routes, policy_routes,
-        prediction_routes,
+        prediction_routes, signer_routes,
     ):  # fmt: skip
         rooms.declare(door)
     return door

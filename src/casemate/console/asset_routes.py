@@ -36,7 +36,8 @@ from casemate.core import (
     parse_ref,
 )
 from casemate.core.datasheets import MAX_SHEET, read_sheet
-from casemate.registry import RELEASING, Datasets, Lineage, Models, Pushed, released_on_record
+from casemate.registry import RELEASING, Brought, Datasets, Lineage, Models, Pushed, released_on_record
+from casemate.signing.provenance import MAX_PROVENANCE
 from casemate.storage import Sending
 
 _ORDER = (Severity.CRITICAL, Severity.HIGH, Severity.MEDIUM, Severity.LOW, Severity.INFO)
@@ -207,12 +208,25 @@ def _declare_making(door: Door) -> None:
     shown = Also(action=Action.DATASET_EXPORT, about=dataset_named)
 
     @door.change("POST", "/models/{name}/versions", Action.MODEL_PUSH, also=named, long=Long.BYTES)
-    def push(call: Caller, name: str, body: Body, dataset: OptionalRef = "") -> dict[str, Any]:
-        """Push a model's files, as an uncompressed tar stream."""
+    def push(
+        call: Caller,
+        name: str,
+        body: Body,
+        dataset: OptionalRef = "",
+        provenance: Annotated[int, Query(ge=0, le=MAX_PROVENANCE)] = 0,
+        script: str = "",
+        environment: str = "",
+    ) -> dict[str, Any]:
+        """Push a model's files, as an uncompressed tar stream. `provenance`: so many bytes at the body's beginning are what
+        an outside trainer signed. `script`, `environment`: digests that it must name.
+        """
         services = call.services
+        if not provenance and (script or environment):
+            raise InputError("A script and an environment are compared with a provenance.", code="no-provenance")
+        brought = _brought(body.exactly(provenance), script, environment) if provenance else None
         lineage = Lineage(dataset=services.datasets.find(parse_ref(dataset)).about) if dataset else None
         pushed = services.models.push(
-            name, files_in_tar(body), actor=call.principal, intent=call.intent, lineage=lineage
+            name, files_in_tar(body), actor=call.principal, intent=call.intent, lineage=lineage, brought=brought
         )
         return _told(pushed)
 
@@ -281,6 +295,15 @@ def _decided_dataset(call: Call, ref: Ref) -> Ref:
     """The version that the gate decided on, whatever a tag means by now."""
     digest = call.decided.attributes.get("dataset_digest")
     return msgspec.structs.replace(ref, version=checked_digest(str(digest))) if digest else ref
+
+
+def _brought(data: bytes, script: str, environment: str) -> Brought:
+    """Raises: InputError `bad-digest`."""
+    return Brought(
+        data=data,
+        script=checked_digest(script) if script else None,
+        environment=checked_digest(environment) if environment else None,
+    )
 
 
 def _object(text: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from casemate.core import Clock, EventSink, Principal, Ref
 from casemate.core.datasheets import Datasheet
 from casemate.iam import Access, Authorizer, Enrolment, Gate, Passkeys, PasskeySignIn, Policies, Sessions, SignIn
 from casemate.iam.providers.sign_in import ProviderSignIn
-from casemate.registry import Datasets, Deployments, Models, Pushed, Screenings
+from casemate.registry import Datasets, Deployments, Models, Pushed, Screenings, Signers
 from casemate.storage import Rewrapped, Sending, Uploads
 
 
@@ -93,6 +93,7 @@ class Services:
     screenings: Screenings
     models: Models
     deployments: Deployments
+    signers: Signers
     observed: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]  # rows of them, as the gateway serves them now
     push_dataset: PushDataset
     uploads: Uploads

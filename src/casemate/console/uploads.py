@@ -60,7 +60,7 @@ class BodyReader(io.RawIOBase):
         while len(read) < size and (piece := self.read(size - len(read))):
             read += piece
         if len(read) != size:
-            raise InputError("The upload ends within its datasheet: send it again.", code="bad-upload")
+            raise InputError("The upload ends within what stands before it: send it again.", code="bad-upload")
         return bytes(read)
 
     def first(self, most: int) -> bytes:

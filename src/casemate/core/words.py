@@ -202,6 +202,9 @@ class Action(StrEnum):
     ISSUER_REFRESH = "issuer:refresh"  # its public keys
     ISSUER_BIND = "issuer:bind"  # a token, a certificate or a client's own key proves a service
     ISSUER_REVOKE = "issuer:revoke"  # an issuer, or one binding
+    SIGNER_READ = "signer:read"
+    SIGNER_ADD = "signer:add"  # outside, whose provenance is believed
+    SIGNER_REMOVE = "signer:remove"
     PROVIDER_READ = "provider:read"
     PROVIDER_ADD = "provider:add"  # through whom people may sign in
     PROVIDER_MAP = "provider:map"  # a group of its gives a role

@@ -18,21 +18,25 @@ from casemate.registry.deployments import Deployments, Rollout
 from casemate.registry.deployments_state import Deployment, DeploymentRecord, deployments_of, strict_before
 from casemate.registry.models import Describe, Models, Pushed, Scan
 from casemate.registry.own_approvals import challenge, passkey_envelope
+from casemate.registry.provenance import Brought
 from casemate.registry.releases import finish_deletions, took_effect
 from casemate.registry.revocations import revoked_digests
 from casemate.registry.screening_records import ScreeningSettings, ScreeningState, checked_settings
 from casemate.registry.screenings import Screenings
+from casemate.registry.signers import MAX_SIGNER, Signers, read_signer
 from casemate.registry.stores import Pen, SignedState, Stores
 from casemate.registry.verification import RELEASING, Released, released_on_record
 from casemate.registry.versions import Lineage, Manifest, Version, known_blobs
 
 __all__ = [
     "APPROVALS",
+    "MAX_SIGNER",
     "PASSKEY",
     "RELEASING",
     "ApprovalWords",
     "Approver",
     "Approvers",
+    "Brought",
     "DataUse",
     "Datasets",
     "Deployment",
@@ -51,6 +55,7 @@ __all__ = [
     "ScreeningState",
     "Screenings",
     "SignedState",
+    "Signers",
     "Stores",
     "VerifiedDataset",
     "Version",
@@ -64,6 +69,7 @@ __all__ = [
     "finish_deletions",
     "known_blobs",
     "passkey_envelope",
+    "read_signer",
     "released_on_record",
     "revoked_digests",
     "stated_use",

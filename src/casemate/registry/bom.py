@@ -25,7 +25,10 @@ def bom_of(card: dict[str, Any], *, at: datetime) -> dict[str, Any]:
     """
     ref = f"model:{card['name']}@{card['version']}"
     data = [_data(origin) for origin in card["made_from"] if origin["kind"] == "dataset"]
-    others = [_script(origin) for origin in card["made_from"] if origin["kind"] == "script"]
+    known = [origin for origin in card["made_from"] if origin.get("digest", "").startswith("sha256:")]
+    scripts = ("script", "stated script", "stated environment")
+    others = _unique([_script(origin) for origin in known if origin["kind"] in scripts])
+    data += _unique([_stated_data(origin) for origin in known if origin["kind"] == "stated dataset"])
     packages = [_package(name, version) for name, version in sorted(_packages(card).items())]
     serial = uuid.uuid5(uuid.NAMESPACE_URL, f"{card['digest']}/{rfc3339(at)}")
     return {
@@ -92,6 +95,8 @@ def _model(card: dict[str, Any], ref: str, data: list[dict[str, Any]]) -> dict[s
             {"name": "casemate:pushed_by", "value": card["pushed_by"]},
             {"name": "casemate:pushed_at", "value": card["pushed_at"]},
             {"name": "casemate:scan", "value": str(card["scan"]["verdict"])},
+            {"name": "casemate:training_seen_by", "value": card["provenance"]["witness"]},
+            *_outside(card),
             {"name": "casemate:revoked", "value": str(card["revoked"]).lower()},
             *({"name": "casemate:missing", "value": name} for name in card["missing"]),
         ],
@@ -140,9 +145,36 @@ def _script(origin: dict[str, Any]) -> dict[str, Any]:
     return {
         "type": "file",
         "bom-ref": f"script:{origin['digest'].removeprefix('sha256:')[:16]}",
-        "name": "training script",
+        "name": "lock file" if origin["kind"] == "stated environment" else "training script",
         "hashes": [_hash(origin["digest"])],
     }
+
+
+def _stated_data(origin: dict[str, Any]) -> dict[str, Any]:
+    """Data that an outside trainer names, by the digest that they knew it by."""
+    digest = origin["digest"]
+    ref = f"stated-dataset:{digest.removeprefix('sha256:')[:16]}"
+    return {
+        "type": "data",
+        "bom-ref": ref,
+        "name": origin["name"] or "dataset",
+        "hashes": [_hash(digest)],
+        "data": [{"type": "dataset", "name": origin["name"] or "dataset"}],
+        "properties": [{"name": "casemate:state", "value": "stated by an outside trainer"}],
+    }
+
+
+def _outside(card: dict[str, Any]) -> list[dict[str, str]]:
+    """Who signed a training elsewhere, and by what builder it was."""
+    for origin in card["made_from"]:
+        if origin["kind"] == "outside training":
+            names = ("signer", "signed_by", "builder", "by", "finished", "digest")
+            return [{"name": f"casemate:outside_{name}", "value": origin[name]} for name in names if origin.get(name)]
+    return []
+
+
+def _unique(components: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return list({one["bom-ref"]: one for one in components}.values())
 
 
 def _package(name: str, version: str) -> dict[str, Any]:

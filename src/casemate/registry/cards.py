@@ -10,9 +10,9 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from casemate.core import InputError, Principal, Ref, rfc3339
+from casemate.core import InputError, PolicyError, Principal, Ref, rfc3339
 from casemate.registry.approvals import approvals_of
-from casemate.registry.lineage import lineage_tree
+from casemate.registry.lineage import lineage_tree, provenance_of
 from casemate.registry.revocations import is_revoked
 from casemate.registry.stores import Stores, unreadable
 from casemate.registry.verification import verified_pusher
@@ -99,6 +99,20 @@ def is_complete(stores: Stores, version: Version) -> bool:
     return record is not None and not record.described.missing
 
 
+def check_card(stores: Stores, version: Version) -> None:
+    """Return when people have said all that a card needs. Raises: PolicyError `card-incomplete`; VerificationError."""
+    record = described_of(stores, version)
+    missing = (record.described if record else Described()).missing
+    if missing:
+        name = f"{version.about.name}@{version.number}"
+        raise PolicyError(
+            f"strict asks for a whole card, and that of {name} does not say {', '.join(missing)}: "
+            f"casemate model describe {name} FILE (casemate model describe --template > FILE).",
+            code="card-incomplete",
+            details={"missing": list(missing)},
+        )
+
+
 def card_of(stores: Stores, version: Version) -> dict[str, Any]:
     """All that is known of a model version: plain JSON values, never one of the training data.
 
@@ -126,6 +140,7 @@ def card_of(stores: Stores, version: Version) -> dict[str, Any]:
         "missing": list(described.missing),
         "complete": not described.missing,
         "made_from": lineage_tree(stores, Ref(version.about.name, version.number, version.about.project))["from"],
+        "provenance": provenance_of(manifest.lineage),
         "environment": manifest.facts.get("environment"),
         "scan": _scan(stores, version),
         "approvals": [approval.summary() for approval in approvals_of(stores, version)],

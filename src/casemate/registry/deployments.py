@@ -15,7 +15,6 @@ from casemate.core import (
     ConflictError,
     Digest,
     Environment,
-    InputError,
     NotFoundError,
     Principal,
     Profile,
@@ -24,13 +23,15 @@ from casemate.core import (
     checked_name,
 )
 from casemate.registry.admission import admitted
+from casemate.registry.cards import check_card
 from casemate.registry.datasets import writable
-from casemate.registry.deployments_state import KIND, Change, Deployment, DeploymentRecord, deployments_of
+from casemate.registry.deployments_state import KIND, Change, Deployment, DeploymentRecord, changed, deployments_of
+from casemate.registry.endings import end_signer, end_version
 from casemate.registry.human_approval import human_approval
 from casemate.registry.models import Models
-from casemate.registry.revocations import altered_versions, descendants_of, revocation, revoked_digests
+from casemate.registry.revocations import revoked_digests
 from casemate.registry.stores import Pen, Stores
-from casemate.registry.versions import Version, find_version
+from casemate.registry.versions import find_version
 from casemate.signing import VerifiedModel, VersionIdentity
 
 
@@ -110,7 +111,7 @@ class Deployments:
         """Serve a model version under `name`. What is not stated stays as it was; at first `standard` in `dev`.
 
         Returns: name, version, previous (its version, or None), number.
-        Raises: PolicyError `not-approved`, `open-outside-dev`, `strict-stays`; ConflictError `environment-fixed`; `changed-meanwhile`:
+        Raises: PolicyError `not-approved`, `open-outside-dev`, `strict-stays`, `card-incomplete`; ConflictError `environment-fixed`; `changed-meanwhile`:
             what was not stated is not what was decided on; NotFoundError; VerificationError: altered or `revoked`; what
             the rollout raised, and then what served before serves on; StorageError `outcome-unknown`: it could neither
             be carried out nor undone.
@@ -126,8 +127,11 @@ class Deployments:
                     code="environment-fixed",
                 )
             _check_decided(name, decided, (environment, profile))
-            about = find_version(self._stores, AssetKind.MODEL, ref).about
+            version = find_version(self._stores, AssetKind.MODEL, ref)
+            about = version.about
             self._verified(name, about, environment, profile).close()
+            if profile is Profile.STRICT:
+                check_card(self._stores, version)
             record = DeploymentRecord(
                 name=name,
                 project=self._stores.project,
@@ -165,7 +169,7 @@ class Deployments:
             if only is not None and target.digest != only:
                 raise _changed_meanwhile(name)
             self._verified(name, target, last.environment, last.profile).close()
-            record = _changed(last, Change.ROLLED_BACK, actor, reason, model=target)
+            record = changed(last, Change.ROLLED_BACK, actor, reason, model=target)
             return self._carry_out(record, last, intent)
 
     def pause(
@@ -182,7 +186,7 @@ class Deployments:
         with pen.deciding:
             last = self.find(name)
             _check_decided(name, decided and (decided[0], last.profile), (last.environment, last.profile))
-            record = _changed(last, Change.PAUSED, actor, reason, paused=True)
+            record = changed(last, Change.PAUSED, actor, reason, paused=True)
             number = pen.commit([(KIND, msgspec.to_builtins(record))], intent)
         return {**_answer(record, last, number), "state": "paused", "confirmed": self._heeded()}
 
@@ -194,7 +198,7 @@ class Deployments:
             last = self.find(name)
             _check_decided(name, decided, (last.environment, last.profile))
             self._verified(name, last.model, last.environment, last.profile).close()
-            record = _changed(last, Change.RESUMED, actor, reason)
+            record = changed(last, Change.RESUMED, actor, reason)
             return {**self._carry_out(record, last, intent), "state": "serving"}
 
     def revoke(
@@ -214,31 +218,17 @@ class Deployments:
             altered: versions that may have been, and nobody can tell.
         Raises: NotFoundError; InputError `no-reason`.
         """
-        if not reason:
-            raise InputError("Say why, since it cannot be undone: --reason TEXT.", code="no-reason")
         pen, _ = self._writing()
-        with pen.deciding:
-            version = find_version(self._stores, kind, ref)
-            descendants = descendants_of(self._stores, version)
-            ended = [version, *(descendants if cascade else ())]
-            before = revoked_digests(self._stores)
-            digests = {one.digest for one in ended}
-            serving = [last for last in self.all().values() if last.digest in digests and not last.paused]
-            pauses = [_changed(last, Change.PAUSED, actor, reason, paused=True) for last in serving]
-            fresh = [one for one in ended if one is version or one.digest not in before]
-            entries = [revocation(self._stores, one, actor=actor, reason=reason) for one in fresh]
-            pen.commit([*entries, *((KIND, msgspec.to_builtins(record)) for record in pauses)], intent)
-        return {
-            "name": version.about.name,
-            "version": version.number,
-            "digest": version.digest,
-            "state": "revoked",
-            "cascade": cascade,
-            "descendants": [_named(one) for one in descendants],
-            "altered": [_named(one) for one in altered_versions(self._stores)],
-            "paused": [record.name for record in pauses],
-            "confirmed": self._heeded(),
-        }
+        ended = end_version(self._stores, pen, ref, kind, actor=actor, intent=intent, reason=reason, cascade=cascade)
+        return {**ended, "confirmed": self._heeded()}
+
+    def end_signer(
+        self, name: str, *, actor: Principal, intent: str, reason: str, cascade: bool = False
+    ) -> dict[str, Any]:
+        """As `end_signer`, and confirmed, as `pause`."""
+        pen, _ = self._writing()
+        ended = end_signer(self._stores, pen, name, actor=actor, intent=intent, reason=reason, cascade=cascade)
+        return {**ended, "confirmed": self._heeded()}
 
     def _verified(self, name: str, about: VersionIdentity, environment: Environment, profile: Profile) -> VerifiedModel:
         return self._models.load_version(admitted(self._stores, name, about, environment, profile))
@@ -289,11 +279,6 @@ class Deployments:
         return writable(self._pen), self._rollout
 
 
-def _named(version: Version) -> dict[str, Any]:
-    about = version.about
-    return {"kind": about.kind.value, "name": about.name, "version": about.number, "digest": about.digest}
-
-
 def _check_decided(name: str, decided: Decided | None, now: Decided) -> None:
     if decided is not None and decided != now:
         raise _changed_meanwhile(name)
@@ -333,25 +318,3 @@ def _answer(record: DeploymentRecord, last: Deployment | None, number: int) -> d
         "digest": record.model.digest,
         "number": number,
     }
-
-
-def _changed(
-    last: Deployment,
-    change: Change,
-    actor: Principal,
-    reason: str,
-    *,
-    model: VersionIdentity | None = None,
-    paused: bool = False,
-) -> DeploymentRecord:
-    return DeploymentRecord(
-        name=last.name,
-        project=last.project,
-        environment=last.environment,
-        profile=last.profile,
-        model=model or last.model,
-        paused=paused,
-        change=change,
-        by=actor.id,
-        reason=reason,
-    )

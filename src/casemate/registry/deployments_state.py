@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from casemate.core import AssetKind, Digest, Environment, Profile
+from casemate.core import AssetKind, Digest, Environment, Principal, Profile
 from casemate.registry.stores import Stores, unreadable
 from casemate.signing import VersionIdentity
 from casemate.storage import LedgerEntry
@@ -76,6 +76,29 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
             "since": self.since,
             "number": self.number,
         }
+
+
+def changed(
+    last: Deployment,
+    change: Change,
+    actor: Principal,
+    reason: str,
+    *,
+    model: VersionIdentity | None = None,
+    paused: bool = False,
+) -> DeploymentRecord:
+    """What `actor` makes of a deployment; the rest of it stays as it is."""
+    return DeploymentRecord(
+        name=last.name,
+        project=last.project,
+        environment=last.environment,
+        profile=last.profile,
+        model=model or last.model,
+        paused=paused,
+        change=change,
+        by=actor.id,
+        reason=reason,
+    )
 
 
 def deployments_of(stores: Stores) -> dict[str, Deployment]:

@@ -7,8 +7,26 @@ from typing import Any
 from casemate.core import AssetKind, NotFoundError, Ref
 from casemate.registry.revocations import is_revoked
 from casemate.registry.stores import Stores
-from casemate.registry.versions import find_version
+from casemate.registry.versions import Lineage, OutsideLineage, find_version
 from casemate.signing import VersionIdentity
+
+
+def witness_of(lineage: Lineage | None) -> str:
+    """Who saw the training: `here`, `outside` or `nobody`."""
+    if lineage is None:
+        return "nobody"
+    return "here" if lineage.script else "outside" if lineage.outside else "nobody"
+
+
+def provenance_of(lineage: Lineage | None) -> dict[str, Any]:
+    """Who saw the training of a version, in a word and in a sentence."""
+    witness = witness_of(lineage)
+    if lineage and lineage.outside:
+        outside = lineage.outside
+        text = f"Trained elsewhere, as {outside.signer_name} signed ({outside.signed_by}, {outside.method})."
+        return {"witness": witness, "text": text, "signer": outside.signer, "signed_by": outside.signed_by}
+    told = {"here": "Trained here, in the sandbox.", "nobody": "Nobody saw its training."}
+    return {"witness": witness, "text": told[witness]}
 
 
 def lineage_tree(stores: Stores, ref: Ref) -> dict[str, Any]:
@@ -23,13 +41,43 @@ def lineage_tree(stores: Stores, ref: Ref) -> dict[str, Any]:
         parents.append({"kind": "script", "digest": lineage.script, "parameters": lineage.parameters, **purpose})
     if lineage and lineage.environment:
         parents.append({"kind": "environment", "digest": lineage.environment})
+    if lineage and lineage.outside:
+        parents += _outside(lineage.outside)
     return {
         "kind": "model",
         "name": version.about.name,
         "version": version.number,
         "digest": version.digest,
+        "provenance": provenance_of(lineage),
         "from": parents,
     }
+
+
+def _outside(outside: OutsideLineage) -> list[dict[str, Any]]:
+    """What somebody else signed of a training elsewhere, and what they say went into it."""
+    training = outside.training
+    said = {
+        "parameters": training.parameters,
+        "seeds": training.seeds,
+        "run": training.run,
+        "started": training.started,
+    }
+    signed = {
+        "kind": "outside training",
+        "digest": outside.statement,
+        "signer": outside.signer_name,
+        "signed_by": outside.signed_by,
+        "builder": training.builder,
+        "by": training.by,
+        "finished": outside.finished,
+        "signed_at": outside.signed_at,
+        **said,
+    }
+    went_in = [
+        {"kind": f"stated {one.kind}", "name": one.name or one.uri, "digest": one.digest or f"gitCommit:{one.commit}"}
+        for one in training.dependencies
+    ]
+    return [{name: value for name, value in signed.items() if value}, *went_in]
 
 
 def _dataset(stores: Stores, about: VersionIdentity) -> dict[str, Any]:

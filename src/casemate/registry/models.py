@@ -38,7 +38,8 @@ from casemate.registry.data_use import signed_use, use_of_newest
 from casemate.registry.datasets import Datasets, writable
 from casemate.registry.deployments_state import deployments_of
 from casemate.registry.features import with_ranges, without_ranges
-from casemate.registry.lineage import lineage_tree
+from casemate.registry.lineage import lineage_tree, provenance_of
+from casemate.registry.provenance import Brought, check_provenance, use_provenance
 from casemate.registry.releases import Draft, commit_version, record_deletion, remove_version
 from casemate.registry.revocations import check_not_revoked, is_revoked
 from casemate.registry.stores import Pen, Stores
@@ -55,6 +56,7 @@ from casemate.registry.versions import (
 )
 from casemate.scanning import ScanReport
 from casemate.signing import StoredModel, VerifiedModel, verify_model
+from casemate.signing.provenance import PROVENANCE
 from casemate.storage import Push
 
 MAX_FILES = 200  # the scanner's own bound; one frame to the sandbox carries at most 250 descriptors
@@ -105,13 +107,16 @@ class Models:
         intent: str,
         lineage: Lineage | None = None,
         environment: Mapping[str, Any] | None = None,
+        brought: Brought | None = None,
     ) -> Pushed:
         """Stream files into encrypted blobs, scan and describe the sealed bytes, and commit them if they are clean.
 
         Args: files: (path, chunks), read once, in order. lineage: its dataset must exist; it gives feature ranges, and
             the data class. environment: what it was trained with, of which the lineage has the digest. Where nobody says what a version was made from, its class is at least that of the one before.
+            brought: what an outside trainer signed of it.
         Returns: the version, or REFUSED with findings; the live version when it has this very content.
-        Raises: InputError, TooLargeError, StorageError, SandboxError, VerificationError (the dataset's schema).
+        Raises: InputError, TooLargeError, StorageError, SandboxError, VerificationError: the dataset's schema, and as
+            `check_provenance` and `use_provenance`.
         """
         stores = self._stores
         checked_name(name)
@@ -123,6 +128,9 @@ class Models:
                 path: closing.enter_context(stores.blobs.seal(record, pending=True))
                 for path, (record,) in push.files.items()
             }
+            believed = brought and check_provenance(stores, brought, name, sealed, dataset=self._origin_of(lineage))
+            if believed:
+                lineage = msgspec.structs.replace(lineage or Lineage(), outside=believed.lineage)
             report, signature = self._examine(sealed)
             if report.verdict is not Verdict.CLEAN:
                 return Pushed(verdict=Verdict.REFUSED, findings=report.findings, name=name)
@@ -143,10 +151,16 @@ class Models:
                     **({"environment": dict(environment)} if environment else {}),
                 },
             )
-            draft = Draft(manifest=manifest, scan=_scan_facts(report, at=rfc3339(stores.clock.now())))
+            draft = Draft(
+                manifest=manifest,
+                scan=_scan_facts(report, at=rfc3339(stores.clock.now())),
+                outside={PROVENANCE: believed.envelope} if believed else {},
+            )
             pen = writable(self._pen)
             with pen.deciding:  # what it was made from may have been revoked meanwhile
                 self._origin_of(lineage)
+                if believed:
+                    use_provenance(stores, pen, believed, manifest, intent=intent)
                 version, created = commit_version(stores, pen, draft, push, actor=actor, intent=intent)
         return Pushed(
             verdict=Verdict.CLEAN,
@@ -185,6 +199,7 @@ class Models:
             **version.summary(),
             "verified": is_released(self._stores, version),
             **{name: fact for name, fact in manifest.facts.items() if name != "environment"},
+            "provenance": provenance_of(manifest.lineage),
             "card": {"complete": is_complete(self._stores, version)},
             "signature": msgspec.to_builtins(without_ranges(manifest.signature) if manifest.signature else None),
             "files": msgspec.to_builtins(manifest.files),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -28,6 +28,7 @@ from casemate.core import (
 )
 from casemate.registry.deletions import DELETION, deleted_of, deletion, read_deletion
 from casemate.registry.deployments_state import is_undoing
+from casemate.registry.provenance import USED
 from casemate.registry.stores import Pen, Stores
 from casemate.registry.versions import Manifest, Version, find_version, manifest_context, pieces_stored
 from casemate.signing import Predicate, VersionIdentity, sign_files, sign_statement
@@ -41,10 +42,12 @@ _ATTEMPTS = 50  # other pushes of the same name that may come between; each atte
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """A version that has no number yet. Args: scan: facts of the scan statement; None for a dataset."""
+    """A version that has no number yet. Args: scan: facts of the scan statement; None for a dataset. outside: by type, what
+    others signed and is stored beside it; the manifest has its digest."""
 
     manifest: Manifest
     scan: Mapping[str, Any] | None = None
+    outside: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def commit_version(
@@ -85,7 +88,8 @@ def commit_version(
             if not kept:
                 push.keep()
                 kept = True
-            rows = _Rows(about=about, manifest=data, data_class=manifest.data_class, signed=signed)
+            kept_beside = {**{predicate.value: said for predicate, said in signed.items()}, **draft.outside}
+            rows = _Rows(about=about, manifest=data, data_class=manifest.data_class, signed=kept_beside)
             try:
                 _insert(
                     stores, rows, push, {**push.files, **(shared or {})}, actor=actor, intent=intent, at=rfc3339(now)
@@ -203,7 +207,8 @@ def took_effect(stores: Stores, intent: str) -> bool:
     """Whether what was done under this intent is wholly there: its rows or its ledger entry were committed, not undone."""
     with reading(stores.engine) as connection:
         row = connection.execute(select(versions.c.id).where(versions.c.intent == intent).limit(1)).first()
-    entries = [entry for entry in stores.state.entries() if entry.intent == intent]
+    # That a statement is used is said before the version is there, which alone is what was to be done.
+    entries = [entry for entry in stores.state.entries() if entry.intent == intent and entry.kind != USED]
     return row is not None or (bool(entries) and not any(is_undoing(entry) for entry in entries))
 
 
@@ -211,7 +216,7 @@ class _Rows(msgspec.Struct, frozen=True, kw_only=True):
     about: VersionIdentity
     manifest: bytes
     data_class: str
-    signed: dict[Predicate, bytes]
+    signed: dict[str, bytes]  # by type
 
 
 def _sign(
@@ -279,7 +284,7 @@ def _insert(
                     "id": new_id("att"),
                     "project": about.project,
                     "version_digest": about.digest,
-                    "predicate_type": predicate.value,
+                    "predicate_type": predicate,
                     "envelope": envelope,
                     "created_at": at,
                     "intent": intent,

@@ -58,6 +58,16 @@ def descendants_of(stores: Stores, version: Version) -> list[Version]:
         ancestors |= {one.digest for one in born}
 
 
+def resting_on(stores: Stores, signer: str) -> list[Version]:
+    """The live model versions whose provenance this signer signed, and all that was made from these. Args: signer: its id."""
+    found: dict[Digest, Version] = {}
+    for one in list_versions(stores, AssetKind.MODEL):
+        manifest = _manifest(one)
+        if manifest and manifest.lineage and manifest.lineage.outside and manifest.lineage.outside.signer == signer:
+            found |= {made.digest: made for made in (one, *descendants_of(stores, one))}
+    return list(found.values())
+
+
 def altered_versions(stores: Stores) -> list[Version]:
     """The live versions whose manifest is not the one that was signed. None of them loads; one may serve since before."""
     return [one for kind in AssetKind for one in list_versions(stores, kind) if _manifest(one) is None]

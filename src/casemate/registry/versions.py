@@ -23,6 +23,7 @@ from casemate.registry.deletions import Deleted, deleted_of
 from casemate.registry.stores import Stores
 from casemate.registry.tags import find_tagged
 from casemate.signing import SignedVersion, VersionIdentity
+from casemate.signing.provenance import OutsideTraining
 from casemate.storage import BlobRecord, reading
 from casemate.storage.database import attestations, blobs, version_blobs, versions
 
@@ -30,6 +31,26 @@ from casemate.storage.database import attestations, blobs, version_blobs, versio
 class FileEntry(msgspec.Struct, frozen=True, kw_only=True):
     digest: Digest
     size: int
+
+
+class OutsideLineage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A training elsewhere, as somebody signed who was trusted for it when it was pushed.
+
+    Args:
+        statement, envelope: Digests of what was signed, and of what is stored of it beside the version.
+        signer, signer_name: Who was trusted, as `registry.signers` keeps them. signed_by: key, certificate or identity.
+        signed_at: When it is proven to have been signed; empty where nothing does. finished: When the training ended.
+    """
+
+    statement: Digest
+    envelope: Digest
+    signer: str
+    signer_name: str
+    method: str
+    signed_by: str
+    finished: str
+    training: OutsideTraining
+    signed_at: str = ""
 
 
 class Lineage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -45,6 +66,7 @@ class Lineage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     parameters: dict[str, Any] = {}
     environment: Digest | None = None
     purpose: str = ""  # that the training was for, as stated
+    outside: OutsideLineage | None = None
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -107,6 +107,16 @@ def subject_of(certificate: x509.Certificate) -> str:
     return certificate.subject.rfc4514_string()
 
 
+def names_of(certificate: x509.Certificate) -> frozenset[str]:
+    """Whom it names: its subject, as RFC 4514 writes it, and every address, URI and host among its other names."""
+    found = {subject_of(certificate)}
+    other = _extension(certificate, x509.SubjectAlternativeName)
+    if other is not None:
+        for kind in (x509.RFC822Name, x509.UniformResourceIdentifier, x509.DNSName):
+            found |= {str(name) for name in other.get_values_for_type(kind)}
+    return frozenset(found)
+
+
 def _name(certificate: x509.Certificate) -> str:
     return repr(subject_of(certificate)[:120])
 

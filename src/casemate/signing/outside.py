@@ -6,6 +6,7 @@ elsewhere: a public key, roots of certificates, or an identity in Sigstore.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,8 +19,9 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from casemate.core import InputError, VerificationError
-from casemate.signing.certificates import check_chain, proven_time, subject_of
+from casemate.core import InputError, VerificationError, canonical
+from casemate.signing.bundle import MEDIA_TYPE
+from casemate.signing.certificates import check_chain, names_of, proven_time, subject_of
 from casemate.signing.dsse import MAX_ENVELOPE, PAYLOAD_TYPE, pae
 
 _HASHES: dict[int, hashes.HashAlgorithm] = {256: hashes.SHA256(), 384: hashes.SHA384(), 521: hashes.SHA512()}
@@ -68,6 +70,7 @@ class _Material(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     certificate: _Certificate | None = None
     x509_certificate_chain: _Chain | None = msgspec.field(name="x509CertificateChain", default=None)
     timestamp_verification_data: _Timestamps | None = None
+    tlog_entries: tuple[Any, ...] = ()
 
 
 class _Signature(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -85,6 +88,47 @@ class _Bundle(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     dsse_envelope: _Envelope
 
 
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What a bundle says of its signer, unverified. Args: hint: of a key. logged: a transparency log is named."""
+
+    hint: str
+    certificate: bool
+    logged: bool
+
+
+def as_bundle(data: bytes) -> bytes:
+    """A bundle as it is, and a bare DSSE envelope in one. Raises: VerificationError `signature-malformed`."""
+    _bounded(data)
+    try:
+        envelope = msgspec.json.decode(data, type=dict[str, Any])
+    except ValueError as error:
+        raise _malformed("it is neither a Sigstore bundle nor a DSSE envelope") from error
+    if "payloadType" not in envelope:
+        return data
+    signatures = envelope.get("signatures")
+    first = signatures[0] if isinstance(signatures, list) and signatures else None
+    keyid = first.get("keyid", "") if isinstance(first, dict) else ""
+    material = {"publicKey": {"hint": keyid}, "tlogEntries": []}
+    return canonical({"mediaType": MEDIA_TYPE, "verificationMaterial": material, "dsseEnvelope": envelope})
+
+
+def named_in(bundle: bytes) -> Named:
+    """Raises: VerificationError `signature-malformed`."""
+    material = _read(bundle).verification_material
+    key = material.public_key or {}
+    return Named(
+        hint=str(key.get("hint", "")),
+        certificate=material.certificate is not None or material.x509_certificate_chain is not None,
+        logged=bool(material.tlog_entries),
+    )
+
+
+def payload_in(bundle: bytes) -> bytes:
+    """What a bundle says was signed, unverified: to be compared, never believed. Raises: VerificationError."""
+    return _read(bundle).dsse_envelope.payload
+
+
 class PublicKeyJudge:
     """Trusts one key.
 
@@ -99,13 +143,16 @@ class PublicKeyJudge:
             raise InputError("This is not a public key in PEM form.", code="bad-public-key") from error
         self._key = _usable(key)
 
+    @property
+    def keyid(self) -> str:
+        """Hex SHA-256 of its one PEM, as `model-signing` writes it into a bundle's `hint`."""
+        pem = self._key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+        return hashlib.sha256(pem).hexdigest()
+
     def open(self, bundle: bytes, *, now: datetime) -> Signed:  # noqa: ARG002 - a bare key has no time
         """Raises: VerificationError `signature-malformed`, `signature-invalid`."""
         envelope = _read(bundle).dsse_envelope
-        pem = self._key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-        digest = hashes.Hash(hashes.SHA256())
-        digest.update(pem)
-        return Signed(payload=_opened(envelope, self._key), method="key", signer=digest.finalize().hex())
+        return Signed(payload=_opened(envelope, self._key), method="key", signer=self.keyid)
 
 
 class CertificateJudge:
@@ -113,6 +160,7 @@ class CertificateJudge:
 
     Args: roots: the only anchors; the system's are not asked. revoked: current lists, one for each issuer; none for no
         check. timestamp_roots: of timestamp authorities, whose word makes an expired certificate count as of then.
+        identity: a name that the certificate must bear, as `names_of` reads them; empty for whoever holds one.
     """
 
     def __init__(
@@ -121,11 +169,15 @@ class CertificateJudge:
         *,
         revoked: Sequence[x509.CertificateRevocationList] = (),
         timestamp_roots: Sequence[x509.Certificate] = (),
+        identity: str = "",
     ) -> None:
         self._roots, self._revoked, self._timestamp_roots = roots, revoked, timestamp_roots
+        self._identity = identity
 
     def open(self, bundle: bytes, *, now: datetime) -> Signed:
-        """Raises: VerificationError `signature-malformed`, `signature-invalid`, and as `certificates.check_chain`."""
+        """Raises: VerificationError `signature-malformed`, `signature-invalid`, `signer-not-trusted`: it bears another
+        name; and as `certificates.check_chain`.
+        """
         read = _read(bundle)
         material = read.verification_material
         given = material.x509_certificate_chain.certificates if material.x509_certificate_chain else ()
@@ -140,6 +192,11 @@ class CertificateJudge:
         payload = _opened(read.dsse_envelope, chain[0].public_key())
         at = self._proven(read)
         check_chain(chain, roots=self._roots, revoked=self._revoked, at=at or now, now=now)
+        if self._identity and self._identity not in names_of(chain[0]):
+            raise VerificationError(
+                f"The certificate of {subject_of(chain[0])[:120]!r} does not name {self._identity!r}.",
+                code="signer-not-trusted",
+            )
         return Signed(payload=payload, method="certificate", signer=subject_of(chain[0]), at=at)
 
     def _proven(self, read: _Bundle) -> datetime | None:
@@ -233,7 +290,7 @@ def _opened(envelope: _Envelope, key: object) -> bytes:
         usable.verify(envelope.signatures[0].sig, pae(envelope.payload), ec.ECDSA(_HASHES[usable.curve.key_size]))
     except InvalidSignature as error:
         raise VerificationError(
-            "The signature is not of that key over this list of files: one of them was altered, or somebody else signed.",
+            "The signature is not of that key over what it signs: one of them was altered, or somebody else signed.",
             code="signature-invalid",
         ) from error
     return envelope.payload

@@ -11,6 +11,7 @@ import msgspec
 
 from casemate.core import AssetKind, Digest, SealedFile, ServedFile, Signature, Verdict, VerificationError, digest_of
 from casemate.signing.bundle import compare_files, verify_files
+from casemate.signing.provenance import PROVENANCE
 from casemate.signing.statements import Statement, VersionIdentity, verify_statement
 from casemate.signing.trust import Predicate, TrustPolicy
 
@@ -143,10 +144,12 @@ def verify_version(
 
     Checked: the manifest has the digest asked for; project, kind and name are in it; the release statement binds
     them, the number and the bundle; the bundle names every file found and nothing else; a model's scan was clean
-    and says which file is the model;    a model with lineage carries the statement of its training; each signer is trusted for what it said at `at`.
+    and says which file is the model; a model with lineage carries the statement of its training, and one that was trained
+    elsewhere the provenance that was believed at its push; each signer is trusted for what it said at `at`.
 
     Raises: VerificationError with the codes of `verify_files` and `verify_statement`, and `manifest-changed`,
-        `manifest-malformed`, `signature-missing`, `bundle-mismatch`, `scan-not-clean`, `scan-incomplete`, `lineage-mismatch`.
+        `manifest-malformed`, `signature-missing`, `bundle-mismatch`, `scan-not-clean`, `scan-incomplete`,
+        `lineage-mismatch`, `provenance-missing`, `provenance-altered`.
     """
     manifest = _read_manifest(version)
     statements = {
@@ -180,11 +183,27 @@ def _check_facts(version: SignedVersion, manifest: _Manifest, statements: Mappin
             raise VerificationError(f"The scan of {version.about} was not clean.", code="scan-not-clean")
         if scan.served is not None and scan.served.path not in manifest.files:
             raise _incomplete(version)
+    if isinstance(outside := (manifest.lineage or {}).get("outside"), dict):
+        _check_outside(version, outside)
     training = statements.get(Predicate.TRAINING)
     if training and training.facts != manifest.lineage:
         raise VerificationError(
             f"The training statement of {version.about} tells another origin than its manifest.",
             code="lineage-mismatch",
+        )
+
+
+def _check_outside(version: SignedVersion, outside: Mapping[str, Any]) -> None:
+    """What is stored of an outside trainer's word is what was believed at the push: the signed manifest has its digest."""
+    stored = version.attestations.get(PROVENANCE)
+    if stored is None:
+        raise VerificationError(
+            f"The provenance of {version.about} was removed from the home: restore it from a backup.",
+            code="provenance-missing",
+        )
+    if digest_of(stored) != outside.get("envelope"):
+        raise VerificationError(
+            f"The provenance of {version.about} is not the one that was checked at its push.", code="provenance-altered"
         )
 
 

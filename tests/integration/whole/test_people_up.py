@@ -220,6 +220,12 @@ def test_strict_takes_two_people_who_sign_with_keys_of_their_own(place: Place, e
         refused = place.run(*deploy, local=True, exits=1)
         assert "approv" in refused.stderr
         assert json.loads(approve(user, "--digest", digest, "--json").stdout)["own_signature"] is True
+    assert "does not say intended_use" in place.run(*deploy, local=True, exits=1).stderr
+    (tmp_path / "card.toml").write_text(
+        'intended_use = "doubling"\nowner = "us"\nlicence = "MIT"\nlimits = "doubles only"\n'
+        '[[metrics]]\nname = "error"\nvalue = 0.0\n'
+    )
+    place.run("model", "describe", "double@1", str(tmp_path / "card.toml"), local=True)
     assert place.json(*deploy, local=True)["version"] == 1
     assert place.json("deployment", "show", "double", local=True)["state"] == "serving"
 

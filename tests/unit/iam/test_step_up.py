@@ -35,6 +35,7 @@ HIGH = [
     (Action.KEYS_MOVE, Resource("keys")),
     (Action.ISSUER_ADD, Resource("issuer", "i")),
     (Action.ISSUER_BIND, Resource("issuer", "i", attributes={"role": "operator", "scope": "*"})),
+    (Action.SIGNER_ADD, Resource("signer", "s")),
     (Action.USER_INVITE, Resource("user", "n", attributes={"role": "caller", "scope": "*"})),
     (Action.USER_RESET, Resource("user", "n")),
     (Action.MODEL_APPROVE, Resource("model", "m", attributes={"pushed_by": "svc_x"})),
@@ -49,6 +50,7 @@ LOW = [
     (Action.KEY_ISSUE, key("caller")),
     (Action.ISSUER_BIND, Resource("issuer", "i", attributes={"role": "caller", "scope": "*"})),
     (Action.USER_REVOKE, Resource("user", "n")),  # an emergency
+    (Action.SIGNER_REMOVE, Resource("signer", "s")),  # an emergency
 ]
 
 

@@ -28,7 +28,15 @@ from casemate.core import (
 )
 from casemate.iam import PasskeyAdded
 from casemate.iam.passkeys import encode_base64url
-from casemate.registry import PASSKEY, Approver, Approvers, admitted, challenge, passkey_envelope
+from casemate.registry import (
+    PASSKEY,
+    Approver,
+    Approvers,
+    admitted,
+    challenge,
+    checked_description,
+    passkey_envelope,
+)
 from casemate.registry.approvers import MAX_LIFE
 from casemate.registry.ended import Ended
 from casemate.signing import OwnKey, encode_envelope
@@ -37,6 +45,13 @@ CAT = Principal(id="usr_cat", kind=PrincipalKind.USER, name="cat")
 REF, ORIGIN = parse_ref("diagnosis@1"), "https://casemate.example"
 KEYS = {person.id: OwnKey.make() for person in (ANA, BEN, CAT)}
 PASSPHRASE = "correct horse battery"
+WHOLE = {
+    "intended_use": "Sorts scans for a doctor.",
+    "owner": "Team Imaging",
+    "licence": "Apache-2.0",
+    "limits": "Seen no scans of children.",
+    "metrics": [{"name": "accuracy", "value": 0.97}],
+}
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +60,8 @@ def pushed(tmp_path_factory):
     with a_house(folder) as house:
         push_model(house, 1.0, actor=ANA, intent="evt_p1")
         push_model(house, 2.0, actor=ANA, intent="evt_p2")
+        for ref in (REF, parse_ref("diagnosis@2")):  # strict asks for it
+            house.models.write_card(ref, checked_description(WHOLE), actor=ANA, intent="evt_c")
     return folder
 
 
@@ -316,6 +333,18 @@ def test_what_cannot_be_read_is_not_taken_for_what_nobody_signed(house):
     stores = replace(house.stores, approvers=broken)
     about = house.models.find(REF).about
     refused("key-file-broken", StorageError, admitted, stores, "live", about, Environment.DEV, Profile.STRICT)
+
+
+def test_strict_asks_for_a_whole_card(house):
+    approve(house, BEN)
+    approve(house, CAT)
+    house.models.write_card(REF, checked_description(WHOLE | {"limits": ""}), actor=ANA, intent="evt_c")
+    assert "does not say limits" in refused("card-incomplete", PolicyError, deploy, house).message
+    assert deploy(house, name="mild", profile=Profile.STANDARD)["version"] == 1
+    house.models.write_card(REF, checked_description(WHOLE), actor=ANA, intent="evt_c")
+    assert deploy(house)["version"] == 1
+    house.models.write_card(REF, checked_description({}), actor=ANA, intent="evt_c")
+    house.deployments.load("live")[1].close()  # what serves goes on serving
 
 
 def test_rolling_back_in_strict_asks_again(house):
