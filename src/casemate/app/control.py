@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
+from casemate.app.evaluation import evaluate
 from casemate.app.ground import Ground
 from casemate.app.intake import look, push_dataset
 from casemate.app.jwks import fetch_jwks
@@ -50,6 +51,7 @@ from casemate.keys import Purpose
 from casemate.registry import (
     Datasets,
     Deployments,
+    Evaluations,
     Models,
     Pen,
     Rollout,
@@ -151,6 +153,7 @@ def build_services(
     models = Models(
         ground.stores, pen, scan=partial(scan, insecure=insecure), describe=partial(describe, insecure=insecure)
     )
+    evaluations = Evaluations(ground.stores, datasets, models, pen, measure=partial(evaluate, insecure=insecure))
     rollout: Rollout = gateway or TrialRollout(Deployments(ground.stores), insecure=insecure)
     deployments = Deployments(ground.stores, pen, rollout=rollout)
 
@@ -178,6 +181,7 @@ def build_services(
         datasets=datasets,
         screenings=screenings,
         models=models,
+        evaluations=evaluations,
         deployments=deployments,
         observed=observed,
         push_dataset=partial(

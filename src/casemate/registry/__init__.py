@@ -16,6 +16,8 @@ from casemate.registry.datasets import Datasets, VerifiedDataset
 from casemate.registry.deletions import deleted_of
 from casemate.registry.deployments import Deployments, Rollout
 from casemate.registry.deployments_state import Deployment, DeploymentRecord, deployments_of, strict_before
+from casemate.registry.evaluation_records import EvaluationState
+from casemate.registry.evaluations import Asked, Evaluations
 from casemate.registry.models import Describe, Models, Pushed, Scan
 from casemate.registry.own_approvals import challenge, passkey_envelope
 from casemate.registry.releases import finish_deletions, took_effect
@@ -33,12 +35,15 @@ __all__ = [
     "ApprovalWords",
     "Approver",
     "Approvers",
+    "Asked",
     "DataUse",
     "Datasets",
     "Deployment",
     "DeploymentRecord",
     "Deployments",
     "Describe",
+    "EvaluationState",
+    "Evaluations",
     "Lineage",
     "Manifest",
     "Models",

@@ -12,6 +12,7 @@ import msgspec
 
 from casemate.core import InputError, Principal, Ref, rfc3339
 from casemate.registry.approvals import approvals_of
+from casemate.registry.evaluation_records import evaluation_standing
 from casemate.registry.lineage import lineage_tree
 from casemate.registry.revocations import is_revoked
 from casemate.registry.stores import Stores, unreadable
@@ -128,6 +129,7 @@ def card_of(stores: Stores, version: Version) -> dict[str, Any]:
         "made_from": lineage_tree(stores, Ref(version.about.name, version.number, version.about.project))["from"],
         "environment": manifest.facts.get("environment"),
         "scan": _scan(stores, version),
+        "evaluation": evaluation_standing(stores, version).summary(),
         "approvals": [approval.summary() for approval in approvals_of(stores, version)],
         "revoked": is_revoked(stores, version),
     }

@@ -220,6 +220,8 @@ def test_strict_takes_two_people_who_sign_with_keys_of_their_own(place: Place, e
         refused = place.run(*deploy, local=True, exits=1)
         assert "approv" in refused.stderr
         assert json.loads(approve(user, "--digest", digest, "--json").stdout)["own_signature"] is True
+    assert "model evaluate double@1" in " ".join(place.run(*deploy, local=True, exits=1).stderr.split())
+    place.run("model", "except", "double@1", "--reason", "it doubles", local=True)
     assert place.json(*deploy, local=True)["version"] == 1
     assert place.json("deployment", "show", "double", local=True)["state"] == "serving"
 
