@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
-from casemate.app.evaluation import evaluate
+from casemate.app.evaluation import choose, classes_for, evaluate
 from casemate.app.ground import Ground
 from casemate.app.intake import look, push_dataset
 from casemate.app.jwks import fetch_jwks
@@ -52,6 +52,7 @@ from casemate.registry import (
     Datasets,
     Deployments,
     Evaluations,
+    Fingerprints,
     Models,
     Pen,
     Rollout,
@@ -154,6 +155,14 @@ def build_services(
         ground.stores, pen, scan=partial(scan, insecure=insecure), describe=partial(describe, insecure=insecure)
     )
     evaluations = Evaluations(ground.stores, datasets, models, pen, measure=partial(evaluate, insecure=insecure))
+    fingerprints = Fingerprints(
+        ground.stores,
+        datasets,
+        models,
+        pen,
+        choose=partial(choose, insecure=insecure),
+        answer=partial(classes_for, insecure=insecure),
+    )
     rollout: Rollout = gateway or TrialRollout(Deployments(ground.stores), insecure=insecure)
     deployments = Deployments(ground.stores, pen, rollout=rollout)
 
@@ -182,6 +191,7 @@ def build_services(
         screenings=screenings,
         models=models,
         evaluations=evaluations,
+        fingerprints=fingerprints,
         deployments=deployments,
         observed=observed,
         push_dataset=partial(

@@ -41,6 +41,18 @@ class EvaluationCalls:
         """What the last evaluation of a version said: all figures, slices, groups, the calibration curve, each attack."""
         return self._get(f"/models/{ref_path(ref)}/evaluation")
 
+    def fingerprint(
+        self, ref: str, *, on: str, label: str, questions: int | None = None, reason: str = ""
+    ) -> dict[str, Any]:
+        """Questions that tell a copy of a version, with its answers: `document` is a secret that is kept nowhere else."""
+        query: dict[str, Any] = {"dataset": on, "label": label, "count": questions, "reason": reason}
+        return self._change("POST", f"/models/{ref_path(ref)}/fingerprint", query=query)
+
+    def claim(self, ref: str, document: bytes, *, at_most: float | None = None) -> dict[str, Any]:
+        """Whether a version is a copy of the model that a fingerprint was made of."""
+        query: dict[str, Any] = {"at_most": at_most}
+        return self._change("POST", f"/models/{ref_path(ref)}/claim", query=query, content=document)
+
     def gates(self, name: str) -> dict[str, Any]:
         """What versions of a model must meet before `strict` serves them."""
         return self._get(f"/models/{name_part(name)}/gates")

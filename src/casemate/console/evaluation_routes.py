@@ -4,12 +4,13 @@ from typing import Annotated, Any
 
 from fastapi import Query
 
-from casemate.console.asset_routes import numbered, plain
+from casemate.console.asset_routes import Body, numbered, plain
 from casemate.console.callers import Call, Caller
 from casemate.console.data_asked import Attributes, class_of_dataset, dataset_named, model_version
 from casemate.console.door import Also, Door
 from casemate.console.places import Long
 from casemate.core import Action, Ref, Resource, checked_name, parse_ref
+from casemate.evaluation.claims import AT_MOST, MOST_BYTES
 from casemate.iam import stated_reason
 from casemate.registry import Asked
 
@@ -61,6 +62,7 @@ def declare(door: Door) -> None:
         return plain(call.services.evaluations.report(parse_ref(f"{name}@{version}")))
 
     _declare_gates(door)
+    _declare_fingerprints(door)
 
 
 def _declare_gates(door: Door) -> None:
@@ -107,6 +109,50 @@ def _declare_gates(door: Door) -> None:
                 intent=call.intent,
             )
         )
+
+
+def _declare_fingerprints(door: Door) -> None:
+    @door.change(
+        "POST",
+        "/models/{name}/versions/{version}/fingerprint",
+        Action.MODEL_EXPORT,
+        about=model_version,
+        also=Also(action=Action.DATASET_EXPORT, about=dataset_named),  # its questions lie between rows
+        long=Long.BYTES,
+    )
+    def fingerprint(
+        call: Caller,
+        name: str,
+        version: str,
+        dataset: str,
+        label: str,
+        count: Annotated[int, Query(ge=50, le=2000)] = 200,
+    ) -> dict[str, Any]:
+        """Make questions that tell a copy of this version; the document in the answer is kept nowhere else."""
+        return plain(
+            call.services.fingerprints.make(
+                parse_ref(f"{name}@{version}"),
+                on=parse_ref(dataset),
+                label=label,
+                count=count,
+                actor=call.principal,
+                intent=call.intent,
+            )
+        )
+
+    @door.change(
+        "POST", "/models/{name}/versions/{version}/claim", Action.MODEL_VERIFY, about=model_version, long=Long.BYTES
+    )
+    def claim(
+        call: Caller,
+        name: str,
+        version: str,
+        body: Body,
+        at_most: Annotated[float, Query(gt=0, lt=1)] = AT_MOST,
+    ) -> dict[str, Any]:
+        """Whether this version is a copy of the model that the fingerprint in the body was made of."""
+        document = body.whole(MOST_BYTES)
+        return plain(call.services.fingerprints.claim(parse_ref(f"{name}@{version}"), document, at_most=at_most))
 
 
 def _any(stated: str) -> str | None:

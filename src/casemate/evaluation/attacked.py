@@ -87,7 +87,7 @@ class Attacked:
 
     def _evade(self, rows: Rows, random: np.random.Generator) -> None:
         chosen = rows.only(_drawn(len(rows), self._config.attacked, random))
-        features = _filled(chosen.features)
+        features = filled(chosen.features)
         if not len(features) or not features.std(axis=0).any():
             self.skipped.append("evasion: no column changes from row to row")
             return
@@ -95,7 +95,7 @@ class Attacked:
             features,
             _places(chosen, self._oracle.classes),
             answers=self._oracle.probabilities,
-            spread=_filled(rows.features).std(axis=0),
+            spread=filled(rows.features).std(axis=0),
             steps=self._config.steps,
             seed=self._config.seed,
         )
@@ -109,7 +109,7 @@ class Attacked:
         if members is not None:
             parts.append(members.only(_drawn(len(members), count, random)))
         inside = np.repeat(np.arange(len(parts)) > 0, [len(part) for part in parts])
-        features = _filled(np.vstack([part.features for part in parts]))
+        features = filled(np.vstack([part.features for part in parts]))
         return features, np.concatenate([_places(part, self._oracle.classes) for part in parts]), inside
 
 
@@ -132,7 +132,7 @@ def _among(rows: Floats, members: Floats) -> npt.NDArray[np.bool_]:
     return np.array([one.tobytes() in known for one in np.ascontiguousarray(rows, np.float32)], bool)
 
 
-def _filled(features: Floats) -> Floats:
+def filled(features: Floats) -> Floats:
     """The same, finite: what is missing becomes the median of its column, or 0 where all is missing."""
     if np.isfinite(features).all():
         return features

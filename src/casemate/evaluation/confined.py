@@ -12,14 +12,38 @@ import numpy as np
 
 from casemate.core import SandboxError, SealedFile, TooLargeError
 from casemate.evaluation.answers import Ask, RawAnswer
+from casemate.evaluation.claims import Calibration
 from casemate.evaluation.report import Columns, EvaluationConfig, EvaluationReport
 from casemate.sandbox import Limits, run_confined
 
 _ENTRY = "casemate.evaluation.job:main"
+_FINGERPRINT = "casemate.evaluation.job:fingerprint"
+_FINGERPRINT_ROWS = 4000  # that reference models are trained on; more only take longer
 SECONDS = 3600.0
 _MEMORY = 6 << 30  # bytes
 _TOO_MUCH = frozenset({"sandbox-memory", "sandbox-timeout", "sandbox-cpu"})
 _MOST_ROWS, _MOST_NUMBERS = 4096, 2 << 20  # of one question
+
+
+class Chosen(msgspec.Struct, frozen=True, kw_only=True):
+    """The questions of a fingerprint, with the model's answers by name."""
+
+    queries: tuple[tuple[float, ...], ...]
+    answers: tuple[str, ...]
+    classes: tuple[str, ...]
+    features: tuple[str, ...]
+    calibration: Calibration
+
+
+class _Made(msgspec.Struct, forbid_unknown_fields=True):
+    classes: list[str]
+    answers: list[int]
+    agreed: list[int]
+    families: list[str]
+    features: list[str]
+    chance: float
+    rows: int
+    width: int
 
 
 def evaluate_dataset(
@@ -60,6 +84,51 @@ def evaluate_dataset(
                 code="evaluate-too-large",
             ) from error
         raise
+
+
+def choose_questions(
+    parquet: SealedFile,
+    ask: Ask,
+    *,
+    columns: Columns,
+    count: int,
+    seed: int,
+    config: EvaluationConfig | None = None,
+    insecure: bool = False,
+) -> Chosen:
+    """The questions of a fingerprint, chosen in the sandbox. Blocks. Args: seed: secret; see `claims.seed_of`.
+
+    Raises: InputError `fingerprint-rows`, and as `evaluate_dataset`.
+    """
+    frame = run_confined(
+        _FINGERPRINT,
+        {
+            "columns": msgspec.to_builtins(columns),
+            "config": msgspec.to_builtins(config or EvaluationConfig(rows=_FINGERPRINT_ROWS)),
+            "count": count,
+            "seed": f"{seed:x}",
+        },
+        files=[parquet],
+        limits=Limits(memory=_MEMORY, cpu_seconds=2 * int(SECONDS), file_bytes=0),
+        timeout=SECONDS,
+        insecure=insecure,
+        asked=lambda message, buffers: answered(ask, message, buffers, width=columns.width),
+    )
+    try:
+        made = msgspec.convert(frame.message, _Made)
+        queries = np.frombuffer(frame.buffers[0], np.float64).reshape(made.rows, made.width)
+        if made.rows != len(made.answers) or made.width != columns.width or not np.isfinite(queries).all():
+            raise ValueError("another shape")
+        answers = tuple(made.classes[place] for place in made.answers)
+    except (msgspec.ValidationError, ValueError, IndexError) as error:
+        raise SandboxError("The fingerprint broke the protocol.", code="sandbox-protocol") from error
+    return Chosen(
+        queries=tuple(tuple(row) for row in queries.tolist()),
+        answers=answers,
+        classes=tuple(made.classes),
+        features=tuple(made.features),
+        calibration=Calibration(references=tuple(made.agreed), families=tuple(made.families), chance=made.chance),
+    )
 
 
 def answered(ask: Ask, message: Any, buffers: list[bytearray], *, width: int) -> tuple[Any, list[bytes]]:

@@ -20,11 +20,16 @@ import sklearn.preprocessing
 import sklearn.tree  # noqa: F401
 
 from casemate.core.wire import Frame
-from casemate.evaluation.answers import Ask, Floats, RawAnswer
+from casemate.evaluation.answers import Ask, Floats, Oracle, RawAnswer
+from casemate.evaluation.attacked import filled
 from casemate.evaluation.evaluated import evaluate
+from casemate.evaluation.fingerprints import as_plain, make_questions
+from casemate.evaluation.naming import aligned, classes_of
 from casemate.evaluation.report import Columns, EvaluationConfig
 from casemate.evaluation.rows import rows_of_table
 from casemate.sandbox import Asking
+
+_LEARNT = 2000  # rows from which is learnt which column of the scores is which class
 
 
 def main(frame: Frame, ask: Asking) -> Frame:
@@ -35,12 +40,35 @@ def main(frame: Frame, ask: Asking) -> Frame:
     rows = rows_of_table(_table(frame.fds[0]), columns, config)
     members = None
     if len(frame.fds) > 1:
-        known = msgspec.structs.replace(columns, features=rows.names, slices=(), groups=())
+        known = msgspec.structs.replace(columns, features=rows.names, slices=(), groups=(), sensitive=())
         members = rows_of_table(_table(frame.fds[1]), known, config, what="The training dataset")
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # of fits that stop early, as they are told to
         report = evaluate(rows, asking(ask), columns=columns, config=config, members=members)
     return Frame(msgspec.to_builtins(report))
+
+
+def fingerprint(frame: Frame, ask: Asking) -> Frame:
+    """Choose the questions of a fingerprint, on the rows of the first descriptor. message: {"columns", "config", "count", "seed"}.
+    Answer: {"classes", "answers", "agreed", "families", "chance", "rows", "width"} and the questions as float64 bytes."""
+    columns = msgspec.convert(frame.message["columns"], Columns)
+    config = msgspec.convert(frame.message["config"], EvaluationConfig)
+    rows = rows_of_table(_table(frame.fds[0]), columns, config)
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        classes = classes_of(rows.truth)
+        answer = asking(ask)(rows.features[:_LEARNT])
+        naming = aligned(classes, asking(ask), answer)
+        oracle = Oracle(naming.ask, classes)
+        oracle.learn_columns(naming.answer)
+        truth = np.searchsorted(np.array(classes), rows.truth).astype(np.int64)
+        message = frame.message
+        made = make_questions(
+            filled(rows.features), truth, oracle, count=message["count"], seed=int(message["seed"], 16)
+        )
+    queries = np.ascontiguousarray(made.queries, np.float64)
+    told = {"classes": list(classes), "rows": queries.shape[0], "width": queries.shape[1], "features": list(rows.names)}
+    return Frame({**told, **as_plain(made)}, [bytearray(queries.tobytes())])
 
 
 def asking(ask: Asking) -> Ask:

@@ -18,6 +18,7 @@ from casemate.registry.deployments import Deployments, Rollout
 from casemate.registry.deployments_state import Deployment, DeploymentRecord, deployments_of, strict_before
 from casemate.registry.evaluation_records import EvaluationState
 from casemate.registry.evaluations import Asked, Evaluations
+from casemate.registry.fingerprints import Fingerprints
 from casemate.registry.models import Describe, Models, Pushed, Scan
 from casemate.registry.own_approvals import challenge, passkey_envelope
 from casemate.registry.releases import finish_deletions, took_effect
@@ -44,6 +45,7 @@ __all__ = [
     "Describe",
     "EvaluationState",
     "Evaluations",
+    "Fingerprints",
     "Lineage",
     "Manifest",
     "Models",

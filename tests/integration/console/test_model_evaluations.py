@@ -118,3 +118,31 @@ def test_gates_are_an_owners_and_are_on_record(app, casemate: Casemate, model: s
     assert run("except", f"{model}@1", "--reason", "a pilot").exit_code == 0
     assert casemate.model(model)["evaluation"]["exception"]["reason"] == "a pilot"
     casemate.evaluations.except_version(f"{model}@1", reason="over", ended=True)
+
+
+def test_a_fingerprint_tells_its_own_version_and_not_another(
+    casemate: Casemate, model: str, run: Any, tmp_path: Path
+) -> None:
+    file, queries = tmp_path / "risk.fingerprint", tmp_path / "queries.csv"
+    made = json.loads(run("fingerprint", model, "--on", "held", "--label", "ill", "--out", file, "--json").stdout)
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert getattr(run("fingerprint", model, "--on", "held", "--label", "ill", "--out", file).exception, "code", None)
+    own = run("claim", file, "--against", f"{model}@1", "--json")
+    told = json.loads(own.stdout)
+    assert (own.exit_code, told["copy"], told["agree"], told["of"]) == (1, True, 200, 200)
+    assert told["fingerprint"] == made["fingerprint"]
+    assert told["on_record"]
+    other = casemate.train(SCRIPT, dataset="held", model="another")
+    assert other["verdict"] == "clean"
+    told = json.loads(run("claim", file, "--against", "another@1", "--json").stdout)
+    assert told["agree"] < 200
+    assert run("claim", file, "--queries", queries).exit_code == 0
+    assert len(queries.read_text().splitlines()) == 201
+    answers = tmp_path / "answers.txt"
+    answers.write_text("\n".join(json.loads(file.read_text())["answers"]) + "\n")
+    assert run("claim", file, "--against", answers).exit_code == 1
+    answers.write_text("1\n" * 200)
+    assert run("claim", file, "--against", answers).exit_code == 0
+    entry = casemate.audit_entries(action="model:export", limit=1)[0]
+    assert entry["facts"]["answer"]["fingerprint"] == made["fingerprint"]
+    assert json.loads(file.read_text())["key"] not in json.dumps(casemate.audit_entries(limit=20))
