@@ -38,6 +38,7 @@ PLAIN = {
     "purpose_allowed": True,
     "local": True,
     "card_complete": True,
+    "evaluated": True,
 }
 
 # Every value of every fact that a policy may look at; that somebody is `authenticated` is so wherever they have a role.

@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
+from casemate.app.evaluation import choose, classes_for, evaluate
 from casemate.app.ground import Ground
 from casemate.app.intake import look, push_dataset
 from casemate.app.jwks import fetch_jwks
@@ -50,6 +51,8 @@ from casemate.keys import Purpose
 from casemate.registry import (
     Datasets,
     Deployments,
+    Evaluations,
+    Fingerprints,
     Models,
     Pen,
     Rollout,
@@ -153,6 +156,15 @@ def build_services(
         ground.stores, pen, scan=partial(scan, insecure=insecure), describe=partial(describe, insecure=insecure)
     )
     uploads = Uploads(ground.stores.blobs)
+    evaluations = Evaluations(ground.stores, datasets, models, pen, measure=partial(evaluate, insecure=insecure))
+    fingerprints = Fingerprints(
+        ground.stores,
+        datasets,
+        models,
+        pen,
+        choose=partial(choose, insecure=insecure),
+        answer=partial(classes_for, insecure=insecure),
+    )
     rollout: Rollout = gateway or TrialRollout(Deployments(ground.stores), insecure=insecure)
     deployments = Deployments(ground.stores, pen, rollout=rollout)
 
@@ -180,6 +192,8 @@ def build_services(
         datasets=datasets,
         screenings=screenings,
         models=models,
+        evaluations=evaluations,
+        fingerprints=fingerprints,
         deployments=deployments,
         signers=Signers(ground.stores, pen),
         observed=observed,

@@ -19,6 +19,8 @@ from casemate.cli.database_commands import database
 from casemate.cli.dataset_commands import DATASET_COMMANDS
 from casemate.cli.demo.command import demo
 from casemate.cli.deployment_commands import deploy, deployment, rollback
+from casemate.cli.evaluation_commands import COMMANDS as EVALUATION_COMMANDS
+from casemate.cli.fingerprint_commands import COMMANDS as FINGERPRINT_COMMANDS
 from casemate.cli.grant_commands import grant
 from casemate.cli.home_commands import doctor, home, init, status, up
 from casemate.cli.issuer_commands import issuer
@@ -60,7 +62,7 @@ for command in (
 ):  # fmt: skip
     cli.add_command(command)
 user.add_command(passkey)
-for command in (show_card, describe, show_bom, reproduce):
+for command in (show_card, describe, show_bom, reproduce, *EVALUATION_COMMANDS, *FINGERPRINT_COMMANDS):
     model.add_command(command)
 for command in (*DATASET_COMMANDS, *COMMANDS, *SCREENING_COMMANDS):
     dataset.add_command(command)

@@ -20,13 +20,13 @@ _MEASURED = ("Metric", "Value", "On", "For")
 
 def as_markdown(card: dict[str, Any]) -> str:
     """CommonMark with tables; what people wrote cannot end a cell or begin markup of its own."""
-    lines = [f"# {_cell(card['name'])}, version {card['version']}", ""]
+    lines = [f"# {as_cell(card['name'])}, version {card['version']}", ""]
     if card["revoked"]:
         lines += ["**Revoked: it must not be used.**", ""]
     if card["missing"]:
         lines += [f"**Not said yet: {', '.join(card['missing'])}.**", ""]
     for title, rows in _tables(card):
-        lines += [f"## {title}", "", *_markdown_table(rows), ""]
+        lines += [f"## {title}", "", *markdown_table(rows), ""]
     for field, title in _SAID:
         lines += [f"## {title}", "", _prose(card["described"].get(field) or "Not said."), ""]
     return "\n".join(lines)
@@ -37,19 +37,19 @@ def as_html(card: dict[str, Any]) -> str:
     title = f"{card['name']}, version {card['version']}"
     warnings = ["Revoked: it must not be used."] if card["revoked"] else []
     warnings += [f"Not said yet: {', '.join(card['missing'])}."] if card["missing"] else []
-    notes = "".join(f'<p class="never"><b>{_text(one)}</b></p>' for one in warnings)
+    notes = "".join(f'<p class="never"><b>{as_text(one)}</b></p>' for one in warnings)
     said = "".join(
-        f"<h2>{head}</h2><p class=said>{_text(card['described'].get(field) or 'Not said.')}</p>"
+        f"<h2>{head}</h2><p class=said>{as_text(card['described'].get(field) or 'Not said.')}</p>"
         for field, head in _SAID
     )
-    tables = "".join(f"<h2>{name}</h2>{_html_table(rows)}" for name, rows in _tables(card))
+    tables = "".join(f"<h2>{name}</h2>{html_table(rows)}" for name, rows in _tables(card))
     return f"""<!doctype html>
 <html lang=en><head><meta charset=utf-8><meta name=viewport content="width=device-width,initial-scale=1">
 <meta http-equiv=Content-Security-Policy content="default-src 'none'; style-src 'unsafe-inline'">
-<title>{_text(title)}</title><style>{STYLE}
+<title>{as_text(title)}</title><style>{STYLE}
 body{{max-width:60rem}}h2{{font-size:1.1rem;margin:1.6rem 0 .4rem}}.said{{white-space:pre-wrap;color:inherit}}
 </style></head><body>
-<h1>{_text(title)}</h1>{notes}{said}{tables}
+<h1>{as_text(title)}</h1>{notes}{said}{tables}
 </body></html>
 """
 
@@ -59,6 +59,11 @@ Rows = list[tuple[str, ...]]  # the first is the heading
 
 def _tables(card: dict[str, Any]) -> list[tuple[str, Rows]]:
     said = card["described"]
+    evaluation = card["evaluation"]
+    measured = [
+        (name, f"{value:g}", evaluation["on"], "evaluated, signed")
+        for name, value in evaluation.get("figures", {}).items()
+    ]
     metrics = [
         (one["name"], f"{one['value']:g}", one.get("on", ""), one.get("slice", "")) for one in said.get("metrics", [])
     ]
@@ -70,7 +75,7 @@ def _tables(card: dict[str, Any]) -> list[tuple[str, Rows]]:
     approvals = [(one["environment"], one["approver"], minute(one["at"]), one["reason"]) for one in card["approvals"]]
     found: list[tuple[str, Rows]] = [
         ("What it is", _facts(card)),
-        ("How well it does", [_MEASURED, *metrics]),
+        ("How well it does", [_MEASURED, *measured, *metrics]),
         ("What goes in and comes out", [("", "Name", "Type and shape"), *tensors]),
         ("What it was made from", [("Kind", "Name", "Digest"), *map(_origin, card["made_from"])]),
         ("Who approved it", [("For", "By", "At", "Why"), *approvals]),
@@ -91,10 +96,19 @@ def _facts(card: dict[str, Any]) -> Rows:
         ("Pushed by", f"{card['pushed_by']}, {minute(card['pushed_at'])}"),
         ("Training", card["provenance"]["text"]),
         ("Scan", found),
+        ("Evaluation", evaluated(card["evaluation"])),
         ("Described by", by),
         *((f"File {path}", f"{entry['size']} bytes, {entry['digest']}") for path, entry in card["files"].items()),
     ]
     return [("", ""), *((name, value) for name, value in rows if value)]
+
+
+def evaluated(evaluation: dict[str, Any]) -> str:
+    """How a version stands by its gates, in one line."""
+    if "on" not in evaluation:
+        excepted = evaluation.get("exception")
+        return f"{evaluation['state']}: {excepted['reason']}" if excepted else ""
+    return f"{evaluation['state']}, {evaluation['rows']} rows of {evaluation['on']}, {minute(evaluation['at'])}"
 
 
 def _origin(origin: dict[str, Any]) -> tuple[str, ...]:
@@ -103,20 +117,25 @@ def _origin(origin: dict[str, Any]) -> tuple[str, ...]:
     return origin["kind"], name + state, origin["digest"]
 
 
-def _markdown_table(rows: Rows) -> list[str]:
+def markdown_table(rows: Rows) -> list[str]:
+    """The lines of a table. Args: rows: the first is the heading."""
     heading, *body = rows
     lines = [heading, ("---",) * len(heading), *body]
-    return ["| " + " | ".join(_cell(cell) if line is not lines[1] else cell for cell in line) + " |" for line in lines]
+    return [
+        "| " + " | ".join(as_cell(cell) if line is not lines[1] else cell for cell in line) + " |" for line in lines
+    ]
 
 
-def _html_table(rows: Rows) -> str:
+def html_table(rows: Rows) -> str:
+    """The same as HTML, escaped."""
     heading, *body = rows
-    head = "".join(f"<th scope=col>{_text(cell)}</th>" for cell in heading)
-    lines = "".join("<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in line) + "</tr>" for line in body)
+    head = "".join(f"<th scope=col>{as_text(cell)}</th>" for cell in heading)
+    lines = "".join("<tr>" + "".join(f"<td>{as_text(cell)}</td>" for cell in line) + "</tr>" for line in body)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>"
 
 
-def _cell(text: str) -> str:
+def as_cell(text: str) -> str:
+    """Foreign text on one line of Markdown."""
     return _prose(text).replace("\n", " ").replace("|", "\\|")
 
 
@@ -128,5 +147,6 @@ def _prose(text: str) -> str:
     return plain
 
 
-def _text(value: Any) -> str:
+def as_text(value: Any) -> str:
+    """Foreign text in HTML."""
     return escape(output.visible(str(value), keep="\n"))

@@ -20,6 +20,7 @@ from casemate.client.answers import checked_body
 from casemate.client.cards import CardCalls
 from casemate.client.connection import Connection, StepUp
 from casemate.client.dataset_files import Sent, pull_rows, push_rows
+from casemate.client.evaluations import EvaluationCalls
 from casemate.client.files import (
     CHUNK,
     ByteStream,
@@ -184,6 +185,11 @@ class Casemate:
     def screenings(self) -> ScreeningCalls:
         """Versions of a dataset screened for poison, and judged."""
         return ScreeningCalls(self._connection)
+
+    @property
+    def evaluations(self) -> EvaluationCalls:
+        """Versions of a model measured, and the gates that they must pass."""
+        return EvaluationCalls(self._connection)
 
     # Models -----------------------------------------------------------------------------------------------------
 

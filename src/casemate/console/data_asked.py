@@ -147,6 +147,14 @@ def is_described(call: Call, ref: Ref) -> bool:
         return False
 
 
+def is_evaluated(call: Call, ref: Ref) -> bool:
+    """Whether its gates let a version pass, or an owner did; what is not there or does not verify is not evaluated."""
+    try:
+        return call.services.evaluations.is_evaluated(ref)
+    except CasemateError:
+        return False
+
+
 def _use(call: Call, ref: Ref) -> DataUse:
     return _known(lambda: call.services.datasets.use_of(ref))
 

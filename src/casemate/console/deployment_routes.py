@@ -6,7 +6,7 @@ import msgspec
 
 from casemate.console.asset_routes import plain
 from casemate.console.callers import Call, Caller
-from casemate.console.data_asked import class_of_model, is_described
+from casemate.console.data_asked import class_of_model, is_described, is_evaluated
 from casemate.console.door import Door
 from casemate.console.places import Long
 from casemate.core import Action, Environment, Profile, Ref, Resource, checked_digest, parse_ref
@@ -92,7 +92,7 @@ def _wanted(call: Call, arguments: dict[str, Any]) -> Resource:
     attributes: dict[str, str | int | bool] = {"profile": str(profile), **approved}
     if arguments["model"]:
         ref = parse_ref(arguments["model"])
-        attributes |= {"data_class": class_of_model(call, ref), "card_complete": is_described(call, ref)}
+        attributes |= _told_of(call, ref)
     return Resource("deployment", standing.name, environment=environment, attributes=attributes)
 
 
@@ -105,8 +105,17 @@ def _returning(call: Call, arguments: dict[str, Any]) -> Resource:
     target = known.earlier[0]
     ref = Ref(target.name, target.digest, target.project)
     approved = _approval(call, str(ref), standing.environment)
-    told = {"data_class": class_of_model(call, ref), "card_complete": is_described(call, ref)}
-    return msgspec.structs.replace(standing, attributes={**standing.attributes, **approved, **told})
+    told = {**standing.attributes, **approved, **_told_of(call, ref)}
+    return msgspec.structs.replace(standing, attributes=told)
+
+
+def _told_of(call: Call, ref: Ref) -> dict[str, str | int | bool]:
+    """What is known of a version that would serve."""
+    return {
+        "data_class": class_of_model(call, ref),
+        "card_complete": is_described(call, ref),
+        "evaluated": is_evaluated(call, ref),
+    }
 
 
 def _approval(call: Call, model: str, environment: Environment) -> dict[str, str | int | bool]:

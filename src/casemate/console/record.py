@@ -7,7 +7,7 @@ _RECORDED = frozenset(
     """id name version digest verdict created state previous number paused used_by environment profile project provider
     principal role scope rate life requested_at answer_by granted_by granted_at expires_at ended_by ended_at
     ended_because answer reason replaces old_expires_at approver self_approved at ok checked kek rewrapped failed size root seconds warning new aside
-    judged rule count screened title items kept revoked ended open due_at unanswered assigned every within first_at""".split()  # noqa: SIM905 a table to read, not a column of quotes
+    judged rule count screened title items kept revoked ended open due_at unanswered assigned every within first_at fingerprint questions agree of copy against""".split()  # noqa: SIM905 a table to read, not a column of quotes
 )
 _FINDINGS = {"findings": ("id", "severity"), "problems": ("id", "severity", "location", "problem", "seq")}
 _BLOCKED = ("kind", "mode", "target")  # of what the walls refused to a training script

@@ -10,7 +10,7 @@ from casemate.core import Clock, EventSink, Principal, Ref
 from casemate.core.datasheets import Datasheet
 from casemate.iam import Access, Authorizer, Enrolment, Gate, Passkeys, PasskeySignIn, Policies, Sessions, SignIn
 from casemate.iam.providers.sign_in import ProviderSignIn
-from casemate.registry import Datasets, Deployments, Models, Pushed, Screenings, Signers
+from casemate.registry import Datasets, Deployments, Evaluations, Fingerprints, Models, Pushed, Screenings, Signers
 from casemate.storage import Rewrapped, Sending, Uploads
 
 
@@ -92,6 +92,8 @@ class Services:
     datasets: Datasets
     screenings: Screenings
     models: Models
+    evaluations: Evaluations
+    fingerprints: Fingerprints
     deployments: Deployments
     signers: Signers
     observed: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]  # rows of them, as the gateway serves them now

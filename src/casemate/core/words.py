@@ -175,6 +175,8 @@ class Action(StrEnum):
     MODEL_TRAIN = "model:train"
     MODEL_VERIFY = "model:verify"
     MODEL_DESCRIBE = "model:describe"  # what people say of a version: its card
+    MODEL_EVALUATE = "model:evaluate"  # measure a version on rows, signed
+    MODEL_CONFIGURE = "model:configure"  # the gates that it must pass, and who is excepted
     MODEL_APPROVE = "model:approve"
     MODEL_REVOKE = "model:revoke"  # for good: it is never served or loaded again
     MODEL_DELETE = "model:delete"

@@ -46,6 +46,7 @@ def conditions_of(principal: Principal, resource: Resource, stated: Mapping[str,
         "purpose": str(stated.get("purpose", "")),
         "purpose_allowed": stated.get("purpose_allowed") is True,
         "card_complete": stated.get("card_complete") is True,
+        "evaluated": stated.get("evaluated") is True,
         **_times(at.replace(microsecond=0)),
     }
     if address := plain_address(str(stated.get(ADDRESS, ""))):
@@ -92,7 +93,7 @@ def asked_again(kept: Mapping[str, Any], at: str) -> Conditions:
     texts = ("environment", "profile", "key_role", "data_class", "purpose")
     flags = (
         "self_approval", "authenticated", "own", "ci", "human_approved", "fresh", "local", "lowers_class",
-        "purpose_allowed", "card_complete",
+        "purpose_allowed", "card_complete", "evaluated",
     )  # fmt: skip
     unknown = set(kept) - {*texts, *flags, ADDRESS}
     if unknown:

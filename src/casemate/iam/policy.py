@@ -236,6 +236,7 @@ class Policies:
             "lowers_class": False,
             "purpose_allowed": True,
             "card_complete": True,
+            "evaluated": True,
         }
         kind = action.partition(":")[0]
         resource = Resource(kind=kind, name="example", environment=Environment.DEV, attributes=attributes)

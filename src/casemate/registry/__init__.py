@@ -16,6 +16,9 @@ from casemate.registry.datasets import Datasets, VerifiedDataset
 from casemate.registry.deletions import deleted_of
 from casemate.registry.deployments import Deployments, Rollout
 from casemate.registry.deployments_state import Deployment, DeploymentRecord, deployments_of, strict_before
+from casemate.registry.evaluation_records import EvaluationState
+from casemate.registry.evaluations import Asked, Evaluations
+from casemate.registry.fingerprints import Fingerprints
 from casemate.registry.models import Describe, Models, Pushed, Scan
 from casemate.registry.own_approvals import challenge, passkey_envelope
 from casemate.registry.provenance import Brought
@@ -36,6 +39,7 @@ __all__ = [
     "ApprovalWords",
     "Approver",
     "Approvers",
+    "Asked",
     "Brought",
     "DataUse",
     "Datasets",
@@ -43,6 +47,9 @@ __all__ = [
     "DeploymentRecord",
     "Deployments",
     "Describe",
+    "EvaluationState",
+    "Evaluations",
+    "Fingerprints",
     "Lineage",
     "Manifest",
     "Models",

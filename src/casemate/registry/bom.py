@@ -82,7 +82,9 @@ def _model(card: dict[str, Any], ref: str, data: list[dict[str, Any]]) -> dict[s
                 "inputs": [{"format": _format(one)} for one in card["inputs"]],
                 "outputs": [{"format": _format(one)} for one in card["outputs"]],
             },
-            "quantitativeAnalysis": {"performanceMetrics": [_metric(one) for one in said.get("metrics", [])]},
+            "quantitativeAnalysis": {
+                "performanceMetrics": [*_evaluated(card["evaluation"]), *map(_metric, said.get("metrics", []))]
+            },
             "considerations": _considerations(said),
         },
         "components": [
@@ -97,6 +99,7 @@ def _model(card: dict[str, Any], ref: str, data: list[dict[str, Any]]) -> dict[s
             {"name": "casemate:scan", "value": str(card["scan"]["verdict"])},
             {"name": "casemate:training_seen_by", "value": card["provenance"]["witness"]},
             *_outside(card),
+            {"name": "casemate:evaluation", "value": card["evaluation"]["state"]},
             {"name": "casemate:revoked", "value": str(card["revoked"]).lower()},
             *({"name": "casemate:missing", "value": name} for name in card["missing"]),
         ],
@@ -123,6 +126,15 @@ def _considerations(said: dict[str, Any]) -> dict[str, Any]:
 def _metric(metric: dict[str, Any]) -> dict[str, Any]:
     where = ", ".join(part for part in (metric.get("on", ""), metric.get("slice", "")) if part)
     return {"type": metric["name"], "value": repr(metric["value"]), **({"slice": where} if where else {})}
+
+
+def _evaluated(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
+    """What an evaluation measured, signed, before what people say."""
+    on = f"{evaluation['on']}, evaluated {evaluation['at']}" if "on" in evaluation else ""
+    return [
+        {"type": name, "value": repr(value), "slice": on}
+        for name, value in sorted(evaluation.get("figures", {}).items())
+    ]
 
 
 def _format(tensor: dict[str, Any]) -> str:

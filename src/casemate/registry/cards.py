@@ -12,6 +12,7 @@ import msgspec
 
 from casemate.core import InputError, PolicyError, Principal, Ref, rfc3339
 from casemate.registry.approvals import approvals_of
+from casemate.registry.evaluation_records import evaluation_standing
 from casemate.registry.lineage import lineage_tree, provenance_of
 from casemate.registry.revocations import is_revoked
 from casemate.registry.stores import Stores, unreadable
@@ -143,6 +144,7 @@ def card_of(stores: Stores, version: Version) -> dict[str, Any]:
         "provenance": provenance_of(manifest.lineage),
         "environment": manifest.facts.get("environment"),
         "scan": _scan(stores, version),
+        "evaluation": evaluation_standing(stores, version).summary(),
         "approvals": [approval.summary() for approval in approvals_of(stores, version)],
         "revoked": is_revoked(stores, version),
     }

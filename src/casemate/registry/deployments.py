@@ -25,8 +25,17 @@ from casemate.core import (
 from casemate.registry.admission import admitted
 from casemate.registry.cards import check_card
 from casemate.registry.datasets import writable
-from casemate.registry.deployments_state import KIND, Change, Deployment, DeploymentRecord, changed, deployments_of
+from casemate.registry.deployments_state import (
+    KIND,
+    Change,
+    Deployment,
+    DeploymentRecord,
+    changed,
+    deployments_of,
+    promoted_as_strict,
+)
 from casemate.registry.endings import end_signer, end_version
+from casemate.registry.evaluation_records import check_promotable
 from casemate.registry.human_approval import human_approval
 from casemate.registry.models import Models
 from casemate.registry.revocations import revoked_digests
@@ -111,7 +120,8 @@ class Deployments:
         """Serve a model version under `name`. What is not stated stays as it was; at first `standard` in `dev`.
 
         Returns: name, version, previous (its version, or None), number.
-        Raises: PolicyError `not-approved`, `open-outside-dev`, `strict-stays`, `card-incomplete`; ConflictError `environment-fixed`; `changed-meanwhile`:
+        Raises: PolicyError `not-approved`, `card-incomplete`, `not-evaluated`, `evaluation-failed`, `open-outside-dev`,
+            `strict-stays`; ConflictError `environment-fixed`; `changed-meanwhile`:
             what was not stated is not what was decided on; NotFoundError; VerificationError: altered or `revoked`; what
             the rollout raised, and then what served before serves on; StorageError `outcome-unknown`: it could neither
             be carried out nor undone.
@@ -127,11 +137,8 @@ class Deployments:
                     code="environment-fixed",
                 )
             _check_decided(name, decided, (environment, profile))
-            version = find_version(self._stores, AssetKind.MODEL, ref)
-            about = version.about
-            self._verified(name, about, environment, profile).close()
-            if profile is Profile.STRICT:
-                check_card(self._stores, version)
+            about = find_version(self._stores, AssetKind.MODEL, ref).about
+            self._promoted(name, about, environment, profile).close()
             record = DeploymentRecord(
                 name=name,
                 project=self._stores.project,
@@ -168,7 +175,10 @@ class Deployments:
             target = last.earlier[0]
             if only is not None and target.digest != only:
                 raise _changed_meanwhile(name)
-            self._verified(name, target, last.environment, last.profile).close()
+            # The way out waits for no gate of since then.
+            known = target.digest in promoted_as_strict(self._stores, name)
+            load = self._verified if known else self._promoted
+            load(name, target, last.environment, last.profile).close()
             record = changed(last, Change.ROLLED_BACK, actor, reason, model=target)
             return self._carry_out(record, last, intent)
 
@@ -232,6 +242,16 @@ class Deployments:
 
     def _verified(self, name: str, about: VersionIdentity, environment: Environment, profile: Profile) -> VerifiedModel:
         return self._models.load_version(admitted(self._stores, name, about, environment, profile))
+
+    def _promoted(self, name: str, about: VersionIdentity, environment: Environment, profile: Profile) -> VerifiedModel:
+        """As `_verified`, of a version that begins to serve: `strict` takes only what has a whole card, was
+        evaluated and passed.
+        """
+        version = admitted(self._stores, name, about, environment, profile)
+        if profile is Profile.STRICT:
+            check_card(self._stores, version)
+            check_promotable(self._stores, version)
+        return self._models.load_version(version)
 
     def _carry_out(self, record: DeploymentRecord, last: Deployment | None, intent: str) -> dict[str, Any]:
         pen, rollout = self._writing()

@@ -114,6 +114,11 @@ def strict_before(stores: Stores, name: str) -> dict[Environment, int]:
     return stores.folded(KIND, _Folded(), partial(_fold, stores.project)).strict.get(name, {})
 
 
+def promoted_as_strict(stores: Stores, name: str) -> frozenset[Digest]:
+    """The versions that `name` was ever given as `strict`, whatever came of it. Raises: VerificationError."""
+    return stores.folded(KIND, _Folded(), partial(_fold, stores.project)).promoted.get(name, frozenset())
+
+
 _Before = dict[tuple[str, int], Deployment | None]
 """By deployment and entry: what it was until then, without the history. No entry undoes one of another name."""
 
@@ -122,10 +127,12 @@ class _Folded(msgspec.Struct, frozen=True):
     found: dict[str, Deployment] = {}
     strict: dict[str, dict[Environment, int]] = {}
     before: _Before = {}
+    promoted: dict[str, frozenset[Digest]] = {}
 
 
 def _fold(project: str, last: _Folded, entries: list[LedgerEntry]) -> _Folded:
     found, strict, before = dict(last.found), dict(last.strict), dict(last.before)
+    promoted = dict(last.promoted)
     for entry in entries:
         try:
             record = msgspec.convert(entry.body, DeploymentRecord)
@@ -135,6 +142,8 @@ def _fold(project: str, last: _Folded, entries: list[LedgerEntry]) -> _Folded:
             continue
         if record.profile is Profile.STRICT and record.change is Change.DEPLOYED:
             strict[record.name] = {**strict.get(record.name, {}), record.environment: entry.number}
+        if record.profile is Profile.STRICT:
+            promoted[record.name] = promoted.get(record.name, frozenset()) | {record.model.digest}
         was = found.get(record.name)
         before[record.name, entry.number] = was and msgspec.structs.replace(was, history=())
         state = _after(was, record, before, number=entry.number, at=entry.at)
@@ -142,7 +151,7 @@ def _fold(project: str, last: _Folded, entries: list[LedgerEntry]) -> _Folded:
             found.pop(record.name, None)
         else:
             found[record.name] = state
-    return _Folded(found, strict, before)
+    return _Folded(found, strict, before, promoted)
 
 
 def is_undoing(entry: LedgerEntry) -> bool:

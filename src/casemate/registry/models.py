@@ -37,6 +37,7 @@ from casemate.registry.cards import Described, card_entry, card_of, is_complete
 from casemate.registry.data_use import signed_use, use_of_newest
 from casemate.registry.datasets import Datasets, writable
 from casemate.registry.deployments_state import deployments_of
+from casemate.registry.evaluation_records import evaluation_standing
 from casemate.registry.features import with_ranges, without_ranges
 from casemate.registry.lineage import lineage_tree, provenance_of
 from casemate.registry.provenance import Brought, check_provenance, use_provenance
@@ -201,6 +202,7 @@ class Models:
             **{name: fact for name, fact in manifest.facts.items() if name != "environment"},
             "provenance": provenance_of(manifest.lineage),
             "card": {"complete": is_complete(self._stores, version)},
+            "evaluation": evaluation_standing(self._stores, version).summary(),
             "signature": msgspec.to_builtins(without_ranges(manifest.signature) if manifest.signature else None),
             "files": msgspec.to_builtins(manifest.files),
             "approvals": [approval.summary() for approval in approvals_of(self._stores, version)],

@@ -1,4 +1,4 @@
-"""The signed statement of a screening: an in-toto statement beside the version's others, and the only one that is sealed,
+"""The signed statement of a screening: an in-toto statement beside the version's others, sealed,
 since it names rows, classes and contributors."""
 
 from __future__ import annotations
@@ -7,15 +7,13 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import delete, insert, select
 
-from casemate.core import NotFoundError, VerificationError, canonical, digest_of, new_id, rfc3339
 from casemate.registry.screening_records import ScreeningRecord
+from casemate.registry.sealed_statements import keep_sealed, open_sealed
 from casemate.registry.stores import Pen, Stores
-from casemate.registry.versions import Version, signed_version
+from casemate.registry.versions import Version
 from casemate.screening import ScreeningReport
-from casemate.signing import Predicate, VersionIdentity, sign_statement, verify_statement
-from casemate.storage.database import attestations, versions
+from casemate.signing import Predicate, VersionIdentity, sign_statement
 
 MOST_LISTED = 1000  # rows of one finding, the highest; a statement stays below 16 MiB
 _MOST = 20_000  # rows of all findings
@@ -47,27 +45,7 @@ def keep_statement(stores: Stores, version: Version, envelope: bytes) -> None:
 
     It goes with the version's rows when that is deleted. Raises: NotFoundError: it was deleted meanwhile.
     """
-    about = version.about
-    sealed = stores.cipher.seal(envelope, _context(about))
-    row = (attestations.c.version_digest == about.digest, attestations.c.project == about.project)
-    with stores.engine.begin() as connection:
-        intent = connection.execute(
-            select(versions.c.intent).where(versions.c.id == version.id, versions.c.state == "live")
-        ).scalar()
-        if intent is None:
-            raise NotFoundError(f"{about} was deleted meanwhile.", code="not-found")
-        connection.execute(delete(attestations).where(*row, attestations.c.predicate_type == Predicate.SCREENING.value))
-        connection.execute(
-            insert(attestations).values(
-                id=new_id("att"),
-                project=about.project,
-                version_digest=about.digest,
-                predicate_type=Predicate.SCREENING.value,
-                envelope=sealed,
-                created_at=rfc3339(stores.clock.now()),
-                intent=intent,  # of the push, so that both go together
-            )
-        )
+    keep_sealed(stores, version, Predicate.SCREENING, envelope)
 
 
 def open_statement(stores: Stores, version: Version, record: ScreeningRecord) -> dict[str, Any]:
@@ -75,24 +53,5 @@ def open_statement(stores: Stores, version: Version, record: ScreeningRecord) ->
 
     Raises: VerificationError `screening-missing`, `screening-altered`, and as `verify_statement`.
     """
-    sealed = signed_version(stores, version).attestations.get(Predicate.SCREENING)
-    if sealed is None:
-        raise _problem(version, "is gone", code="screening-missing")
-    envelope = stores.cipher.open(sealed, _context(version.about))
-    if digest_of(envelope) != record.statement:
-        raise _problem(version, "is not the one on record", code="screening-altered")
-    trust, at = stores.trust(), stores.clock.now()
-    return verify_statement(envelope, Predicate.SCREENING, version.about, trust=trust, at=at).facts
-
-
-def _problem(version: Version, what: str, *, code: str) -> VerificationError:
-    name = f"{version.about.name}@{version.number}"
-    return VerificationError(
-        f"What a screening said of {name} {what}: casemate dataset screen {name}, and find out who wrote to the home.",
-        code=code,
-    )
-
-
-def _context(about: VersionIdentity) -> bytes:
-    """What binds the sealed statement to its version."""
-    return canonical({"screening": msgspec.to_builtins(about)})
+    again = f"casemate dataset screen {version.about.name}@{version.number}"
+    return open_sealed(stores, version, Predicate.SCREENING, record.statement, what="screening", again=again)

@@ -8,6 +8,7 @@ from typing import Any
 
 from casemate.core import AssetKind, CasemateError, Digest, Event, Finding, Severity, VerificationError, digest_of
 from casemate.registry.deletions import deleted_of
+from casemate.registry.evaluation_records import evaluation_of, open_evaluation
 from casemate.registry.screening_records import standing_of
 from casemate.registry.screening_statements import open_statement
 from casemate.registry.stores import Stores
@@ -35,6 +36,9 @@ def verify_stored(stores: Stores, version: Version, files: Mapping[str, list[Blo
     screening = standing_of(stores, version).screening
     if screening is not None and screening.about == version.about:
         open_statement(stores, version, screening)
+    evaluation = evaluation_of(stores, version)
+    if evaluation is not None:
+        open_evaluation(stores, version, evaluation)
 
 
 def verified_pusher(stores: Stores, version: Version) -> str:

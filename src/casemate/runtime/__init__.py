@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from casemate.runtime.description import check_serves, describe
     from casemate.runtime.live import LiveModel
     from casemate.runtime.pool import Pool, PoolConfig
+    from casemate.runtime.queried import QueriedModel
     from casemate.runtime.scratch import clean_scratch
     from casemate.runtime.training import TRAINING_LIMITS, TrainingResult, run_training
     from casemate.runtime.training_findings import findings_of
@@ -29,6 +30,7 @@ __all__ = [
     "LiveModel",
     "Pool",
     "PoolConfig",
+    "QueriedModel",
     "TrainingResult",
     "check_serves",
     "clean_scratch",
@@ -42,6 +44,7 @@ _HOMES = {
     "LiveModel": "live",
     "Pool": "pool",
     "PoolConfig": "pool",
+    "QueriedModel": "queried",
     "TrainingResult": "training",
     "check_serves": "description",
     "clean_scratch": "scratch",

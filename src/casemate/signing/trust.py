@@ -27,6 +27,7 @@ class Predicate(StrEnum):
     TRAINING = "https://casemate.dev/training/v1"
     APPROVAL = "https://casemate.dev/approval/v1"
     SCREENING = "https://casemate.dev/screening/v1"
+    EVALUATION = "https://casemate.dev/evaluation/v1"
 
 
 class TrustedSigner(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -178,6 +179,10 @@ def _loaded(signer: TrustedSigner) -> tuple[str, _Key]:
 
 
 def _may_sign(signer: TrustedSigner) -> frozenset[Predicate]:
-    """Who may sign releases and scans may sign screenings: homes were made before there were any."""
+    """Who may sign releases and scans may sign screenings and evaluations: homes were made before there were any."""
     stated = frozenset(signer.may_sign)
-    return stated | {Predicate.SCREENING} if stated >= {Predicate.RELEASE, Predicate.SCAN} else stated
+    return (
+        stated | {Predicate.SCREENING, Predicate.EVALUATION}
+        if stated >= {Predicate.RELEASE, Predicate.SCAN}
+        else stated
+    )

@@ -226,6 +226,8 @@ def test_strict_takes_two_people_who_sign_with_keys_of_their_own(place: Place, e
         '[[metrics]]\nname = "error"\nvalue = 0.0\n'
     )
     place.run("model", "describe", "double@1", str(tmp_path / "card.toml"), local=True)
+    assert "model evaluate double@1" in " ".join(place.run(*deploy, local=True, exits=1).stderr.split())
+    place.run("model", "except", "double@1", "--reason", "it doubles", local=True)
     assert place.json(*deploy, local=True)["version"] == 1
     assert place.json("deployment", "show", "double", local=True)["state"] == "serving"
 

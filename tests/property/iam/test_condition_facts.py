@@ -23,7 +23,7 @@ TEXTS = st.one_of(
 ODD = st.one_of(TEXTS, st.booleans(), st.integers(-2, 300))
 NAMES = (
     "profile", "role", "holder", "pushed_by", "authenticated", "ci", "human_approved", "fresh", "local", "data_class",
-    "lowers_class", "purpose", "purpose_allowed", "card_complete", "address", "now", "hour", "weekday", "environment",
+    "lowers_class", "purpose", "purpose_allowed", "card_complete", "evaluated", "address", "now", "hour", "weekday", "environment",
 )  # fmt: skip
 STATED = st.dictionaries(st.sampled_from(NAMES), ODD, max_size=6)
 KINDS = st.sampled_from(["dataset", "model", "deployment", "grant", "policy", "key"])
@@ -33,7 +33,7 @@ TIMES = st.datetimes(datetime(2000, 1, 1), datetime(2099, 1, 1), timezones=st.ju
 @given(STATED, KINDS, TIMES)
 def test_every_fact_is_of_the_schema_and_none_is_open_by_omission(stated: dict, kind: str, at: datetime) -> None:
     found = conditions_of(WHO, Resource(kind, "x", environment=Environment.DEV), stated, at)
-    for name in ("authenticated", "human_approved", "fresh", "local", "purpose_allowed", "card_complete"):
+    for name in ("authenticated", "human_approved", "fresh", "local", "purpose_allowed", "card_complete", "evaluated"):
         assert found[name] is (stated.get(name) is True)
     assert found["lowers_class"] is (stated.get("lowers_class") is not False)
     assert found["environment"] == "dev", "nobody states it but the resource"

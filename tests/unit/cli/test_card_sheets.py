@@ -28,6 +28,13 @@ CARD = {
     "made_from": [{"kind": "script", "digest": "sha256:" + "c" * 64, "parameters": {}}],
     "environment": None,
     "scan": {"verdict": "clean", "findings": [], "scanned_at": "2026-11-24T12:00:00.000000Z"},
+    "evaluation": {
+        "state": "passed",
+        "on": "held@1",
+        "rows": 500,
+        "figures": {"auc": 0.9},
+        "at": "2026-11-24T12:00:00Z",
+    },
     "approvals": [],
     "revoked": False,
 }

@@ -25,6 +25,8 @@ TABLE = {
     "model:train": "owner data-scientist",
     "model:verify": READERS,
     "model:describe": "owner data-scientist",
+    "model:evaluate": "owner data-scientist approver",
+    "model:configure": "owner",
     "model:approve": "owner approver",
     "model:revoke": "owner approver operator",
     "model:delete": "owner",
@@ -96,6 +98,7 @@ FAVOURABLE = {
     "lowers_class": False,
     "purpose_allowed": True,
     "card_complete": True,
+    "evaluated": True,
 }
 
 

@@ -39,6 +39,7 @@ from casemate.registry import (
 )
 from casemate.registry.approvers import MAX_LIFE
 from casemate.registry.ended import Ended
+from casemate.registry.evaluation_records import exception_entry
 from casemate.signing import OwnKey, encode_envelope
 
 CAT = Principal(id="usr_cat", kind=PrincipalKind.USER, name="cat")
@@ -72,6 +73,10 @@ def house(pushed, tmp_path):
     with a_house(tmp_path / "copy") as found:
         for person in (ANA, BEN, CAT):
             pin(found, person, key=KEYS[person.id].public_pem.decode())
+        for number in (1, 2):  # gates are tried in test_evaluations.py
+            version = found.models.find(parse_ref(f"diagnosis@{number}"))
+            entry = exception_entry(found.stores, version, reason="approvals are tried", ended=False, actor=ANA)
+            found.commit([entry], f"evt_e{number}")
         yield found
 
 
