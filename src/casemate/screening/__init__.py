@@ -12,10 +12,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from casemate.screening.columns import Rows, rows_of, rows_of_table
+    from casemate.screening.columns import Rows, rows_of
     from casemate.screening.confined import ROW_NUMBER, Quarantine, screen_dataset
     from casemate.screening.report import ScreeningConfig, ScreeningReport, Suspect, Suspicion
     from casemate.screening.screened import Screened, screen
+    from casemate.screening.tables import rows_of_table
     from casemate.screening.verdicts import HumanVerdict, Judged, read_verdicts
 
 # Found when first asked for: a keeper and a gateway need the words of this room, and not its libraries.
@@ -32,7 +33,7 @@ _PLACES = {
     "Suspicion": "report",
     "read_verdicts": "verdicts",
     "rows_of": "columns",
-    "rows_of_table": "columns",
+    "rows_of_table": "tables",
     "screen": "screened",
     "screen_dataset": "confined",
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from casemate.screening.columns import Floats, Ints, Rows
-from casemate.screening.opinions import standardised
+from casemate.screening.opinions import scaled_of
 from casemate.screening.triggers import nearest
 
 _CELL = 0.05  # spreads; near duplicates fall into one cell of a grid
@@ -19,7 +19,7 @@ def near_duplicates(rows: Rows, *, least: int = 5) -> Ints:
 
     Rows are near when they share a cell of a grid of 0.05 spreads in every feature. Args: least: rows of a cluster.
     """
-    scaled = standardised(rows.features)
+    scaled = scaled_of(rows)
     best = np.zeros(len(rows), np.int64)
     sizes = np.zeros(len(rows), np.int64)
     for shift in range(_SHIFTS):
@@ -35,7 +35,7 @@ def near_duplicates(rows: Rows, *, least: int = 5) -> Ints:
 
 def outlier_scores(rows: Rows, *, seed: int = 0) -> Floats:
     """float64 (n,), >= 0: distance to the tenth neighbour over what is usual; above 1: like no other row."""
-    scaled = standardised(rows.features)
+    scaled = scaled_of(rows)
     known = np.random.default_rng(seed).permutation(len(rows))[:_REFERENCE]
     near = nearest(scaled, known, 10)
     apart = np.zeros(len(rows))

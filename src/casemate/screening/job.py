@@ -11,18 +11,11 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import sklearn.cluster
-import sklearn.ensemble
-import sklearn.kernel_approximation
-import sklearn.linear_model
-import sklearn.neighbors
-import sklearn.neural_network
-import sklearn.svm  # noqa: F401
 
 from casemate.core.wire import Frame
-from casemate.screening.columns import rows_of_table, rows_of_tables
 from casemate.screening.report import ScreeningConfig
 from casemate.screening.screened import screen
+from casemate.screening.tables import rows_of_table, rows_of_tables
 from casemate.screening.verdicts import read_verdicts
 
 

@@ -24,7 +24,7 @@ def opinions(rows: Rows, *, seed: int, without: Bools | None = None, fitted: int
     """
     rng = np.random.default_rng(seed)
     usable = np.ones(len(rows), bool) if without is None else ~without
-    fold, scaled = _folds(rows.labels, rng), standardised(rows.features, usable)
+    fold, scaled = _folds(rows.labels, rng), scaled_of(rows, usable)
     total = np.zeros((len(rows), len(rows.classes)))
     for number in range(FOLDS):
         learnt = np.flatnonzero(usable & (fold != number))
@@ -33,13 +33,19 @@ def opinions(rows: Rows, *, seed: int, without: Bools | None = None, fitted: int
         if len(np.unique(rows.labels[learnt])) < 2:
             total[judged] += 1.0
             continue
-        for make in (_neighbours, _kernel, _trees):
+        for make in (_neighbours, kernel_machine, _trees):
             model = make(seed + number, len(learnt), len(rows)).fit(scaled[learnt], rows.labels[learnt])
             for start in range(0, len(judged), _JUDGED):
                 part = judged[start : start + _JUDGED]
-                total[np.ix_(part, model.classes_)] += _said(model, scaled[part])
+                total[np.ix_(part, model.classes_)] += probabilities(model, scaled[part])
     total = np.maximum(total / total.sum(1, keepdims=True), _FLOOR)
     return np.asarray(total / total.sum(1, keepdims=True))
+
+
+def scaled_of(rows: Rows, usable: Bools | None = None) -> Floats:
+    """float64 (n, d): the features of rows as `standardised`, each by its weight."""
+    scaled = standardised(rows.features, usable)
+    return scaled if rows.weights is None else np.asarray(scaled * rows.weights)
 
 
 def standardised(features: Floats, usable: Bools | None = None) -> Floats:
@@ -59,7 +65,7 @@ def _folds(labels: Ints, rng: np.random.Generator) -> Ints:
     return found
 
 
-def _said(model: Any, scaled: Floats) -> Floats:
+def probabilities(model: Any, scaled: Floats) -> Floats:
     """Probabilities; of a machine that has margins only, their softmax."""
     if hasattr(model, "predict_proba"):
         return np.asarray(model.predict_proba(scaled))
@@ -75,7 +81,8 @@ def _neighbours(_seed: int, learnt: int, _rows: int) -> Any:
     return KNeighborsClassifier(n_neighbors=min(9, learnt), weights="distance", algorithm="brute")
 
 
-def _kernel(seed: int, learnt: int, rows: int) -> Any:
+def kernel_machine(seed: int, learnt: int, rows: int) -> Any:
+    """Fitted on so many of so many rows: whole, or on a sketch of its kernel."""
     if rows <= _EXACT:
         from sklearn.svm import SVC
 

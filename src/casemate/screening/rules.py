@@ -76,6 +76,13 @@ OUTLIERS = Rule(
     remediation="Look at them: they are errors of measurement, rare cases, or planted.",
     references=_POISON,
 )
+UNREAD_IMAGE = Rule(
+    id="unread-image",
+    title="Images that could not be looked at",
+    severity=Severity.MEDIUM,
+    remediation="Mend them, shrink them below 40 million pixels, or leave them out: nothing was looked for in them.",
+    references=_POISON,
+)
 RELABELLED = Rule(
     id="relabelled",
     title="Rows of the former version bear another label now",
@@ -92,5 +99,5 @@ AGAINST_FORMER = Rule(
 )
 ALL = (
     LABEL_ERROR, TARGETED_FLIP, BACKDOOR_TRIGGER, CONTRIBUTOR_DISAGREES, CONTRIBUTOR_OVER_LIMIT, TIME_DISAGREES, SLOW_FEEDBACK,
-    NEAR_DUPLICATES, OUTLIERS, RELABELLED, AGAINST_FORMER,
+    NEAR_DUPLICATES, OUTLIERS, UNREAD_IMAGE, RELABELLED, AGAINST_FORMER,
 )  # fmt: skip

@@ -71,6 +71,13 @@ def screen(
         rules.SLOW_FEEDBACK, drifted, errors.likely, f"{{count}} rows; the sum reached {height:.1f} times the alarm"
     )
     _repeated_and_odd(rows, config, found)
+    if rows.unread is not None:
+        found.add(
+            rules.UNREAD_IMAGE,
+            rows.unread,
+            np.ones(len(rows)),
+            "{count} rows, with an image that is broken or too large",
+        )
     if former is not None:
         _changed(rows, former, config, found)
     return found.screened(former is None)

@@ -16,7 +16,8 @@ import numpy as np
 from scipy.stats import binom, poisson
 
 from casemate.screening.columns import Floats, Ints, Rows
-from casemate.screening.opinions import standardised
+from casemate.screening.opinions import kernel_machine, probabilities, scaled_of, standardised
+from casemate.screening.pieces import vocabulary_of, weigh_pieces
 
 _HALVES = 24  # random halves of the features
 _REFERENCE = 4000  # rows that others are compared with, at most
@@ -35,6 +36,7 @@ _LOOKED_AT = 8  # halves in which values are compared, too
 _WINDOW = 0.15  # spreads; values so near each other are the same
 _SUBSETS = 5  # of other features, for the prediction; a trigger's features would predict each other
 _CLUSTERS = 4  # of one class
+_FOLDS = 3  # of models of texts and images
 _LEAST = 8  # rows of a class or cluster
 
 
@@ -51,13 +53,22 @@ class Triggers(msgspec.Struct, frozen=True, kw_only=True):
 def find_triggers(rows: Rows, *, seed: int = 0) -> Triggers:
     """How much each row looks like one of a backdoor."""
     rng = np.random.default_rng(seed)
-    scaled = standardised(rows.features)
+    scaled = standardised(rows.features if rows.surface is None else rows.surface)
     against, unlike = views_in_halves(scaled, rows.labels, rng)
-    stamped = shared_surprise(scaled, rows.labels, against, unlike, rng)
-    inner = representation(scaled, rows.labels, seed)
+    if rows.views:  # what a plain feature leaves open, a text or an image may say
+        against = views_of_texts_and_images(rows, scaled, seed)
+    stamped = shared_surprise(scaled, rows.labels, against, unlike, rng) if scaled.shape[1] else np.zeros(len(rows))
+    whole = scaled_of(rows)
+    if rows.pieces is not None:
+        held = vocabulary_of(rows.pieces).of(rows.pieces)
+        near = nearest(whole, rng.permutation(len(rows))[:_REFERENCE], _NEIGHBOURS)
+        stamped = np.maximum(stamped, weigh_pieces(held, rows.labels, against, near).rows(held, rows.labels))
+    inner = representation(whole, rows.labels, seed)
     spectral = spectral_scores(inner, rows.labels)
     evidence = against + np.minimum(stamped, 3.0)
     together = pooled(inner, rows.labels, evidence, seed)
+    if rows.pieces is not None:  # what a row holds itself is known there: its cluster alone names nothing
+        together = np.minimum(together, 1.0)
     return Triggers(
         score=(evidence + together) / 2, against=against, stamped=stamped, spectral=spectral, together=together
     )
@@ -70,6 +81,8 @@ def views_in_halves(scaled: Floats, labels: Ints, rng: np.random.Generator) -> t
     (n, d), >= 0, spreads between a value and their median, in the halves that do not hold its feature: the largest of few.
     """
     count, dims = scaled.shape
+    if not dims:
+        return np.zeros(count), np.zeros((count, 0))
     halves = _HALVES if count <= _LARGE else _LARGE_HALVES
     known = rng.permutation(count)[:_REFERENCE]
     votes = np.zeros((halves, count), np.float32)
@@ -82,6 +95,35 @@ def views_in_halves(scaled: Floats, labels: Ints, rng: np.random.Generator) -> t
             for j in np.setdiff1d(np.arange(dims), chosen):
                 unlike[:, j] = np.maximum(unlike[:, j], np.abs(scaled[:, j] - np.median(scaled[near, j], axis=1)))
     return np.quantile(votes, 0.75, axis=0).astype(np.float64), unlike
+
+
+def views_of_texts_and_images(rows: Rows, scaled: Floats, seed: int) -> Floats:
+    """float64 (n,) in 0..1: what models of random halves of the words, or of the picture, that never saw the row think against its label;
+    the upper quartile. Neighbours would do where every feature says something of the class; here few do."""
+    votes = np.empty((len(rows.views), len(rows)))
+    for half, view in enumerate(rows.views):
+        kept = np.random.default_rng([seed, half]).random(scaled.shape[1]) < 0.5
+        both = np.hstack([view, scaled[:, kept] / np.sqrt(max(scaled.shape[1], 1))])
+        votes[half] = 1 - halved_opinion(both, rows.labels, seed + half)
+    return np.asarray(np.quantile(votes, 0.75, axis=0))
+
+
+def halved_opinion(view: Floats, labels: Ints, seed: int) -> Floats:
+    """float64 (n,) in 0..1: how likely each row's label is by half of what it says, told by models of other rows."""
+    rng = np.random.default_rng(seed)
+    fold = rng.permutation(len(view)) % _FOLDS
+    said = np.zeros(len(view))
+    for number in range(_FOLDS):
+        learnt, judged = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
+        learnt = rng.permutation(learnt)[:_REFERENCE]
+        if len(np.unique(labels[learnt])) < 2:
+            said[judged] = 1.0
+            continue
+        model = kernel_machine(seed + number, len(learnt), len(view)).fit(view[learnt], labels[learnt])
+        known = np.searchsorted(model.classes_, labels[judged]).clip(0, len(model.classes_) - 1)
+        there = model.classes_[known] == labels[judged]
+        said[judged] = np.where(there, probabilities(model, view[judged])[np.arange(len(judged)), known], 0.0)
+    return said
 
 
 def nearest(scaled: Floats, known: Ints, neighbours: int) -> Ints:

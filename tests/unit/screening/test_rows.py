@@ -10,8 +10,8 @@ import pytest
 
 from casemate.core import InputError
 from casemate.screening import rows_of, rows_of_table
-from casemate.screening.columns import rows_of_tables
 from casemate.screening.former import change
+from casemate.screening.tables import rows_of_tables
 from casemate.screening.verdicts import row_digests
 
 
