@@ -10,7 +10,7 @@ LOCKED := $(PIP) --no-deps --require-hashes -r
 PYTEST := $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 CHECK := $(BIN)/python -m pip --disable-pip-version-check check --quiet
 
-.PHONY: setup demo test test-full test-postgres test-formats bench bench-scanners bench-personal bench-screening lint clean help
+.PHONY: setup demo test test-full test-postgres test-formats fuzz bench bench-scanners bench-personal bench-screening lint clean help
 
 help:
 	@sed -n '1,3s/^# //p' Makefile
@@ -59,7 +59,20 @@ test-postgres: .venv/dev
 	@touch $@
 
 test-formats: .venv-formats/done
-	.venv-formats/bin/pytest tests/unit/scanning/test_real_frameworks.py $(TEST_ARGS)
+	.venv-formats/bin/pytest tests/unit/scanning/test_real_frameworks.py tests/contract/test_runtimes.py $(TEST_ARGS)
+
+# Fuzzing by coverage; the library for it is published for Linux on x86-64 and Python up to 3.13.
+.venv-fuzz/done: requirements/core.lock requirements/fuzz.txt
+	@$(PYTHON) -m venv .venv-fuzz
+	@.venv-fuzz/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes -r requirements/core.lock
+	@.venv-fuzz/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes -r requirements/fuzz.txt
+	@.venv-fuzz/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+FUZZ_SECONDS ?= 60
+# Every parser of foreign bytes, FUZZ_SECONDS each; FUZZ_TARGETS names some of them.
+fuzz: .venv-fuzz/done
+	.venv-fuzz/bin/python fuzz/run.py --seconds $(FUZZ_SECONDS) $(FUZZ_TARGETS)
 
 # Other people's scanners, each as it is published, in an environment of their own.
 .venv-scanners/done: requirements/scanners.lock
@@ -93,4 +106,4 @@ bench: .venv/dev
 	$(BIN)/python bench/run.py $(BENCH_ARGS)
 
 clean:
-	rm -rf .venv .venv-scanners .venv-formats .venv-screeners .venv-personal .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-scanners .venv-formats .venv-fuzz .fuzz .venv-screeners .venv-personal .mypy_cache .ruff_cache .hypothesis

@@ -191,16 +191,17 @@ def script(source: str, *, data: bytes = b"") -> bytes:
     })  # fmt: skip
 
 
-def program(target: str, **members: bytes) -> bytes:
+def program(
+    target: str, *, size: str = "Symbol('s7', integer=True)", guard: str = "2*L['x'].size()[0] <= 64", **members: bytes
+) -> bytes:
     node = {"target": target, "inputs": [], "outputs": [], "metadata": {}}
-    files = {
-        "m/archive_format": b"pt2",
-        "m/models/model.json": json.dumps({"graph_module": {"graph": {"nodes": [node]}}}).encode(),
-    }
+    sizes = {"x": {"dtype": 7, "sizes": [{"as_expr": {"expr_str": size, "hint": {"as_int": 4}}}, {"as_int": 5}]}}
+    described = {"graph_module": {"graph": {"nodes": [node], "tensor_values": sizes}}, "guards_code": [guard]}
+    files = {"m/archive_format": b"pt2", "m/models/model.json": json.dumps(described).encode()}
     return zipped(
         files
         | {
-            name.replace("__pt", ".pt").replace("__py", ".py").replace("__", "/"): data
+            name.replace("__pt", ".pt").replace("__py", ".py").replace("__json", ".json").replace("__", "/"): data
             for name, data in members.items()
         }
     )
@@ -208,6 +209,8 @@ def program(target: str, **members: bytes) -> bytes:
 
 def evil_torch() -> dict[str, tuple[bytes, str]]:
     evil, code, export = call_4("posix", "system", TOUCH), "torchscript-dangerous-operator", "torch-export-malformed"
+    good = "torch.ops.aten.add.Tensor"
+    pickled = b'{"config": {"w": {"path_name": "weight_0", "is_param": true, "use_pickle": true, "tensor_meta": null}}}'
     tensor = proto(2) + import_4("torch._utils", "_rebuild_tensor_v2") + text("x") + b"\x85R."
     saved = zipped({"w/data.pkl": evil, "w/version": b"3\n"})
     sources = {
@@ -228,6 +231,19 @@ def evil_torch() -> dict[str, tuple[bytes, str]]:
         "export-calls-python": (program("os.system"), export),
         "export-custom-operator": (program("torch.ops.evil.run"), export),
         "export-methodcaller": (program("_operator.methodcaller"), export),
+        "export-from-file": (program("torch.ops.aten.from_file.default"), export),
+        "export-torchbind": (program("torch.ops.higher_order.call_torchbind"), export),
+        "export-size-is-code": (program(good, size="__import__('os').system('true')"), export),  # sympy.sympify evaluates
+        "export-size-attribute": (program(good, size="Symbol('s7').__class__"), export),
+        "export-guard-is-code": (program(good, guard="__import__('os').system('true') == 0"), export),  # compiled by module()
+        "export-guard-attribute": (program(good, guard="L['x'].__class__.size()[0] == 1"), export),
+        "export-compiled-library": (program(good, m__data__aotinductor__model__x=b"\x7fELF" + bytes(60)), export),
+        "export-opaque-object": (program(good, m__data__constants__opaque_obj_0=evil), export),  # pickle.loads, not weights_only
+        "export-pickled-weight": (program(good, m__data__weights__weight_0=evil, m__data__weights__model_weights_config__json=pickled), "pickle-forbidden-import"),
+        "export-two-folders": (program(good, other__models__model__json=b"{}"), export),
+        "export-of-old": (zipped({"m/serialized_exported_program.json": b"{}", "m/version": b"8.2"}), export),
+        "script-with-library": (zipped({"m/data.pkl": proto(2) + b"}.", "m/constants.pkl": proto(2) + b"}.", "m/lib/x.so": b"\x7fELF" + bytes(60)}), code),
+        "script-debug-pickle": (zipped({"m/data.pkl": proto(2) + b"}.", "m/constants.pkl": proto(2) + b"}.", "m/code/a.py.debug_pkl": evil}), "pickle-forbidden-import"),
         "export-broken": (zipped({"m/archive_format": b"pt2", "m/models/model.json": b"{"}), export),
         "export-weights-pickle": (program("torch.ops.aten.add.Tensor", m__data__weights__w=saved, m__data__weights__w__pt=saved), "pickle-forbidden-import"),
         "export-sample-inputs": (program("torch.ops.aten.add.Tensor", m__data__sample_inputs__model__pt=saved), "pickle-forbidden-import"),
@@ -293,5 +309,16 @@ def unserved_structures() -> dict[str, Case]:
         ),
         "saved-model": ({"saved_model.pb": saved_model("Const", "f", functions={"f": ["MatMul"]})}, "savedmodel"),
         "gguf": ({"m.gguf": gguf(template)}, "gguf"),
-        "exported": ({"m.pt2": program("torch.ops.aten.add.Tensor")}, "torch-export"),
+    }
+
+
+def served_structures() -> dict[str, Case]:
+    """Honest, and what loads them."""
+    return {
+        "exported": ({"m.pt2": program("torch.ops.aten.add.Tensor")}, "torch"),
+        "scripted": ({"m.pt": script("def forward(self, x):\n  return torch.relu(x)\n")}, "torch"),
+        "scripted-and-told": (
+            {"m.pt": script("def forward(self, x):\n  return torch.relu(x)\n"), "signature.json": b'{"inputs": []}'},
+            "torch",
+        ),
     }

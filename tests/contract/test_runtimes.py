@@ -3,7 +3,8 @@ its tensors truly, and what is no model of its kind ends in a sentence."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import io
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ class Made:
     path: str
     data: bytes
     expected: Any  # probabilities of `ROWS`
+    runtime: str = ""  # where it is not called as the maker
+    beside: dict[str, bytes] = field(default_factory=dict)
 
 
 RANDOM = np.random.default_rng(3)
@@ -62,11 +65,76 @@ def made_lightgbm() -> Made:
     return Made("model.txt", booster.model_to_string().encode(), np.stack([1 - scores, scores], axis=1))
 
 
-MAKERS = {"onnx": made_onnx, "skops": made_skops, "xgboost": made_xgboost, "lightgbm": made_lightgbm}
+def torch_network() -> tuple[Any, Any]:
+    """(torch, a network that answers by name)."""
+    torch = pytest.importorskip("torch", reason="PyTorch is installed by `make test-formats` alone")
+
+    class Network(torch.nn.Module):  # type: ignore[name-defined, misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = torch.nn.Linear(5, 8), torch.nn.Linear(8, 2)
+
+        def forward(self, X):  # noqa: N803
+            found = torch.softmax(self.last(torch.relu(self.first(X))), 1)
+            return {"label": found.argmax(1), "probabilities": found}
+
+    torch.manual_seed(1)
+    return torch, Network().eval()
 
 
-def sealed(path: str, data: bytes) -> dict[str, SealedFile]:
-    return {path: seal_bytes([data])}
+def predicted_by(torch: Any, network: Any) -> Any:
+    with torch.inference_mode():
+        return network(torch.from_numpy(ROWS))["probabilities"].numpy()
+
+
+def made_torch_export() -> Made:
+    torch, network = torch_network()
+    rows = {"X": {0: torch.export.Dim("rows")}}
+    file = io.BytesIO()
+    torch.export.save(torch.export.export(network, (torch.from_numpy(ROWS),), dynamic_shapes=rows), file)
+    return Made("model.pt2", file.getvalue(), predicted_by(torch, network), "torch")
+
+
+def made_torchscript() -> Made:
+    torch, network = torch_network()
+    file = io.BytesIO()
+    torch.jit.save(torch.jit.trace(network, torch.from_numpy(ROWS), strict=False), file)
+    return Made("model.pt", file.getvalue(), predicted_by(torch, network), "torch")
+
+
+def made_torchscript_told() -> Made:
+    """Scripts keep no shapes; a file beside it says them, and names the outputs of a plain tuple."""
+    torch, network = torch_network()
+
+    class Plain(torch.nn.Module):  # type: ignore[name-defined, misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = network.first, network.last
+
+        def forward(self, X):  # noqa: N803
+            found = torch.softmax(self.last(torch.relu(self.first(X))), 1)
+            return found.argmax(1), found
+
+    file = io.BytesIO()
+    torch.jit.save(torch.jit.script(Plain().eval()), file)
+    told = b'{"inputs": [{"name": "X", "datatype": "FP32", "shape": [-1, 5]}], "outputs": ["label", "probabilities"]}'
+    return Made("model.pt", file.getvalue(), predicted_by(torch, network), "torch", {"signature.json": told})
+
+
+MAKERS = {
+    "onnx": made_onnx,
+    "skops": made_skops,
+    "xgboost": made_xgboost,
+    "lightgbm": made_lightgbm,
+    "torch-export": made_torch_export,
+    "torchscript-traced": made_torchscript,
+    "torchscript-told": made_torchscript_told,
+}
+LIBRARIES = {"xgboost": "xgboost", "lightgbm": "lightgbm", "torch": "torch"}  # runtime -> what it needs
+
+
+def sealed(path: str, data: bytes, beside: dict[str, bytes] | None = None) -> dict[str, SealedFile]:
+    return {name: seal_bytes([content]) for name, content in {path: data, **(beside or {})}.items()}
 
 
 def asked(served: ServedFile, files: dict[str, SealedFile], rows: Any) -> tuple[Signature, dict[str, Any]]:
@@ -76,16 +144,18 @@ def asked(served: ServedFile, files: dict[str, SealedFile], rows: Any) -> tuple[
         assert started.batchable
         (given,) = started.signature.inputs
         kind = {"FP32": np.float32, "FP64": np.float64}[given.datatype]
-        headers, buffers = encode_tensors({"X": rows.astype(kind)})
+        headers, buffers = encode_tensors({given.name: rows.astype(kind)})
         cell.channel.send({"id": 1, "inputs": headers}, buffers)
         frame = cell.channel.recv(10)
         return started.signature, decode_tensors(frame.message["outputs"], frame.buffers)
 
 
-@pytest.mark.parametrize("runtime", MAKERS)
-def test_a_model_that_the_scan_lets_through_predicts_as_its_library_does(runtime: str) -> None:
-    made = MAKERS[runtime]()
-    files = sealed(made.path, made.data)
+@pytest.mark.parametrize("kind", MAKERS)
+@pytest.mark.filterwarnings("ignore")  # of the libraries that write the models
+def test_a_model_that_the_scan_lets_through_predicts_as_its_library_does(kind: str) -> None:
+    made = MAKERS[kind]()
+    runtime = made.runtime or kind
+    files = sealed(made.path, made.data, made.beside)
     report = scan(files)
     assert (report.verdict, report.findings) == (Verdict.CLEAN, ())
     assert report.served == ServedFile(path=made.path, runtime=runtime)
@@ -100,8 +170,9 @@ def test_a_model_that_the_scan_lets_through_predicts_as_its_library_does(runtime
         assert given.features == tuple("abcde")
 
 
-@pytest.mark.parametrize("runtime", ["xgboost", "lightgbm"])
+@pytest.mark.parametrize("runtime", LIBRARIES)
 def test_what_is_no_model_of_its_kind_does_not_load_and_says_so(runtime: str) -> None:
+    pytest.importorskip(LIBRARIES[runtime])
     files = sealed("model", b"tree\nversion=v4\nthis is no model of any kind\n")
     with pytest.raises(VerificationError) as refused:
         describe(files, ServedFile(path="model", runtime=runtime))

@@ -49,4 +49,4 @@ class ServedFile(msgspec.Struct, frozen=True, kw_only=True):
     """Which of a version's files is the model, and what loads it: found by the scan, signed with it, taken from there."""
 
     path: str
-    runtime: Literal["lightgbm", "onnx", "skops", "xgboost"]
+    runtime: Literal["lightgbm", "onnx", "skops", "tensorflow", "torch", "xgboost"]

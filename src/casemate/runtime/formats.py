@@ -7,8 +7,13 @@ from collections.abc import Iterable
 
 from casemate.core import SandboxError, ServedFile
 
-_SUFFIXES = (".onnx", ".skops", ".ubj", "model.json", "model.txt")
-EXTRAS = {"lightgbm": "lightgbm", "xgboost": "xgboost"}  # runtime -> library, and the extra of the same name
+_SUFFIXES = (".onnx", ".skops", ".ubj", ".pt", ".pt2", ".keras", "model.json", "model.txt", "saved_model.pb")
+EXTRAS = {  # runtime -> library, and the extra of the same name
+    "lightgbm": "lightgbm",
+    "tensorflow": "tensorflow",
+    "torch": "torch",
+    "xgboost": "xgboost",
+}
 
 
 def is_servable(paths: Iterable[str]) -> bool:

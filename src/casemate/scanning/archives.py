@@ -6,14 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 from casemate.scanning.compressed import expand
-from casemate.scanning.formats import COMPRESSED, UNSUPPORTED
+from casemate.scanning.format_rules import TORCH_EXPORT_MALFORMED
+from casemate.scanning.formats import COMPRESSED, RUNTIMES, UNSUPPORTED
 from casemate.scanning.keras_models import inspect_keras_archive
 from casemate.scanning.notes import Notes, RefusedError
 from casemate.scanning.pickle_rules import inspect_pickles
-from casemate.scanning.rules import ARCHIVE_BOMB, ARCHIVE_NOT_SERVED, FORMAT_UNSUPPORTED
+from casemate.scanning.rules import ARCHIVE_BOMB, ARCHIVE_NOT_SERVED, FORMAT_UNSUPPORTED, PICKLE_NOT_SERVED
 from casemate.scanning.skops_files import SCHEMA_NAME, inspect_skops
 from casemate.scanning.tar_files import read_tar
-from casemate.scanning.torch_archives import inspect_program, inspect_source
+from casemate.scanning.torch_archives import check_parts, inspect_program, inspect_source, pickled_weights
 from casemate.scanning.zip_files import Member, read_zip
 
 _TORCH = frozenset({"torch", "torchscript", "torch-export"})
@@ -29,12 +30,9 @@ def inspect_archive(
         raise RefusedError(ARCHIVE_BOMB, f"archives nested deeper than {notes.limits.depth}")
     before = len(notes.findings)
     if kind == "zip":
-        members = {member.name: member for member in read_zip(data, notes)}
-        if SCHEMA_NAME in members:
-            return "skops", inspect_skops(members, notes, location)
-        if _kind_of(set(members)) == "keras":
-            return "keras", inspect_keras_archive(members, notes, location)
-        kind = _inspect_members(members, notes, location, depth, inspect)
+        kind, facts = _inspect_zip(data, notes, location, depth, inspect)
+        if kind in RUNTIMES:
+            return kind, facts
     elif kind == "tar":
         for name, content in read_tar(data, notes):
             inspect(content, f"{location}!{name}", depth + 1)
@@ -48,19 +46,36 @@ def inspect_archive(
     return kind, {}
 
 
+def _inspect_zip(
+    data: memoryview, notes: Notes, location: str, depth: int, inspect: Inspect
+) -> tuple[str, dict[str, Any]]:
+    members = {member.name: member for member in read_zip(data, notes)}
+    if SCHEMA_NAME in members:
+        return "skops", inspect_skops(members, notes, location)
+    if _kind_of(set(members)) == "keras":
+        return "keras", inspect_keras_archive(members, notes, location)
+    return _inspect_members(members, notes, location, depth, inspect), {"members": len(members)}
+
+
 def _inspect_members(members: dict[str, Member], notes: Notes, location: str, depth: int, inspect: Inspect) -> str:
     kind = _kind_of(set(members))
-    for name, member in members.items():
+    if kind in ("torchscript", "torch-export"):
+        check_parts(members, kind, notes, location)
+    pickled: set[str] = set()
+    for name in sorted(
+        members, key=lambda name: not name.endswith("_config.json")
+    ):  # these say which others are pickles
         place = f"{location}!{name}"
         try:
-            content = member.unpack(notes)
-            if kind in _TORCH and name.endswith(".pkl"):
+            content = members[name].unpack(notes)
+            if kind in _TORCH and name.endswith((".pkl", ".debug_pkl")):
                 _inspect_torch_pickle(content, notes, place, scripted=kind == "torchscript")
             elif kind in _TORCH and "/code/" in f"/{name}" and name.endswith(".py"):
                 inspect_source(content, notes, place)
             elif kind == "torch-export" and name.endswith(".json"):
                 inspect_program(content, notes, place)
-            elif kind == "torch-export" and (name.endswith((".pt", ".pth")) or bytes(content[:4]) == b"PK\3\4"):
+                pickled |= pickled_weights(content) if name.endswith("_config.json") else set()
+            elif kind == "torch-export" and _is_torch_part(name, content, pickled):
                 _inspect_torch_part(content, notes, place, depth, inspect)
             elif kind == "zip" or name.endswith((".npy", ".pkl", ".pickle")):
                 inspect(content, place, depth + 1)
@@ -76,11 +91,17 @@ def _inspect_torch_pickle(content: memoryview, notes: Notes, place: str, *, scri
     notes.findings += [finding for finding in own.findings if finding.id != "pickle-not-served"]
 
 
+def _is_torch_part(name: str, content: memoryview, pickled: set[str]) -> bool:
+    return name.endswith((".pt", ".pth")) or name.rpartition("/")[2] in pickled or bytes(content[:4]) == b"PK\3\4"
+
+
 def _inspect_torch_part(content: memoryview, notes: Notes, place: str, depth: int, inspect: Inspect) -> None:
     """A file of torch.save within an exported program: that such files are not served is no news here."""
     before = len(notes.findings)
-    inspect(content, place, depth + 1)
-    expected = {FORMAT_UNSUPPORTED.id, ARCHIVE_NOT_SERVED.id}
+    kind = inspect(content, place, depth + 1)
+    if kind not in ("torch", "pickle"):
+        notes.add(TORCH_EXPORT_MALFORMED, f"{kind or 'nothing known'}, where tensors belong", place)
+    expected = {FORMAT_UNSUPPORTED.id, ARCHIVE_NOT_SERVED.id, PICKLE_NOT_SERVED.id}
     notes.findings[before:] = [finding for finding in notes.findings[before:] if finding.id not in expected]
 
 

@@ -8,8 +8,11 @@ one that lies column by column (Fortran order) may not.
 from __future__ import annotations
 
 import io
+import lzma
 import math
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Any
@@ -28,6 +31,12 @@ _BUFFER = 1 << 20  # bytes read at a time
 _MOST_HEADER = 10_000  # bytes; numpy's own bound for files that it does not trust
 _MOST_ARRAYS = 1000
 _WHOLE = 256 << 20  # bytes of an array that has to be held whole
+# What reading a broken archive or header raises. `zipfile` says NotImplementedError of a method of compression that it does not
+# know, and hands on what a decompressor says; numpy reads headers of Python 2 through `tokenize`.
+_BREAKS = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, EOFError, OSError, ValueError, TypeError, RuntimeError,
+    SyntaxError, tokenize.TokenError,
+)  # fmt: skip
 _KINDS = "biufUM"  # of items: truth, whole numbers, floating ones, text, times
 
 
@@ -48,8 +57,7 @@ def read_npz(file: AskedFile, filename: str, limits: DatasetLimits) -> Rows:
             raise _malformed(filename, "an array comes twice, is encrypted, or there are too many")
         for member, name in zip(members, names, strict=True):
             arrays.append(_opened(archive.open(member), name, filename))
-    # `zipfile` says NotImplementedError of a method of compression that it does not know.
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, ValueError, RuntimeError) as error:
+    except _BREAKS as error:
         raise _malformed(filename, "its archive cannot be read") from error
     if not arrays:
         raise InputError(f"{filename} has no rows.", code="dataset-empty")
@@ -86,7 +94,7 @@ def _opened(stream: IO[bytes], name: str, filename: str) -> _Array:
         if read is None:
             raise _malformed(filename, "a version of the format that is not known")
         shape, by_column, dtype = read(stream, max_header_size=_MOST_HEADER)
-    except (ValueError, TypeError, EOFError, zipfile.BadZipFile, OSError) as error:
+    except _BREAKS as error:
         raise _malformed(filename, "a header that cannot be read") from error
     _check_items(name, dtype, shape, filename)
     whole = None
@@ -186,7 +194,7 @@ def _columns(array: _Array, start: int, stop: int, filename: str) -> list[np.nda
 def _exactly(stream: IO[bytes], size: int, filename: str) -> bytes:
     try:
         data = stream.read(size)
-    except (zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
+    except _BREAKS as error:
         raise _malformed(filename, "its archive cannot be read") from error
     if len(data) != size:
         raise _malformed(filename, "fewer items than its header says")

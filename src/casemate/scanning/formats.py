@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 from casemate.scanning.compressed import compression_of
 from casemate.scanning.notes import Notes
@@ -12,8 +13,15 @@ from casemate.scanning.pickle_rules import looks_like_pickle
 from casemate.scanning.safetensors_files import looks_like_safetensors
 from casemate.scanning.tar_files import is_tar
 
-SERVED = frozenset({"lightgbm", "onnx", "safetensors", "skops", "xgboost"})
-RUNTIMES = frozenset({"lightgbm", "onnx", "skops", "xgboost"})  # those that a runtime of the same name loads
+RUNTIMES: dict[str, Literal["lightgbm", "onnx", "skops", "torch", "xgboost"]] = {  # format -> what loads it
+    "lightgbm": "lightgbm",
+    "onnx": "onnx",
+    "skops": "skops",
+    "torch-export": "torch",
+    "torchscript": "torch",
+    "xgboost": "xgboost",
+}
+SERVED = frozenset({*RUNTIMES, "safetensors"})
 COMPRESSED = frozenset({"gzip", "zlib", "bzip2", "xz", "lzma"})
 SIDE_FILES = frozenset({"json", "text"})
 SUFFIXES = {  # a name that ends so promises this format; others promise nothing
@@ -24,6 +32,7 @@ SUFFIXES = {  # a name that ends so promises this format; others promise nothing
     ".md": "text",
     ".txt": "text",
     ".ubj": "xgboost",
+    ".pt2": "torch-export",
     ".jinja": "text",
 }
 ALSO = {("json", "xgboost"), ("text", "lightgbm"), ("text", "json")}  # (promised, found) that go together
@@ -33,9 +42,7 @@ UNSUPPORTED = {  # format -> how people call it
     "tflite": "TensorFlow Lite",
     "savedmodel": "TensorFlow SavedModel",
     "keras": "Keras 3",
-    "torch": "PyTorch",
-    "torchscript": "TorchScript",
-    "torch-export": "a program of torch.export",
+    "torch": "weights of PyTorch (a state_dict, or a module as a pickle) without a graph: save with torch.export",
     "catboost": "CatBoost",
     "numpy": "NumPy arrays",
     "parquet": "Parquet, which holds data",

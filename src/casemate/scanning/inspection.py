@@ -84,7 +84,7 @@ class _Inspection:
         """The one model and its runtime, if it has one."""
         if len(self._models) != 1 or self.format not in RUNTIMES:
             return None
-        return {"path": self._models[0], "runtime": self.format}
+        return {"path": self._models[0], "runtime": RUNTIMES[self.format]}
 
     def _is_weights(self, name: str, kind: str) -> bool:
         """Whether it is numbers and nothing else; what is not is noted, and inspected like every other file."""

@@ -7,7 +7,7 @@ import json
 import msgspec
 import pytest
 from evil_models import tensors_file
-from evil_structures import TEMPLATES, all_structures, unserved_structures
+from evil_structures import TEMPLATES, all_structures, served_structures, unserved_structures
 
 from casemate.core import Finding, Verdict, verdict_of
 from casemate.scanning import ScanLimits
@@ -15,6 +15,7 @@ from casemate.scanning.inspection import inspect_files
 
 EVIL = all_structures()
 UNSERVED = unserved_structures()
+SERVED = served_structures()
 LLAMA_3 = (  # as the tokenizers of published models have it
     "{% set loop_messages = messages %}{% for message in loop_messages %}{% set content = '<|start_header_id|>' + message['role'] + "
     "'<|end_header_id|>\n\n'+ message['content'] | trim + '<|eot_id|>' %}{% if loop.index0 == 0 %}{% set content = bos_token + content %}"
@@ -41,6 +42,14 @@ def test_an_honest_file_is_refused_only_because_nothing_serves_it(name: str) -> 
     files, kind = UNSERVED[name]
     _, ids, answer = inspected(files)
     assert (ids - {"archive-not-served"}, answer["format"]) == ({"format-unsupported"}, kind), answer["findings"]
+
+
+@pytest.mark.parametrize("name", SERVED)
+def test_an_honest_file_that_a_runtime_loads_is_clean(name: str) -> None:
+    files, runtime = SERVED[name]
+    verdict, ids, answer = inspected(files)
+    assert (verdict, ids) == (Verdict.CLEAN, set()), answer["findings"]
+    assert answer["served"] == {"path": min(files), "runtime": runtime}
 
 
 def test_a_folder_of_a_hub_with_weights_and_configuration_alone_passes() -> None:
