@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from casemate.core import DataClass, Principal, SealedFile, Verdict, checked_name
+from casemate.core import DataClass, Principal, Ref, SealedFile, Verdict, checked_name
 from casemate.core.datasheets import Datasheet
 from casemate.registry import Datasets, Screenings
 from casemate.scanning import DatasetLimits, DescribedDataset, stream_dataset
@@ -33,6 +33,7 @@ def push_dataset(
     widening: bool = False,
     sheet: Datasheet | None = None,
     sheet_required: bool = False,
+    origin: Ref | None = None,
     actor: Principal,
     intent: str,
     insecure: bool,
@@ -56,6 +57,7 @@ def push_dataset(
             widening=widening,
             sheet=sheet,
             sheet_required=sheet_required,
+            origin=origin,
         )
     return screenings.screen_pushed(answer, actor=actor, intent=intent)
 

@@ -38,6 +38,7 @@ class PushDataset(Protocol):
         purposes: Sequence[str] = (),
         widening: bool = False,
         sheet: Datasheet | None = None,
+        origin: Ref | None = None,
         actor: Principal,
         intent: str,
     ) -> dict[str, Any]: ...
