@@ -10,7 +10,7 @@ LOCKED := $(PIP) --no-deps --require-hashes -r
 PYTEST := $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 CHECK := $(BIN)/python -m pip --disable-pip-version-check check --quiet
 
-.PHONY: setup demo test test-full test-postgres test-formats fuzz bench bench-scanners bench-personal bench-screening lint clean help
+.PHONY: setup demo test test-full test-postgres test-formats test-mlflow fuzz bench bench-scanners bench-personal bench-screening lint clean help
 
 help:
 	@sed -n '1,3s/^# //p' Makefile
@@ -74,6 +74,16 @@ FUZZ_SECONDS ?= 60
 fuzz: .venv-fuzz/done
 	.venv-fuzz/bin/python fuzz/run.py --seconds $(FUZZ_SECONDS) $(FUZZ_TARGETS)
 
+# MLflow itself, with its stores on this disk: large, and wants an older pyarrow, so in an environment of its own.
+.venv-mlflow/done: requirements/mlflow.lock
+	@$(PYTHON) -m venv .venv-mlflow
+	@.venv-mlflow/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes -r requirements/mlflow.lock
+	@.venv-mlflow/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+test-mlflow: .venv-mlflow/done
+	.venv-mlflow/bin/pytest -n 0 tests/integration/mlflow $(TEST_ARGS)
+
 # Other people's scanners, each as it is published, in an environment of their own.
 .venv-scanners/done: requirements/scanners.lock
 	@$(PYTHON) -m venv .venv-scanners
@@ -106,4 +116,4 @@ bench: .venv/dev
 	$(BIN)/python bench/run.py $(BENCH_ARGS)
 
 clean:
-	rm -rf .venv .venv-scanners .venv-formats .venv-fuzz .fuzz .venv-screeners .venv-personal .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-scanners .venv-formats .venv-mlflow .venv-fuzz .fuzz .venv-screeners .venv-personal .mypy_cache .ruff_cache .hypothesis

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from casemate.core import DataClass, Principal, SealedFile, Verdict, checked_name
+from casemate.core import DataClass, Principal, Ref, SealedFile, Verdict, checked_name
 from casemate.core.datasheets import Datasheet
 from casemate.registry import Datasets, Screenings
 from casemate.scanning import DatasetLimits, DescribedDataset, stream_dataset
@@ -34,6 +34,7 @@ def push_dataset(
     sheet: Datasheet | None = None,
     sheet_required: bool = False,
     sending: Sending | None = None,
+    origin: Ref | None = None,
     actor: Principal,
     intent: str,
     insecure: bool,
@@ -58,6 +59,7 @@ def push_dataset(
             widening=widening,
             sheet=sheet,
             sheet_required=sheet_required,
+            origin=origin,
         )
     return screenings.screen_pushed(answer, actor=actor, intent=intent)
 

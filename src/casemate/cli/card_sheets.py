@@ -112,7 +112,8 @@ def evaluated(evaluation: dict[str, Any]) -> str:
 
 
 def _origin(origin: dict[str, Any]) -> tuple[str, ...]:
-    name = f"{origin['name']}@{origin['version']}" if "version" in origin else ""
+    name = origin.get("name", origin.get("signer", ""))
+    name += f"@{origin['version']}" if origin["kind"] == "dataset" else ""
     state = f", {origin['state']}" if origin.get("state", "live") != "live" else ""
     return origin["kind"], name + state, origin["digest"]
 

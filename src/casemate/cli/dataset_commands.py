@@ -39,6 +39,11 @@ _reason = click.option("--reason", default="", help="Why; it goes into the audit
     multiple=True,
     help="It may be trained on for this one; may be repeated.  [default: as before; any]",
 )
+@click.option(
+    "--made-from",
+    metavar="NAME[@VERSION]",
+    help="What the rows were made from, as by dataset anonymize: it takes them along.",
+)
 @click.option("--datasheet", "sheet_file", type=_file, help="TOML, as dataset datasheet --template writes it.")
 @_reason
 @json_option
@@ -52,6 +57,7 @@ def push_dataset(
     target: str | None,
     data_class: str | None,
     purposes: tuple[str, ...],
+    made_from: str | None,
     sheet_file: Path | None,
     reason: str,
     as_json: bool,
@@ -62,6 +68,8 @@ def push_dataset(
     """
     if (path is None) == (sql is None) or (sql is None) != (source is None):
         raise click.UsageError("Name a file or a folder; or say --sql with --from.")
+    if made_from and path is None:
+        raise click.UsageError("--made-from is about a file: a query's rows are made from a database.")
     sheet, use = read_sheet_file(sheet_file) if sheet_file else (None, {})
     said: dict[str, Any] = {
         "target": target,
@@ -73,7 +81,7 @@ def push_dataset(
     label = f"pushing {path.name}" if path else "pushing the answer"
     with session.client() as casemate, output.sending(label) as progress:
         if path is not None:
-            result = casemate.push_dataset(name, path, **said, progress=progress)
+            result = casemate.push_dataset(name, path, **said, made_from=made_from, progress=progress)
         else:
             vault = session.settings().secrets_vault if (source or "").startswith("vault:") else None
             result = casemate.push_query(name, sql or "", source or "", **said, vault=vault, progress=progress)

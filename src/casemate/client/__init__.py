@@ -93,6 +93,7 @@ class Casemate:
         data_class: str | None = None,
         purposes: Sequence[str] = (),
         sheet: Mapping[str, Any] | None = None,
+        made_from: str | None = None,
         reason: str = "",
         progress: Progress | None = None,
     ) -> dict[str, Any]:
@@ -101,9 +102,10 @@ class Casemate:
         CSV, JSON Lines, Parquet, Arrow (IPC, Feather) and NumPy (.npy, .npz) are told apart by content.
         `target`: the column to be predicted. `data_class`: public, internal, personal or health. `purposes`: that it may
         be trained on for; `any`: all. `sheet`: its datasheet, `{"origin", "owner", "licence", "purpose", "collection",
-        "columns": {NAME: why}}`; what it leaves out is as it was.
+        "columns": {NAME: why}}`; what it leaves out is as it was. `made_from`: the version that the rows were made from.
         """
         query = {"target": target, "data_class": data_class, "purpose": list(purposes), "reason": reason}
+        query |= {"made_from": made_from}
 
         def kept(upload: str) -> dict[str, Any] | None:
             try:
@@ -200,6 +202,7 @@ class Casemate:
         *,
         dataset: str | None = None,
         provenance: bytes = b"",
+        claims: Mapping[str, Any] | None = None,
         script: str | None = None,
         environment: str | None = None,
         reason: str = "",
@@ -208,15 +211,17 @@ class Casemate:
         """Push a file or a folder as a new version. `dataset`: what it was trained on, for ranges and lineage.
 
         `provenance`: what an outside trainer signed of the training; `script`, `environment`: digests that it must name.
+        `claims`: what another system says of it, as `casemate.registry.ClaimedLineage` has it.
         """
-        files = model_files(path)
-        total = len(provenance) + sum(file_size(file) for _, file in files)
+        files, claimed = model_files(path), msgspec.json.encode(claims) if claims else b""
+        head = provenance + claimed
+        total = len(head) + sum(file_size(file) for _, file in files)
         query = {"dataset": dataset, "script": script, "environment": environment, "reason": reason}
         return self._change(
             "POST",
             f"/models/{_name(name)}/versions",
-            query=query | {"provenance": len(provenance) or None},
-            content=told(chain((provenance,) if provenance else (), tar_stream(files)), total, progress),
+            query=query | {"provenance": len(provenance) or None, "claims": len(claimed) or None},
+            content=told(chain((head,) if head else (), tar_stream(files)), total, progress),
             headers={"Content-Type": "application/x-tar"},
         )
 

@@ -16,6 +16,7 @@ from casemate.console.callers import Call, Caller
 from casemate.console.data_asked import (
     dataset_as_pushed,
     dataset_being_pushed,
+    dataset_made_from,
     dataset_named,
     dataset_version,
     every_model,
@@ -36,7 +37,17 @@ from casemate.core import (
     parse_ref,
 )
 from casemate.core.datasheets import MAX_SHEET, read_sheet
-from casemate.registry import RELEASING, Brought, Datasets, Lineage, Models, Pushed, released_on_record
+from casemate.registry import (
+    MAX_CLAIMS,
+    RELEASING,
+    Brought,
+    Datasets,
+    Lineage,
+    Models,
+    Pushed,
+    read_claims,
+    released_on_record,
+)
 from casemate.signing.provenance import MAX_PROVENANCE
 from casemate.storage import Sending
 
@@ -76,7 +87,14 @@ def _declare_datasets(door: Door) -> None:
         """The newest version of each dataset."""
         return plain({"items": call.services.datasets.newest(), "next": None})
 
-    @door.change("POST", "/datasets/{name}/versions", Action.DATASET_PUSH, about=dataset_as_pushed, long=Long.BYTES)
+    @door.change(
+        "POST",
+        "/datasets/{name}/versions",
+        Action.DATASET_PUSH,
+        about=dataset_as_pushed,
+        also=Also(action=Action.DATASET_READ, about=dataset_made_from),  # its name and digest go into the version
+        long=Long.BYTES,
+    )
     def push(
         call: Caller,
         name: str,
@@ -88,10 +106,12 @@ def _declare_datasets(door: Door) -> None:
         sheet: Annotated[int, Query(ge=0, le=MAX_SHEET)] = 0,
         upload: UploadId = "",
         start: Annotated[int, Query(ge=0, le=1 << 50)] = 0,
+        made_from: OptionalRef = "",
     ) -> dict[str, Any]:
         """Push a file of rows, or a folder as a tar stream, as the body. `data_class`, `purpose`: as before where not
         stated. `sheet`: so many bytes at the body's beginning are a datasheet, as JSON. `upload`: what breaks off is kept
-        for an hour under this name of the sender's; with `start`, the rest of it from that byte on.
+        for an hour under this name of the sender's; with `start`, the rest of it from that byte on. `made_from`: the version
+        that the rows were made from, as by anonymising it.
         """
         said = read_sheet(body.exactly(sheet)) if sheet else None
         answer = call.services.push_dataset(
@@ -104,6 +124,7 @@ def _declare_datasets(door: Door) -> None:
             widening=call.decided.attributes["lowers_class"] is True,
             sheet=said,
             sending=_sending(call, name, upload, start),
+            origin=parse_ref(made_from) if made_from else None,
             actor=call.principal,
             intent=call.intent,
         )
@@ -216,15 +237,19 @@ def _declare_making(door: Door) -> None:
         provenance: Annotated[int, Query(ge=0, le=MAX_PROVENANCE)] = 0,
         script: str = "",
         environment: str = "",
+        claims: Annotated[int, Query(ge=0, le=MAX_CLAIMS)] = 0,
     ) -> dict[str, Any]:
         """Push a model's files, as an uncompressed tar stream. `provenance`: so many bytes at the body's beginning are what
-        an outside trainer signed. `script`, `environment`: digests that it must name.
+        an outside trainer signed. `script`, `environment`: digests that it must name. `claims`: so many after these are what
+        another system says of the training, as JSON.
         """
         services = call.services
         if not provenance and (script or environment):
             raise InputError("A script and an environment are compared with a provenance.", code="no-provenance")
         brought = _brought(body.exactly(provenance), script, environment) if provenance else None
-        lineage = Lineage(dataset=services.datasets.find(parse_ref(dataset)).about) if dataset else None
+        claimed = read_claims(body.exactly(claims)) if claims else None
+        about = services.datasets.find(parse_ref(dataset)).about if dataset else None
+        lineage = Lineage(dataset=about, claimed=claimed) if about or claimed else None
         pushed = services.models.push(
             name, files_in_tar(body), actor=call.principal, intent=call.intent, lineage=lineage, brought=brought
         )

@@ -49,6 +49,11 @@ def dataset_named(call: Call, arguments: dict[str, Any]) -> Resource | None:
     return Resource("dataset", ref.name, ref.project, attributes={"data_class": _use(call, ref).data_class.value})
 
 
+def dataset_made_from(call: Call, arguments: dict[str, Any]) -> Resource | None:
+    """The dataset that pushed rows were made from."""
+    return dataset_named(call, {"dataset": arguments["made_from"]})
+
+
 def dataset_as_pushed(call: Call, arguments: dict[str, Any]) -> Resource:
     """A dataset as it would be. A class that falls, or purposes that grow, need a reason.
 

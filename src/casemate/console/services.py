@@ -39,6 +39,7 @@ class PushDataset(Protocol):
         widening: bool = False,
         sheet: Datasheet | None = None,
         sending: Sending | None = None,
+        origin: Ref | None = None,
         actor: Principal,
         intent: str,
     ) -> dict[str, Any]: ...

@@ -11,6 +11,7 @@ from casemate.registry.admission import admitted
 from casemate.registry.approval_words import ApprovalWords
 from casemate.registry.approvers import APPROVALS, PASSKEY, Approver, Approvers
 from casemate.registry.cards import checked_description
+from casemate.registry.claims import MAX_CLAIMS, read_claims
 from casemate.registry.data_use import DataUse, check_purpose, stated_use
 from casemate.registry.datasets import Datasets, VerifiedDataset
 from casemate.registry.deletions import deleted_of
@@ -33,6 +34,7 @@ from casemate.registry.versions import Lineage, Manifest, Version, known_blobs
 
 __all__ = [
     "APPROVALS",
+    "MAX_CLAIMS",
     "MAX_SIGNER",
     "PASSKEY",
     "RELEASING",
@@ -76,6 +78,7 @@ __all__ = [
     "finish_deletions",
     "known_blobs",
     "passkey_envelope",
+    "read_claims",
     "read_signer",
     "released_on_record",
     "revoked_digests",

@@ -34,6 +34,7 @@ from casemate.registry.revocations import check_not_revoked
 from casemate.registry.stores import Pen, Stores
 from casemate.registry.verification import verified_pusher
 from casemate.registry.versions import FileEntry, Manifest, Version, find_version, pieces_stored
+from casemate.signing import VersionIdentity
 from casemate.storage import PiecedFile
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True):
     """What whoever pushes says of the rows; what is left out is as it was.
 
     Args: data_class, purposes: as `stated_use` takes them. widening: it may have a lower class, or more purposes, than the
-        version before it. required: that the datasheet be whole.
+        version before it. required: that the datasheet be whole. origin: the version that they were made from, elsewhere.
     """
 
     data_class: str = ""
@@ -74,6 +75,7 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True):
     widening: bool = False
     sheet: Datasheet | None = None
     required: bool = False
+    origin: VersionIdentity | None = None
 
 
 def push_version(
@@ -129,11 +131,14 @@ def push_version(
                 "rows": told.schema["rows"],
                 "columns": len(columns),
                 **({} if personal is None else {"personal": _kinds_in(personal)}),
+                **({"made_from": _told(said.origin)} if said.origin else {}),
             },
             datasheet=settled_sheet(said.sheet, _sheet_of_newest(stores, name), columns, required=said.required),
         )
         with pen.deciding:  # no deletion takes the shared pieces between the look at them and the commit
             check_held(stores, AssetKind.DATASET, name, push.shared)
+            if said.origin:
+                check_not_revoked(stores, find_version(stores, AssetKind.DATASET, _ref(said.origin)))
             version, created = commit_version(stores, pen, Draft(manifest=manifest), push, actor=actor, intent=intent)
         stored = sum(record.size for record in push.made) if created else 0
     return {
@@ -145,6 +150,14 @@ def push_version(
         "created": created,
         "stored": stored,
     }
+
+
+def _told(about: VersionIdentity) -> dict[str, Any]:
+    return {"name": about.name, "version": about.number, "digest": about.digest}
+
+
+def _ref(about: VersionIdentity) -> Ref:
+    return Ref(about.name, about.digest, about.project)
 
 
 def _kinds_in(report: PersonalReport) -> dict[str, Any]:

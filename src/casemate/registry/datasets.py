@@ -119,10 +119,16 @@ class Datasets:
         widening: bool = False,
         sheet: Datasheet | None = None,
         sheet_required: bool = False,
+        origin: Ref | None = None,
     ) -> dict[str, Any]:
         """As `push_version`. Args: dataset: stays the caller's to close. Others: as of `Statement`."""
         said = Statement(
-            data_class=data_class, purposes=purposes, widening=widening, sheet=sheet, required=sheet_required
+            data_class=data_class,
+            purposes=purposes,
+            widening=widening,
+            sheet=sheet,
+            required=sheet_required,
+            origin=self.find(origin).about if origin else None,
         )
         pen = writable(self._pen)
         return push_version(self._stores, pen, name, dataset, said, look=self._look, actor=actor, intent=intent)

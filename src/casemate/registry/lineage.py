@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from casemate.core import AssetKind, NotFoundError, Ref
+from casemate.registry.claims import ClaimedLineage
 from casemate.registry.revocations import is_revoked
 from casemate.registry.stores import Stores
 from casemate.registry.versions import Lineage, OutsideLineage, find_version
@@ -12,10 +15,12 @@ from casemate.signing import VersionIdentity
 
 
 def witness_of(lineage: Lineage | None) -> str:
-    """Who saw the training: `here`, `outside` or `nobody`."""
+    """Who saw the training: `here`, `outside`, `claimed` where another system says so unsigned, or `nobody`."""
     if lineage is None:
         return "nobody"
-    return "here" if lineage.script else "outside" if lineage.outside else "nobody"
+    if lineage.script:
+        return "here"
+    return "outside" if lineage.outside else "claimed" if lineage.claimed else "nobody"
 
 
 def provenance_of(lineage: Lineage | None) -> dict[str, Any]:
@@ -26,6 +31,9 @@ def provenance_of(lineage: Lineage | None) -> dict[str, Any]:
         text = f"Trained elsewhere, as {outside.signer_name} signed ({outside.signed_by}, {outside.method})."
         return {"witness": witness, "text": text, "signer": outside.signer, "signed_by": outside.signed_by}
     told = {"here": "Trained here, in the sandbox.", "nobody": "Nobody saw its training."}
+    if witness == "claimed" and lineage and lineage.claimed:
+        run = lineage.claimed.run or "of no run"
+        return {"witness": witness, "text": f"Claimed by MLflow (run {run}), attested by nobody."}
     return {"witness": witness, "text": told[witness]}
 
 
@@ -43,6 +51,8 @@ def lineage_tree(stores: Stores, ref: Ref) -> dict[str, Any]:
         parents.append({"kind": "environment", "digest": lineage.environment})
     if lineage and lineage.outside:
         parents += _outside(lineage.outside)
+    if lineage and lineage.claimed:
+        parents += _claimed(lineage.claimed)
     return {
         "kind": "model",
         "name": version.about.name,
@@ -78,6 +88,15 @@ def _outside(outside: OutsideLineage) -> list[dict[str, Any]]:
         for one in training.dependencies
     ]
     return [{name: value for name, value in signed.items() if value}, *went_in]
+
+
+def _claimed(claimed: ClaimedLineage) -> list[dict[str, Any]]:
+    """What another system says, signed by nobody."""
+    said: dict[str, Any] = msgspec.to_builtins(claimed)
+    datasets = said.pop("datasets", [])
+    commit = f"gitCommit:{claimed.commit}" if claimed.commit else ""
+    run = {"kind": "claimed training", "name": f"{claimed.system} run {claimed.run}", "digest": commit, **said}
+    return [run, *({"kind": "claimed dataset", "digest": "", **one} for one in datasets)]
 
 
 def _dataset(stores: Stores, about: VersionIdentity) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from casemate.signing import VersionIdentity
 from casemate.storage import LedgerEntry
 
 _REVOCATION = "revocation"
-_MADE_FROM = ("restored", "quarantined")  # facts of a dataset's manifest that name a version by its digest
+_ROWS = "data.parquet"
+_MADE_FROM = ("restored", "quarantined", "made_from")  # facts of a dataset's manifest that name a version by its digest
 
 
 class Revocation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -36,26 +37,25 @@ def revocation(stores: Stores, version: Version, *, actor: Principal, reason: st
 def descendants_of(stores: Stores, version: Version) -> list[Version]:
     """The live versions that were made from `version`, at whatever remove, as their manifests tell.
 
-    Of a dataset: what was restored or parted from it, and the models that were made from any of these. Of a model: what
-    holds the file that it serves, under whatever name. A version whose manifest was altered is left out, since nobody
-    knows what it was made from: see `altered_versions`.
+    Made from a dataset: what was restored, parted or, as its pusher says, anonymised from it; models that were trained on it,
+    here or elsewhere. Made from a model: what holds the file that it serves, under whatever name, and what began from it.
+    A version whose manifest was altered is left out, since nobody knows what it was made from: see `altered_versions`.
     """
     whole = [
         (one, manifest) for kind in AssetKind for one in list_versions(stores, kind) if (manifest := _manifest(one))
     ]
-    if version.about.kind is AssetKind.MODEL:
-        served = _served(_manifest(version))
-        return [
-            one for one, manifest in whole if served and one.digest != version.digest and served == _served(manifest)
-        ]
     found: dict[Digest, Version] = {}
-    ancestors = {version.digest}
+    marks = _marks(version, _manifest(version))
     while True:
-        born = [one for one, manifest in whole if one.digest not in ancestors and ancestors & _origins(manifest)]
+        born = [
+            (one, manifest)
+            for one, manifest in whole
+            if one.digest not in found and one.digest != version.digest and marks & _origins(manifest)
+        ]
         if not born:
             return list(found.values())
-        found |= {one.digest: one for one in born}
-        ancestors |= {one.digest for one in born}
+        found |= {one.digest: one for one, _ in born}
+        marks = marks.union(*(_marks(one, manifest) for one, manifest in born))
 
 
 def resting_on(stores: Stores, signer: str) -> list[Version]:
@@ -112,12 +112,23 @@ def _manifest(version: Version) -> Manifest | None:
         return None
 
 
+def _marks(version: Version, manifest: Manifest | None) -> set[str]:
+    """What others know a version by: its digest, that of its rows as they are pulled, that of the file that it serves."""
+    rows = manifest.files.get(_ROWS) if manifest and version.about.kind is AssetKind.DATASET else None
+    served = _served(manifest)
+    return {version.digest, *([rows.digest] if rows else []), *([f"served {served}"] if served else [])}
+
+
 def _origins(manifest: Manifest) -> set[str]:
-    """Digests of the versions that this one says it was made from."""
-    lineage = manifest.lineage
-    found = {lineage.dataset.digest} if lineage and lineage.dataset else set()
+    """What this version says it was made from, by the marks of others."""
+    lineage, served = manifest.lineage, _served(manifest)
+    named = [lineage.dataset, getattr(lineage, "base", None)] if lineage else []
+    found = {one.digest for one in named if one}
+    if lineage and lineage.outside:
+        found |= {one.digest for one in lineage.outside.training.dependencies if one.digest}
     facts = [manifest.facts.get(name) for name in _MADE_FROM]
-    return {*found, *(str(fact["digest"]) for fact in facts if isinstance(fact, dict) and "digest" in fact)}
+    found |= {str(fact["digest"]) for fact in facts if isinstance(fact, dict) and "digest" in fact}
+    return {*found, *([f"served {served}"] if served else [])}
 
 
 def _served(manifest: Manifest | None) -> Digest | None:

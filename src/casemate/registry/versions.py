@@ -19,6 +19,7 @@ from casemate.core import (
     canonical,
 )
 from casemate.core.datasheets import Datasheet
+from casemate.registry.claims import ClaimedLineage
 from casemate.registry.deletions import Deleted, deleted_of
 from casemate.registry.stores import Stores
 from casemate.registry.tags import find_tagged
@@ -67,6 +68,7 @@ class Lineage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     environment: Digest | None = None
     purpose: str = ""  # that the training was for, as stated
     outside: OutsideLineage | None = None
+    claimed: ClaimedLineage | None = None  # by another system, attested by nobody
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
-from registry_house import ANA, BEN, push_model, table
+from datetime import timedelta
 
-from casemate.core import AssetKind, CasemateError, Environment, VerificationError, parse_ref
-from casemate.registry import Lineage
+import pytest
+from outside_trainer import Trainer
+from registry_house import ANA, BEN, model_bytes, push_model, table
+
+from casemate.core import AssetKind, CasemateError, Environment, VerificationError, parse_ref, seal_bytes
+from casemate.registry import Brought, Lineage, Signers
+from casemate.registry.dataset_push import Aside
+from casemate.registry.signers import SignerRequest
 
 
 def refused(code, call, *args, **kwargs):
@@ -117,6 +122,56 @@ def test_a_model_takes_the_same_file_under_another_name_along(house):
     assert revoke(house, "risk@1", kind=AssetKind.MODEL, cascade=True)["paused"] == ["copy"]
     refused("revoked", house.models.load, parse_ref("copy@1"))
     house.models.load(parse_ref("other@1")).close()
+
+
+def test_every_kind_of_edge_is_followed(house):
+    """raw@1 -> restored -> clean (quarantined) and anonymous -> models: trained, pushed elsewhere under the same file, from outside.
+
+    Each is served; all end with raw@1, and no rollback returns to any.
+    """
+    raw = push_rows(house, "raw", rows=4)
+    push_rows(house, "raw", rows=5)
+    house.datasets.restore(parse_ref("raw@1"), actor=ANA, intent="evt_r")
+    restored = house.datasets.find(parse_ref("raw@3"))
+    with seal_bytes([b"x"]) as suspects:
+        aside = Aside(suspects=suspects, report=b"{}", facts={"aside": 1}, widening=False)
+        house.datasets.push_clean(restored, table(3), aside, actor=ANA, intent="evt_q")
+    clean = house.datasets.find(parse_ref("raw@4")).about
+    house.datasets.push("anonymous", table(7), actor=ANA, intent="evt_an", origin=parse_ref("raw@4"))
+    assert house.datasets.show(parse_ref("anonymous"))["made_from"]["version"] == 4
+    anonymous = house.datasets.find(parse_ref("anonymous")).about
+    push_model(house, 1.0, name="trained", lineage=Lineage(dataset=clean))
+    push_model(house, 2.0, name="of-anonymous", lineage=Lineage(dataset=anonymous))
+    push_model(house, 2.0, name="copied")  # by whoever says nothing of where the file is from
+    trainer = Trainer()
+    Signers(house.stores, house.pen).add(
+        "ci",
+        SignerRequest(key=trainer.pem, models=("*",)),
+        life=timedelta(days=1),
+        actor=ANA,
+        intent="evt_s",
+    )
+    rows = house.datasets.export(parse_ref("raw@4")).digest
+    said = trainer.says({"model.onnx": model_bytes(3.0)}, rows, at=house.clock.now())
+    push_model(house, 3.0, name="elsewhere", brought=Brought(data=said))  # which names the rows, not the version
+    models = ("trained", "of-anonymous", "copied", "elsewhere")
+    for slope, name in enumerate(models, 50):
+        serve(house, name, f"{name}@1")
+        push_model(house, float(slope), name=name)
+    push_model(house, 90.0, name="trained")
+    serve(house, "trained", "trained@2")
+    told = revoke(house, "raw@1", cascade=True)
+    assert named(told["descendants"]) == [
+        "dataset:anonymous@1", "dataset:raw@3", "dataset:raw@4",
+        "model:copied@1", "model:elsewhere@1", "model:of-anonymous@1", "model:trained@1",
+    ]  # fmt: skip
+    assert sorted(told["paused"]) == ["copied", "elsewhere", "of-anonymous"]
+    for name in models:
+        refused("revoked", house.models.load, parse_ref(f"{name}@1"))
+        serve(house, name, f"{name}@2")
+        refused("revoked", house.deployments.rollback, name, actor=ANA, intent="evt_rb")
+    refused("revoked", house.datasets.push, "more", table(8), actor=ANA, intent="evt_m", origin=parse_ref("raw@4"))
+    assert raw.number == 1
 
 
 def test_what_cannot_be_read_is_named(house):
