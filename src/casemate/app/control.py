@@ -19,7 +19,7 @@ from casemate.app.periodically import attempt, repeat
 from casemate.app.providers import provider_client
 from casemate.app.reproduction import reproduce
 from casemate.app.rollouts import RunningGateway, TrialRollout
-from casemate.app.training import train
+from casemate.app.training import Rooms, train
 from casemate.console import (
     LOCAL_OWNER,
     Services,
@@ -54,6 +54,7 @@ from casemate.registry import (
     Pen,
     Rollout,
     Screenings,
+    Trainings,
     took_effect,
 )
 from casemate.runtime import describe
@@ -151,6 +152,7 @@ def build_services(
     models = Models(
         ground.stores, pen, scan=partial(scan, insecure=insecure), describe=partial(describe, insecure=insecure)
     )
+    trainings = Trainings(ground.stores)
     rollout: Rollout = gateway or TrialRollout(Deployments(ground.stores), insecure=insecure)
     deployments = Deployments(ground.stores, pen, rollout=rollout)
 
@@ -188,8 +190,19 @@ def build_services(
             sheet_required=ground.settings.datasheets == "required",
             insecure=insecure,
         ),
-        train=partial(train, datasets, screenings, models, insecure=insecure),
-        reproduce=partial(reproduce, datasets, models, insecure=insecure),
+        train=partial(
+            train,
+            Rooms(
+                datasets=datasets,
+                screenings=screenings,
+                models=models,
+                trainings=trainings,
+                clock=ground.clock,
+                insecure=insecure,
+            ),
+        ),
+        trainings=trainings,
+        reproduce=partial(reproduce, datasets, models, trainings, insecure=insecure),
         sessions=sessions,
         sign_in=sign_in,
         enrolment=enrolment,

@@ -41,6 +41,7 @@ from casemate.client.providers import ProviderCalls
 from casemate.client.queries import query_rows
 from casemate.client.reviews import ReviewCalls
 from casemate.client.screenings import ScreeningCalls
+from casemate.client.trainings import TrainingCalls
 from casemate.client.versions import VersionCalls
 from casemate.core import InputError, UpstreamError
 
@@ -174,34 +175,34 @@ class Casemate:
     # Models -----------------------------------------------------------------------------------------------------
 
     def push_model(
-        self, name: str, path: Path, *, dataset: str | None = None, reason: str = "", progress: Progress | None = None
+        self,
+        name: str,
+        path: Path,
+        *,
+        dataset: str | None = None,
+        base: str | None = None,
+        reason: str = "",
+        progress: Progress | None = None,
     ) -> dict[str, Any]:
-        """Push a file or a folder as a new version. `dataset`: what it was trained on, for ranges and lineage."""
+        """Push a file or a folder as a new version. `dataset`: what it was trained on. `base`: the model it was made from."""
         files = model_files(path)
         total = sum(file_size(file) for _, file in files)
         return self._change(
             "POST",
             f"/models/{_name(name)}/versions",
-            query={"dataset": dataset, "reason": reason},
+            query={"dataset": dataset, "base": base, "reason": reason},
             content=told(tar_stream(files), total, progress),
             headers={"Content-Type": "application/x-tar"},
         )
 
-    def train(
-        self,
-        script: Path,
-        *,
-        dataset: str,
-        model: str,
-        parameters: str = "{}",
-        purpose: str | None = None,
-        reason: str = "",
-    ) -> dict[str, Any]:
-        """Run a training script in the sandbox and push the model that it writes. `parameters`: a JSON object."""
-        file_size(script)
-        query = {"dataset": dataset, "filename": script.name, "parameters": parameters, "purpose": purpose}
-        query |= {"reason": reason}
-        return self._change("POST", f"/models/{_name(model)}/train", query=query, content=script.read_bytes())
+    def train(self, script: Path, *, dataset: str, model: str, **asked: Any) -> dict[str, Any]:
+        """Run a training script in the sandbox and push the model that it writes. Args: asked: as of `trainings.run`."""
+        return self.trainings.run(script, dataset=dataset, model=model, **asked)
+
+    @property
+    def trainings(self) -> TrainingCalls:
+        """Training runs, and what is known of them afterwards."""
+        return TrainingCalls(self._connection)
 
     def models(self) -> list[dict[str, Any]]:
         return self._items("/models")

@@ -28,6 +28,7 @@ from casemate.console import (
     review_routes,
     screening_routes,
     session_routes,
+    training_routes,
 )
 from casemate.console.bounds import DecisionRefusals, RequestLimit
 from casemate.console.described import describe
@@ -54,7 +55,7 @@ def build_door() -> Door:
     """All routes."""
     door = Door()
     for rooms in (
-        asset_routes, card_routes, dataset_routes, screening_routes, approval_routes, deployment_routes, key_routes, grant_routes, issuer_routes,
+        asset_routes, training_routes, card_routes, dataset_routes, screening_routes, approval_routes, deployment_routes, key_routes, grant_routes, issuer_routes,
         keyring_routes, people_routes,
         session_routes, command_routes, passkey_routes, provider_routes, access_routes, review_routes, audit_routes, policy_routes,
         prediction_routes,

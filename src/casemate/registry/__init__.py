@@ -23,6 +23,7 @@ from casemate.registry.revocations import revoked_digests
 from casemate.registry.screening_records import ScreeningSettings, ScreeningState, checked_settings
 from casemate.registry.screenings import Screenings
 from casemate.registry.stores import Pen, SignedState, Stores
+from casemate.registry.trainings import Trainings
 from casemate.registry.verification import RELEASING, Released, released_on_record
 from casemate.registry.versions import Lineage, Manifest, Version, known_blobs
 
@@ -52,6 +53,7 @@ __all__ = [
     "Screenings",
     "SignedState",
     "Stores",
+    "Trainings",
     "VerifiedDataset",
     "Version",
     "admitted",

@@ -26,6 +26,7 @@ def bom_of(card: dict[str, Any], *, at: datetime) -> dict[str, Any]:
     ref = f"model:{card['name']}@{card['version']}"
     data = [_data(origin) for origin in card["made_from"] if origin["kind"] == "dataset"]
     others = [_script(origin) for origin in card["made_from"] if origin["kind"] == "script"]
+    others += [_base(origin) for origin in card["made_from"] if origin["kind"] == "model"]
     packages = [_package(name, version) for name, version in sorted(_packages(card).items())]
     serial = uuid.uuid5(uuid.NAMESPACE_URL, f"{card['digest']}/{rfc3339(at)}")
     return {
@@ -79,7 +80,9 @@ def _model(card: dict[str, Any], ref: str, data: list[dict[str, Any]]) -> dict[s
                 "inputs": [{"format": _format(one)} for one in card["inputs"]],
                 "outputs": [{"format": _format(one)} for one in card["outputs"]],
             },
-            "quantitativeAnalysis": {"performanceMetrics": [_metric(one) for one in said.get("metrics", [])]},
+            "quantitativeAnalysis": {
+                "performanceMetrics": [_metric(one) for one in (*said.get("metrics", []), *_measured(card))]
+            },
             "considerations": _considerations(said),
         },
         "components": [
@@ -120,6 +123,12 @@ def _metric(metric: dict[str, Any]) -> dict[str, Any]:
     return {"type": metric["name"], "value": repr(metric["value"]), **({"slice": where} if where else {})}
 
 
+def _measured(card: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the training script said of its own model."""
+    metrics = (card.get("run") or {}).get("metrics", {})
+    return [{"name": name, "value": value, "on": "by its training script"} for name, value in metrics.items()]
+
+
 def _format(tensor: dict[str, Any]) -> str:
     return f"{tensor['name']}: {tensor['datatype']}{tensor['shape']}"
 
@@ -142,6 +151,18 @@ def _script(origin: dict[str, Any]) -> dict[str, Any]:
         "bom-ref": f"script:{origin['digest'].removeprefix('sha256:')[:16]}",
         "name": "training script",
         "hashes": [_hash(origin["digest"])],
+    }
+
+
+def _base(origin: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "machine-learning-model",
+        "bom-ref": f"model:{origin['name']}@{origin['version']}",
+        "name": origin["name"],
+        "version": str(origin["version"]),
+        "description": "The model that it was made from.",
+        "hashes": [_hash(origin["digest"])],
+        "properties": [{"name": "casemate:state", "value": origin["state"]}],
     }
 
 

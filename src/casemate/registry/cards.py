@@ -15,6 +15,7 @@ from casemate.registry.approvals import approvals_of
 from casemate.registry.lineage import lineage_tree
 from casemate.registry.revocations import is_revoked
 from casemate.registry.stores import Stores, unreadable
+from casemate.registry.trainings import training_facts
 from casemate.registry.verification import verified_pusher
 from casemate.registry.versions import Version, signed_version
 from casemate.signing import Predicate, VersionIdentity, verify_statement
@@ -127,6 +128,7 @@ def card_of(stores: Stores, version: Version) -> dict[str, Any]:
         "complete": not described.missing,
         "made_from": lineage_tree(stores, Ref(version.about.name, version.number, version.about.project))["from"],
         "environment": manifest.facts.get("environment"),
+        "run": (training_facts(stores, version) or {}).get("run"),
         "scan": _scan(stores, version),
         "approvals": [approval.summary() for approval in approvals_of(stores, version)],
         "revoked": is_revoked(stores, version),

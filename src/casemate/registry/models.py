@@ -34,7 +34,7 @@ from casemate.registry.approval_words import ApprovalWords, approval_words
 from casemate.registry.approvals import APPROVAL, approvals_of, signed_approval
 from casemate.registry.bom import bom_of, signed_bom
 from casemate.registry.cards import Described, card_entry, card_of, is_complete
-from casemate.registry.data_use import signed_use, use_of_newest
+from casemate.registry.data_use import DataUse, signed_use, use_of_newest
 from casemate.registry.datasets import Datasets, writable
 from casemate.registry.deployments_state import deployments_of
 from casemate.registry.features import with_ranges, without_ranges
@@ -42,6 +42,7 @@ from casemate.registry.lineage import lineage_tree
 from casemate.registry.releases import Draft, commit_version, record_deletion, remove_version
 from casemate.registry.revocations import check_not_revoked, is_revoked
 from casemate.registry.stores import Pen, Stores
+from casemate.registry.trainings import add_kept, check_base, inherited_use, is_refused, scan_checkpoints
 from casemate.registry.verification import Released, newest_of, verified_pusher, verify_report
 from casemate.registry.versions import (
     FileEntry,
@@ -105,18 +106,21 @@ class Models:
         intent: str,
         lineage: Lineage | None = None,
         environment: Mapping[str, Any] | None = None,
+        kept: Iterable[tuple[str, Iterable[bytes]]] = (),
+        run: Mapping[str, Any] | None = None,
     ) -> Pushed:
         """Stream files into encrypted blobs, scan and describe the sealed bytes, and commit them if they are clean.
 
         Args: files: (path, chunks), read once, in order. lineage: its dataset must exist; it gives feature ranges, and
             the data class. environment: what it was trained with, of which the lineage has the digest. Where nobody says what a version was made from, its class is at least that of the one before.
+            kept: what its training left beside it, in the same way. run: what is signed of that run beside the lineage.
         Returns: the version, or REFUSED with findings; the live version when it has this very content.
         Raises: InputError, TooLargeError, StorageError, SandboxError, VerificationError (the dataset's schema).
         """
         stores = self._stores
         checked_name(name)
         schema = self._schema_of(lineage)
-        data_class = self._class_of(name, lineage)
+        use = self._use_of(name, lineage)
         with stores.blobs.push(stores.project, f"{AssetKind.MODEL}/{name}") as push, ExitStack() as closing:
             _receive(push, files)
             sealed = {
@@ -124,8 +128,10 @@ class Models:
                 for path, (record,) in push.files.items()
             }
             report, signature = self._examine(sealed)
-            if report.verdict is not Verdict.CLEAN:
-                return Pushed(verdict=Verdict.REFUSED, findings=report.findings, name=name)
+            beside = add_kept(push, kept)
+            findings = (*report.findings, *scan_checkpoints(stores.blobs, push, self._scan))
+            if report.verdict is not Verdict.CLEAN or is_refused(findings):
+                return Pushed(verdict=Verdict.REFUSED, findings=findings, name=name)
             if signature and schema:
                 signature = with_ranges(signature, schema)
             manifest = Manifest(
@@ -134,23 +140,26 @@ class Models:
                 kind=AssetKind.MODEL,
                 name=name,
                 files={path: FileEntry(digest=file.digest, size=file.size) for path, file in sealed.items()},
-                data_class=data_class.value,
+                data_class=use.data_class.value,
+                purposes=use.purposes,
                 signature=signature,
                 lineage=lineage,
+                kept=beside,
                 facts={
                     "format": report.format,
                     "served": msgspec.to_builtins(report.served),
                     **({"environment": dict(environment)} if environment else {}),
                 },
             )
-            draft = Draft(manifest=manifest, scan=_scan_facts(report, at=rfc3339(stores.clock.now())))
+            draft = Draft(manifest=manifest, scan=_scan_facts(report, at=rfc3339(stores.clock.now())), run=run)
             pen = writable(self._pen)
             with pen.deciding:  # what it was made from may have been revoked meanwhile
                 self._origin_of(lineage)
+                check_base(stores, lineage)
                 version, created = commit_version(stores, pen, draft, push, actor=actor, intent=intent)
         return Pushed(
             verdict=Verdict.CLEAN,
-            findings=report.findings,
+            findings=findings,
             name=name,
             version=version.number,
             digest=version.digest,
@@ -161,9 +170,9 @@ class Models:
         """Raises: NotFoundError."""
         return find_version(self._stores, AssetKind.MODEL, ref)
 
-    def data_class_of(self, ref: Ref) -> DataClass:
-        """The class of what it was made from, as signed. Raises: NotFoundError; VerificationError."""
-        return signed_use(self._stores, self.find(ref)).data_class
+    def use_of(self, ref: Ref) -> DataUse:
+        """The class and purposes of what it was made from, as signed. Raises: NotFoundError; VerificationError."""
+        return signed_use(self._stores, self.find(ref))
 
     def pusher(self, ref: Ref) -> str:
         """Who pushed it, as signed. Raises: NotFoundError; VerificationError."""
@@ -322,12 +331,16 @@ class Models:
         origin = self._origin_of(lineage)
         return self._datasets.read_schema(origin) if origin else None
 
-    def _class_of(self, name: str, lineage: Lineage | None) -> DataClass:
-        if lineage is not None and lineage.dataset is not None:
-            about = lineage.dataset
-            return self._datasets.use_of(Ref(about.name, about.number, about.project)).data_class
+    def _use_of(self, name: str, lineage: Lineage | None) -> DataUse:
+        """Of what it is made from; where no dataset is named, at least of the class of the version before."""
+        about = lineage.dataset if lineage is not None else None
+        named = self._datasets.use_of(Ref(about.name, about.number, about.project)) if about else None
+        use = inherited_use(self._stores, named, lineage)
+        if use is not None and named is not None:
+            return use
         before = use_of_newest(self._stores, AssetKind.MODEL, name)
-        return highest_class([DataClass.INTERNAL, *([before.data_class] if before else [])])
+        classes = [one.data_class for one in (before, use) if one]
+        return DataUse(data_class=highest_class([DataClass.INTERNAL, *classes]), purposes=use.purposes if use else ())
 
     def _examine(self, sealed: Mapping[str, SealedFile]) -> tuple[ScanReport, Signature | None]:
         if self._scan is None or self._describe is None:

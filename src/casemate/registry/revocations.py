@@ -36,20 +36,20 @@ def revocation(stores: Stores, version: Version, *, actor: Principal, reason: st
 def descendants_of(stores: Stores, version: Version) -> list[Version]:
     """The live versions that were made from `version`, at whatever remove, as their manifests tell.
 
-    Of a dataset: what was restored or parted from it, and the models that were made from any of these. Of a model: what
-    holds the file that it serves, under whatever name. A version whose manifest was altered is left out, since nobody
+    Of a dataset: what was restored or parted from it, and the models that were made from any of these, or from one of
+    these models. Of a model: what holds the file that it serves, under whatever name, and what was made from any of these. A version whose manifest was altered is left out, since nobody
     knows what it was made from: see `altered_versions`.
     """
     whole = [
         (one, manifest) for kind in AssetKind for one in list_versions(stores, kind) if (manifest := _manifest(one))
     ]
-    if version.about.kind is AssetKind.MODEL:
-        served = _served(_manifest(version))
-        return [
-            one for one, manifest in whole if served and one.digest != version.digest and served == _served(manifest)
-        ]
-    found: dict[Digest, Version] = {}
-    ancestors = {version.digest}
+    served = _served(_manifest(version)) if version.about.kind is AssetKind.MODEL else None
+    found = {
+        one.digest: one
+        for one, manifest in whole
+        if served and one.digest != version.digest and served == _served(manifest)
+    }
+    ancestors = {version.digest, *found}
     while True:
         born = [one for one, manifest in whole if one.digest not in ancestors and ancestors & _origins(manifest)]
         if not born:
@@ -105,7 +105,7 @@ def _manifest(version: Version) -> Manifest | None:
 def _origins(manifest: Manifest) -> set[str]:
     """Digests of the versions that this one says it was made from."""
     lineage = manifest.lineage
-    found = {lineage.dataset.digest} if lineage and lineage.dataset else set()
+    found = {one.digest for one in (lineage.dataset, lineage.base) if one} if lineage else set()
     facts = [manifest.facts.get(name) for name in _MADE_FROM]
     return {*found, *(str(fact["digest"]) for fact in facts if isinstance(fact, dict) and "digest" in fact)}
 

@@ -87,6 +87,11 @@ class VerifiedModel:
         self.close()
 
 
+RUN = (
+    "run"  # of a training statement: what was so this once, and does not make another version: when, by whom, how long
+)
+
+
 class _File(msgspec.Struct, frozen=True, kw_only=True):
     digest: Digest
     size: int
@@ -181,7 +186,7 @@ def _check_facts(version: SignedVersion, manifest: _Manifest, statements: Mappin
         if scan.served is not None and scan.served.path not in manifest.files:
             raise _incomplete(version)
     training = statements.get(Predicate.TRAINING)
-    if training and training.facts != manifest.lineage:
+    if training and {name: fact for name, fact in training.facts.items() if name != RUN} != manifest.lineage:
         raise VerificationError(
             f"The training statement of {version.about} tells another origin than its manifest.",
             code="lineage-mismatch",
