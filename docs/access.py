@@ -284,12 +284,13 @@ def _control() -> Iterator[tuple[str, ...]]:
     for (method, path), action in DOOR.actions.items():
         typed = ", ".join(f"`{name}`" for name in verbs().get((method, path), ()))
         asked, *cells = _cells(action)
-        also = _also(DOOR.also[method, path]) if (method, path) in DOOR.also else ""
+        also = "".join(map(_also, DOOR.also.get((method, path), ())))
         yield (f"`{method} {path.removeprefix('/api/v1')}`", typed, asked + also, *cells)
 
 
 def _also(action: Action) -> str:
-    return f", and `{action}`" + (" on the dataset named" if action.startswith("dataset:") else "")
+    what = {"dataset:": " on the dataset named", "model:ex": " on the model named", "model:re": " on the model named"}
+    return f", and `{action}`" + what.get(action[:8], "")
 
 
 def _data() -> Iterator[tuple[str, ...]]:

@@ -42,7 +42,19 @@ _NOT_IN_FILE = (
 # Read elsewhere: by the client, by training scripts inside the sandbox, and by the test runner.
 _NOT_SETTINGS = frozenset(
     f"CASEMATE_{name}"
-    for name in ("SERVER", "KEY", "CA", "DATASET", "OUTPUT", "PARAMETERS", "REQUIRE_PROGRAMS", "TEST_DATABASE")
+    for name in (
+        "SERVER",
+        "KEY",
+        "CA",
+        "DATASET",
+        "OUTPUT",
+        "PARAMETERS",
+        "METRICS",
+        "BASE",
+        "SEED",
+        "REQUIRE_PROGRAMS",
+        "TEST_DATABASE",
+    )
 )
 
 

@@ -20,7 +20,7 @@ from casemate.app.periodically import attempt, repeat
 from casemate.app.providers import provider_client
 from casemate.app.reproduction import reproduce
 from casemate.app.rollouts import RunningGateway, TrialRollout
-from casemate.app.training import train
+from casemate.app.training import Rooms, train
 from casemate.console import (
     LOCAL_OWNER,
     Services,
@@ -58,6 +58,7 @@ from casemate.registry import (
     Rollout,
     Screenings,
     Signers,
+    Trainings,
     took_effect,
 )
 from casemate.runtime import describe
@@ -165,6 +166,7 @@ def build_services(
         choose=partial(choose, insecure=insecure),
         answer=partial(classes_for, insecure=insecure),
     )
+    trainings = Trainings(ground.stores)
     rollout: Rollout = gateway or TrialRollout(Deployments(ground.stores), insecure=insecure)
     deployments = Deployments(ground.stores, pen, rollout=rollout)
 
@@ -206,8 +208,19 @@ def build_services(
             insecure=insecure,
         ),
         uploads=uploads,
-        train=partial(train, datasets, screenings, models, insecure=insecure),
-        reproduce=partial(reproduce, datasets, models, insecure=insecure),
+        train=partial(
+            train,
+            Rooms(
+                datasets=datasets,
+                screenings=screenings,
+                models=models,
+                trainings=trainings,
+                clock=ground.clock,
+                insecure=insecure,
+            ),
+        ),
+        trainings=trainings,
+        reproduce=partial(reproduce, datasets, models, trainings, insecure=insecure),
         sessions=sessions,
         sign_in=sign_in,
         enrolment=enrolment,

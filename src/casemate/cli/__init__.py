@@ -12,7 +12,7 @@ import click
 from casemate import __version__
 from casemate.cli.access_commands import access
 from casemate.cli.approver_commands import approver
-from casemate.cli.asset_commands import dataset, model, train
+from casemate.cli.asset_commands import dataset, model
 from casemate.cli.audit_commands import audit
 from casemate.cli.card_commands import describe, reproduce, show_bom, show_card
 from casemate.cli.database_commands import database
@@ -36,6 +36,7 @@ from casemate.cli.session import Session
 from casemate.cli.session_commands import login, logout, sessions, whoami
 from casemate.cli.signer_commands import signer
 from casemate.cli.suspect_commands import COMMANDS as SCREENING_COMMANDS
+from casemate.cli.training_commands import show_training, train
 from casemate.cli.version_commands import COMMANDS
 from casemate.core import CasemateError, InputError, is_text, refused_by_system
 
@@ -62,7 +63,7 @@ for command in (
 ):  # fmt: skip
     cli.add_command(command)
 user.add_command(passkey)
-for command in (show_card, describe, show_bom, reproduce, *EVALUATION_COMMANDS, *FINGERPRINT_COMMANDS):
+for command in (show_card, describe, show_bom, reproduce, show_training, *EVALUATION_COMMANDS, *FINGERPRINT_COMMANDS):
     model.add_command(command)
 for command in (*DATASET_COMMANDS, *COMMANDS, *SCREENING_COMMANDS):
     dataset.add_command(command)

@@ -1,4 +1,4 @@
-"""`casemate dataset ...`, `casemate model ...`, `casemate train`."""
+"""`casemate dataset ...`, `casemate model ...`."""
 
 from __future__ import annotations
 
@@ -96,33 +96,6 @@ for _command in (personal_dataset, anonymize_dataset, reidentify_dataset, person
     dataset.add_command(_command)
 
 
-@click.command()
-@click.argument("script", type=_file)
-@click.option("--dataset", "dataset_ref", required=True, metavar="NAME[@VERSION]", help="What to train on.")
-@click.option("--model", required=True, help="The model that gets the new version.")
-@click.option("--parameters", default="{}", help="A JSON object; the script reads it from CASEMATE_PARAMETERS.")
-@click.option("--purpose", help="What it is for; a dataset may be for some purposes only.")
-@_reason
-@json_option
-@pass_session
-def train(
-    session: Session,
-    script: Path,
-    dataset_ref: str,
-    model: str,
-    parameters: str,
-    purpose: str | None,
-    reason: str,
-    as_json: bool,
-) -> None:
-    """Run SCRIPT in the sandbox and push the model that it writes under CASEMATE_OUTPUT. Ctrl-C stops the run."""
-    with session.client() as casemate, output.working(f"training {model} on {dataset_ref}"):
-        result = casemate.train(
-            script, dataset=dataset_ref, model=model, parameters=parameters, purpose=purpose, reason=reason
-        )
-    output.verdict(result, as_json, f"{result['name']}@{result['version']}  {result['digest']}")
-
-
 @click.group()
 def model() -> None:
     """Versioned, scanned, signed models."""
@@ -132,18 +105,27 @@ def model() -> None:
 @click.argument("name")
 @click.argument("path", type=_file)
 @click.option("--dataset", "dataset_ref", metavar="NAME[@VERSION]", help="What it was trained on.")
+@click.option("--from", "base", metavar="MODEL[@VERSION]", help="What it was made from, as an adapter is.")
 @provenance_options
 @_reason
 @json_option
 @pass_session
 def push_model(
-    session: Session, /, name: str, path: Path, dataset_ref: str | None, reason: str, as_json: bool, **said: Path | None
+    session: Session,
+    /,
+    name: str,
+    path: Path,
+    dataset_ref: str | None,
+    base: str | None,
+    reason: str,
+    as_json: bool,
+    **said: Path | None,
 ) -> None:
     """Push a model file or folder as a new version, once it has been scanned.
 
     With --provenance, once what an outside trainer signed of it holds, too; else the version says that nobody saw its training.
     """
-    more = brought(**said)
+    more = {**brought(**said), "base": base}
     with session.client() as casemate, output.sending(f"pushing {path.name}") as progress:
         result = casemate.push_model(name, path, dataset=dataset_ref, reason=reason, progress=progress, **more)
     output.verdict(result, as_json, f"{result['name']}@{result['version']}  {result['digest']}")

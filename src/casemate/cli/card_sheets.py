@@ -76,11 +76,17 @@ def _tables(card: dict[str, Any]) -> list[tuple[str, Rows]]:
     found: list[tuple[str, Rows]] = [
         ("What it is", _facts(card)),
         ("How well it does", [_MEASURED, *measured, *metrics]),
+        ("Measured by its training script", [_MEASURED[:2], *_run_metrics(card)]),
         ("What goes in and comes out", [("", "Name", "Type and shape"), *tensors]),
         ("What it was made from", [("Kind", "Name", "Digest"), *map(_origin, card["made_from"])]),
         ("Who approved it", [("For", "By", "At", "Why"), *approvals]),
     ]
     return [(title, rows) for title, rows in found if len(rows) > 1]
+
+
+def _run_metrics(card: dict[str, Any]) -> list[tuple[str, ...]]:
+    metrics = (card.get("run") or {}).get("metrics", {})
+    return [(name, f"{value:g}") for name, value in metrics.items()]
 
 
 def _facts(card: dict[str, Any]) -> Rows:
@@ -98,6 +104,7 @@ def _facts(card: dict[str, Any]) -> Rows:
         ("Scan", found),
         ("Evaluation", evaluated(card["evaluation"])),
         ("Described by", by),
+        *_run_facts(card),
         *((f"File {path}", f"{entry['size']} bytes, {entry['digest']}") for path, entry in card["files"].items()),
     ]
     return [("", ""), *((name, value) for name, value in rows if value)]
@@ -109,6 +116,18 @@ def evaluated(evaluation: dict[str, Any]) -> str:
         excepted = evaluation.get("exception")
         return f"{evaluation['state']}: {excepted['reason']}" if excepted else ""
     return f"{evaluation['state']}, {evaluation['rows']} rows of {evaluation['on']}, {minute(evaluation['at'])}"
+
+
+def _run_facts(card: dict[str, Any]) -> Rows:
+    run = card.get("run")
+    if not run:
+        return []
+    source = run.get("repository", {})
+    changed = ", with changes" if source.get("dirty") else ""
+    return [
+        ("Trained", f"{minute(run['began'])} to {minute(run['ended'])}, by {run['by']}"),
+        ("Commit", f"{source['commit']}{changed}" if source else ""),
+    ]
 
 
 def _origin(origin: dict[str, Any]) -> tuple[str, ...]:

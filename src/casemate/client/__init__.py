@@ -44,6 +44,7 @@ from casemate.client.queries import query_rows
 from casemate.client.reviews import ReviewCalls
 from casemate.client.screenings import ScreeningCalls
 from casemate.client.signers import SignerCalls
+from casemate.client.trainings import TrainingCalls
 from casemate.client.versions import VersionCalls
 from casemate.core import InputError, NotFoundError, UpstreamError
 
@@ -201,6 +202,7 @@ class Casemate:
         path: Path,
         *,
         dataset: str | None = None,
+        base: str | None = None,
         provenance: bytes = b"",
         claims: Mapping[str, Any] | None = None,
         script: str | None = None,
@@ -208,7 +210,8 @@ class Casemate:
         reason: str = "",
         progress: Progress | None = None,
     ) -> dict[str, Any]:
-        """Push a file or a folder as a new version. `dataset`: what it was trained on, for ranges and lineage.
+        """Push a file or a folder as a new version. `dataset`: what it was trained on, for ranges and lineage. `base`: the
+        model that it was made from.
 
         `provenance`: what an outside trainer signed of the training; `script`, `environment`: digests that it must name.
         `claims`: what another system says of it, as `casemate.registry.ClaimedLineage` has it.
@@ -216,7 +219,7 @@ class Casemate:
         files, claimed = model_files(path), msgspec.json.encode(claims) if claims else b""
         head = provenance + claimed
         total = len(head) + sum(file_size(file) for _, file in files)
-        query = {"dataset": dataset, "script": script, "environment": environment, "reason": reason}
+        query = {"dataset": dataset, "base": base, "script": script, "environment": environment, "reason": reason}
         return self._change(
             "POST",
             f"/models/{_name(name)}/versions",
@@ -225,21 +228,14 @@ class Casemate:
             headers={"Content-Type": "application/x-tar"},
         )
 
-    def train(
-        self,
-        script: Path,
-        *,
-        dataset: str,
-        model: str,
-        parameters: str = "{}",
-        purpose: str | None = None,
-        reason: str = "",
-    ) -> dict[str, Any]:
-        """Run a training script in the sandbox and push the model that it writes. `parameters`: a JSON object."""
-        file_size(script)
-        query = {"dataset": dataset, "filename": script.name, "parameters": parameters, "purpose": purpose}
-        query |= {"reason": reason}
-        return self._change("POST", f"/models/{_name(model)}/train", query=query, content=script.read_bytes())
+    def train(self, script: Path, *, dataset: str, model: str, **asked: Any) -> dict[str, Any]:
+        """Run a training script in the sandbox and push the model that it writes. Args: asked: as of `trainings.run`."""
+        return self.trainings.run(script, dataset=dataset, model=model, **asked)
+
+    @property
+    def trainings(self) -> TrainingCalls:
+        """Training runs, and what is known of them afterwards."""
+        return TrainingCalls(self._connection)
 
     def models(self) -> list[dict[str, Any]]:
         return self._items("/models")

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import ssl
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 import httpx
+import msgspec
 
 from casemate.client.answers import Download, answered, checked_query, error_in, wants_step_up
 from casemate.client.files import CHUNK, write_private_file
 from casemate.core import InputError, UpstreamError, new_id
 
-_TIMEOUT = httpx.Timeout(10, read=3600)  # seconds; training answers when it is done
+_TIMEOUT = httpx.Timeout(10, read=25 * 3600)  # seconds; training answers when it is done, and may take a day
 
 
 class StepUp(Protocol):
@@ -91,6 +93,13 @@ class Connection:
         """A file to read. Args: start: the byte to go on from."""
         query = checked_query({"reason": reason, "start": start or None})
         return Download(self.http, "/api/v1" + path, query, self._stepped_up)
+
+    def lines(self, path: str, query: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """What the server says line by line, as it comes."""
+        with Download(self.http, "/api/v1" + path, checked_query(query), lambda _: False) as response:
+            for line in response.iter_lines():
+                if line.strip():
+                    yield msgspec.json.decode(line, type=dict[str, Any])
 
     def _stepped_up(self, response: httpx.Response) -> bool:
         """Whether the server wanted a fresh second factor and has got it, so that the request can be made again."""

@@ -4,11 +4,14 @@ from casemate.console.app import build_console, build_door
 from casemate.console.callers import LOCAL_OWNER
 from casemate.console.grant_routes import tend_break_glass
 from casemate.console.issuer_routes import refresh_all
+from casemate.console.live_runs import LiveRun
 from casemate.console.review_routes import tend_reviews
-from casemate.console.services import Services, Trained
+from casemate.console.services import Asked, Services, Trained
 
 __all__ = [
     "LOCAL_OWNER",
+    "Asked",
+    "LiveRun",
     "Services",
     "Trained",
     "build_console",

@@ -1,4 +1,4 @@
-"""Datasets and models: push, train, show, pull, verify, approve, revoke, delete."""
+"""Datasets and models: push, show, pull, verify, approve, revoke, delete."""
 
 import asyncio
 import tarfile
@@ -14,13 +14,13 @@ from pydantic import StringConstraints
 
 from casemate.console.callers import Call, Caller
 from casemate.console.data_asked import (
+    base_named,
     dataset_as_pushed,
     dataset_being_pushed,
     dataset_made_from,
     dataset_named,
     dataset_version,
     every_model,
-    model_as_trained,
     model_version,
 )
 from casemate.console.door import Also, Door
@@ -32,7 +32,6 @@ from casemate.core import (
     NotFoundError,
     Ref,
     Severity,
-    TooLargeError,
     checked_digest,
     parse_ref,
 )
@@ -225,15 +224,15 @@ def _declare_models(door: Door) -> None:
 
 def _declare_making(door: Door) -> None:
     named = Also(action=Action.DATASET_READ, about=dataset_named)  # its name, digest and ranges go into the version
-    # Not `read`: who chooses the script can have every row printed, or written into the model.
-    shown = Also(action=Action.DATASET_EXPORT, about=dataset_named)
+    other = Also(action=Action.MODEL_READ, about=base_named)
 
-    @door.change("POST", "/models/{name}/versions", Action.MODEL_PUSH, also=named, long=Long.BYTES)
+    @door.change("POST", "/models/{name}/versions", Action.MODEL_PUSH, also=(named, other), long=Long.BYTES)
     def push(
         call: Caller,
         name: str,
         body: Body,
         dataset: OptionalRef = "",
+        base: OptionalRef = "",
         provenance: Annotated[int, Query(ge=0, le=MAX_PROVENANCE)] = 0,
         script: str = "",
         environment: str = "",
@@ -241,7 +240,7 @@ def _declare_making(door: Door) -> None:
     ) -> dict[str, Any]:
         """Push a model's files, as an uncompressed tar stream. `provenance`: so many bytes at the body's beginning are what
         an outside trainer signed. `script`, `environment`: digests that it must name. `claims`: so many after these are what
-        another system says of the training, as JSON.
+        another system says of the training, as JSON. `base`: the model version that it was made from.
         """
         services = call.services
         if not provenance and (script or environment):
@@ -249,44 +248,12 @@ def _declare_making(door: Door) -> None:
         brought = _brought(body.exactly(provenance), script, environment) if provenance else None
         claimed = read_claims(body.exactly(claims)) if claims else None
         about = services.datasets.find(parse_ref(dataset)).about if dataset else None
-        lineage = Lineage(dataset=about, claimed=claimed) if about or claimed else None
+        origin = services.models.find(parse_ref(base)).about if base else None
+        lineage = Lineage(dataset=about, claimed=claimed, base=origin) if about or claimed or origin else None
         pushed = services.models.push(
             name, files_in_tar(body), actor=call.principal, intent=call.intent, lineage=lineage, brought=brought
         )
-        return _told(pushed)
-
-    @door.change(
-        "POST", "/models/{name}/train", Action.MODEL_TRAIN, about=model_as_trained, also=shown, long=Long.BYTES
-    )
-    def train(
-        call: Caller,
-        name: str,
-        dataset: str,
-        body: Body,
-        gone: Gone,
-        filename: str = "train.py",
-        parameters: str = "{}",
-        purpose: str = "",
-    ) -> dict[str, Any]:
-        """Run a training script, as the body, in the sandbox and push the model that it writes.
-
-        The run ends when its client goes away.
-        """
-        script = body.whole(MAX_SCRIPT)
-        if len(script) > MAX_SCRIPT:
-            raise TooLargeError(f"A training script has at most {MAX_SCRIPT} bytes.", code="script-too-large")
-        trained = call.services.train(
-            name,
-            script,
-            dataset=_decided_dataset(call, parse_ref(dataset)),
-            purpose=purpose,
-            filename=filename,
-            parameters=_object(parameters),
-            actor=call.principal,
-            intent=call.intent,
-            gone=gone(),
-        )
-        return {**_told(trained.pushed), "blocked": trained.blocked, "log": trained.log, "seconds": trained.seconds}
+        return told(pushed)
 
 
 def plain(value: Any) -> dict[str, Any]:
@@ -295,7 +262,8 @@ def plain(value: Any) -> dict[str, Any]:
     return answer
 
 
-def _told(pushed: Pushed) -> dict[str, Any]:
+def told(pushed: Pushed) -> dict[str, Any]:
+    """The answer to a push, worst findings first."""
     worst_first = sorted(pushed.findings, key=lambda finding: _ORDER.index(finding.severity))
     return plain(msgspec.structs.replace(pushed, findings=tuple(worst_first)))
 
@@ -316,10 +284,10 @@ def numbered(name: str, version: str) -> Ref:
     return ref
 
 
-def _decided_dataset(call: Call, ref: Ref) -> Ref:
-    """The version that the gate decided on, whatever a tag means by now."""
-    digest = call.decided.attributes.get("dataset_digest")
-    return msgspec.structs.replace(ref, version=checked_digest(str(digest))) if digest else ref
+def decided_ref(call: Call, ref: Ref, digest: str) -> Ref:
+    """The version that the gate decided on, whatever a tag means by now. Args: digest: which attribute has its."""
+    found = call.decided.attributes.get(digest)
+    return msgspec.structs.replace(ref, version=checked_digest(str(found))) if found else ref
 
 
 def _brought(data: bytes, script: str, environment: str) -> Brought:
@@ -329,13 +297,6 @@ def _brought(data: bytes, script: str, environment: str) -> Brought:
         script=checked_digest(script) if script else None,
         environment=checked_digest(environment) if environment else None,
     )
-
-
-def _object(text: str) -> dict[str, Any]:
-    try:
-        return msgspec.json.decode(text, type=dict[str, Any])
-    except msgspec.DecodeError as error:
-        raise InputError("The parameters are not a JSON object.", code="bad-parameters") from error
 
 
 def download(pieces: Iterator[bytes], media: str, headers: dict[str, str]) -> StreamingResponse:

@@ -7,9 +7,19 @@ from collections.abc import Callable
 from typing import Any
 
 from casemate.console.callers import Call
-from casemate.core import CasemateError, DataClass, NotFoundError, Ref, Resource, checked_name, parse_ref
+from casemate.core import (
+    CasemateError,
+    DataClass,
+    NotFoundError,
+    Ref,
+    Resource,
+    checked_name,
+    data_class_of,
+    highest_class,
+    parse_ref,
+)
 from casemate.iam import stated_reason
-from casemate.registry import DataUse, stated_use
+from casemate.registry import Datasets, DataUse, Models, stated_use
 
 _HIGHEST = DataUse(data_class=DataClass.HEALTH)
 Attributes = dict[str, str | int | bool]
@@ -98,8 +108,16 @@ def model_version(call: Call, arguments: dict[str, Any]) -> Resource:
     return Resource("model", ref.name, attributes={"data_class": class_of_model(call, ref)})
 
 
+def base_named(call: Call, arguments: dict[str, Any]) -> Resource | None:
+    """The model version that a push or a training run says it is made from."""
+    if not arguments["base"]:
+        return None
+    ref = parse_ref(arguments["base"])
+    return Resource("model", ref.name, ref.project, attributes={"data_class": class_of_model(call, ref)})
+
+
 def model_as_trained(call: Call, arguments: dict[str, Any]) -> Resource:
-    """A model as it would be: the class of the dataset, and whether that may be used for the purpose."""
+    """A model as it would be: the class of what it is made from, and whether that may be used for the purpose."""
     attributes: Attributes = {"data_class": DataClass.INTERNAL.value, "purpose_allowed": True}
     if purpose := arguments["purpose"]:
         attributes["purpose"] = checked_name(purpose, what="purpose")
@@ -107,9 +125,22 @@ def model_as_trained(call: Call, arguments: dict[str, Any]) -> Resource:
         ref = parse_ref(arguments["dataset"])
         use = _use(call, ref)
         attributes |= {"data_class": use.data_class.value, "purpose_allowed": use.allows(purpose)}
-        if digest := _digest(call, ref):
+        if digest := _digest(call.services.datasets, ref):
             attributes["dataset_digest"] = digest
+    if arguments["base"]:
+        ref = parse_ref(arguments["base"])
+        use = _known(lambda: call.services.models.use_of(ref))
+        classes = [use.data_class, data_class_of(attributes["data_class"])]
+        allowed = attributes["purpose_allowed"] is True and use.allows(purpose)
+        attributes |= {"data_class": highest_class(classes).value, "purpose_allowed": allowed}
+        if digest := _digest(call.services.models, ref):
+            attributes["base_digest"] = digest
     return Resource("model", arguments["name"], attributes=attributes)
+
+
+def let_out(call: Call, arguments: dict[str, Any]) -> Resource | None:
+    """A model as it would be, where its script is let out to hosts: rows may leave with it."""
+    return model_as_trained(call, arguments) if arguments["allow_host"] else None
 
 
 def every_model(call: Call, arguments: dict[str, Any]) -> Resource | None:  # noqa: ARG001 - no one model is meant
@@ -141,7 +172,7 @@ def class_of_dataset(call: Call, ref: Ref) -> str:
 
 def class_of_model(call: Call, ref: Ref) -> str:
     """Of what it was made from."""
-    return _known(lambda: DataUse(data_class=call.services.models.data_class_of(ref))).data_class.value
+    return _known(lambda: call.services.models.use_of(ref)).data_class.value
 
 
 def is_described(call: Call, ref: Ref) -> bool:
@@ -173,8 +204,8 @@ def _known(look: Callable[[], DataUse]) -> DataUse:
         return _HIGHEST
 
 
-def _digest(call: Call, ref: Ref) -> str:
+def _digest(assets: Datasets | Models, ref: Ref) -> str:
     try:
-        return call.services.datasets.find(ref).digest
+        return assets.find(ref).digest
     except CasemateError:
         return ""

@@ -95,7 +95,7 @@ class Door:
         self.router = APIRouter(prefix=PREFIX)
         self.actions: dict[tuple[str, str], Action | None] = {}
         self.questions: dict[Action, list[Question]] = {}
-        self.also: dict[tuple[str, str], Action] = {}
+        self.also: dict[tuple[str, str], tuple[Action, ...]] = {}
 
     def public(
         self, path: str, method: str = "GET", *, inline: bool = False, media: str = ""
@@ -146,7 +146,7 @@ class Door:
         action: Action,
         *,
         about: About | None = None,
-        also: Also | None = None,
+        also: Also | tuple[Also, ...] = (),
         long: Long | None = None,
         urgent: bool = False,
     ) -> Callable[[Handler], Handler]:
@@ -154,17 +154,21 @@ class Door:
 
         Args: about: what the gate must know first. urgent: has threads that no other act takes: it ends what does harm.
         """
-        if also:
-            self.also[method, PREFIX + path] = also.action
+        others = also if isinstance(also, tuple) else (also,)
+        if others:
+            self.also[method, PREFIX + path] = tuple(one.action for one in others)
 
         def run(handler: Handler, arguments: dict[str, Any]) -> Any:
             call: Call = arguments["call"]
             intent = _intent_of(call)
             if call.request_key and (before := call.services.log.outcome_of(intent)) is not None:
-                return _answer_again(call, action, arguments, about, also, before)
+                return _answer_again(call, action, arguments, about, others, before)
             resource = _asked(call, action, arguments, about)
-            if also and call.services.authorizer.decide(call.principal, action, resource, address=call.address).allowed:
-                _ask_also(call, also, arguments)  # whoever may not do it at all is refused that, below
+            if (
+                others
+                and call.services.authorizer.decide(call.principal, action, resource, address=call.address).allowed
+            ):
+                _ask_also(call, others, arguments)  # whoever may not do it at all is refused that, below
             noted = named_in(call.services, action, arguments)
             with call.open(action, resource, intent=intent, noted=noted) as entry:
                 if call.request_key:
@@ -237,10 +241,11 @@ def _asked(call: Call, action: Action, arguments: dict[str, Any], about: About |
     return msgspec.structs.replace(resource, name=recordable(resource.name)[:_NAME])
 
 
-def _ask_also(call: Call, also: Also, arguments: dict[str, Any]) -> None:
+def _ask_also(call: Call, also: tuple[Also, ...], arguments: dict[str, Any]) -> None:
     """Raises: PolicyError, recorded."""
-    if (resource := also.about(call, arguments)) is not None:
-        call.read(also.action, resource, reason=call.reason)
+    for one in also:
+        if (resource := one.about(call, arguments)) is not None:
+            call.read(one.action, resource, reason=call.reason)
 
 
 def _intent_of(call: Call) -> str:
@@ -258,7 +263,7 @@ def _bound(call: Call, arguments: dict[str, Any]) -> list[str]:
 
 
 def _answer_again(
-    call: Call, action: Action, arguments: dict[str, Any], about: About | None, also: Also | None, before: Event
+    call: Call, action: Action, arguments: dict[str, Any], about: About | None, also: tuple[Also, ...], before: Event
 ) -> dict[str, Any]:
     """What the same request was answered, from the record, to who may still ask for it.
 
@@ -269,8 +274,7 @@ def _answer_again(
     # What it was about may be gone, or changed by it.
     decided = msgspec.convert(before.facts["decided"], Resource) if same else _asked(call, action, arguments, about)
     call.read(action, decided, reason=call.reason)
-    if also:
-        _ask_also(call, also, arguments)
+    _ask_also(call, also, arguments)
     if bound is not None and not (same and bound == _bound(call, arguments)):
         raise ConflictError(
             "This Idempotency-Key came with another request before: send this one with a key of its own.",

@@ -40,6 +40,11 @@ def named_in(services: Services, action: Action, arguments: dict[str, Any]) -> d
             found |= {"dataset": f"{about.name}@{about.number}", "dataset_digest": about.digest}
         else:
             found["dataset"] = asked[:_ASKED]
+    if action in {Action.MODEL_TRAIN, Action.MODEL_PUSH} and (asked := str(arguments.get("base") or "")):
+        version = _found(services, AssetKind.MODEL, asked)
+        found |= {"base": asked[:_ASKED]}
+        if version:
+            found |= {"base": f"{version.about.name}@{version.number}", "base_digest": version.digest}
     return found
 
 

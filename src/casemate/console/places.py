@@ -20,6 +20,7 @@ class Long(StrEnum):
 
     BYTES = "uploads, downloads, runs and checks"
     SWITCH = "deployments and resumptions"
+    FOLLOW = "live logs"  # beside the runs that they follow
     ROLLBACK = "rollbacks"  # the way out must not wait for whoever fills the ways in
 
 

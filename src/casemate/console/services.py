@@ -2,15 +2,26 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from casemate.auditlog import LogReader
+from casemate.console.live_runs import LiveRun, LiveRuns
 from casemate.core import Clock, EventSink, Principal, Ref
 from casemate.core.datasheets import Datasheet
 from casemate.iam import Access, Authorizer, Enrolment, Gate, Passkeys, PasskeySignIn, Policies, Sessions, SignIn
 from casemate.iam.providers.sign_in import ProviderSignIn
-from casemate.registry import Datasets, Deployments, Evaluations, Fingerprints, Models, Pushed, Screenings, Signers
+from casemate.registry import (
+    Datasets,
+    Deployments,
+    Evaluations,
+    Fingerprints,
+    Models,
+    Pushed,
+    Screenings,
+    Signers,
+    Trainings,
+)
 from casemate.storage import Rewrapped, Sending, Uploads
 
 
@@ -21,7 +32,32 @@ class Trained:
     pushed: Pushed
     blocked: list[dict[str, str]]
     log: str
+    metrics: dict[str, float]  # the last value of each
     seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What whoever starts a training run asks for.
+
+    Args:
+        base: The model version that it goes on from.
+        cpu, memory, time: As `runtime.asked_limits` takes them; empty: as is usual.
+        hosts: That the script is let out to, as `runtime.parse_host` reads them; empty: it has no network.
+        repository: `commit`, `dirty` and `path` of the script, as the client says; empty: it lies in none.
+    """
+
+    dataset: Ref
+    base: Ref | None = None
+    filename: str = "train.py"
+    parameters: dict[str, Any] = field(default_factory=dict)
+    purpose: str = ""
+    seed: int = 0
+    cpu: str = ""
+    memory: str = ""
+    time: str = ""
+    hosts: tuple[str, ...] = ()
+    repository: dict[str, Any] = field(default_factory=dict)
 
 
 class PushDataset(Protocol):
@@ -52,11 +88,9 @@ class Train(Protocol):
         self,
         name: str,
         script: bytes,
+        asked: Asked,
         *,
-        dataset: Ref,
-        filename: str,
-        parameters: dict[str, Any],
-        purpose: str = "",
+        live: LiveRun,
         actor: Principal,
         intent: str,
         gone: Future[None],
@@ -101,6 +135,7 @@ class Services:
     push_dataset: PushDataset
     uploads: Uploads
     train: Train
+    trainings: Trainings
     reproduce: Callable[..., dict[str, Any]]  # `app.reproduction.reproduce`
     sessions: Sessions
     sign_in: SignIn
@@ -115,3 +150,4 @@ class Services:
     sink: EventSink  # of refusals that no principal stands behind
     kept_checkpoints: Callable[[], dict[str, str]]  # from outside the database, by where they are kept
     status: Callable[[], dict[str, Any]]
+    live_runs: LiveRuns = field(default_factory=LiveRuns)

@@ -173,6 +173,7 @@ class Action(StrEnum):
     MODEL_EXPORT = "model:export"  # weights
     MODEL_PUSH = "model:push"
     MODEL_TRAIN = "model:train"
+    MODEL_TRAIN_ONLINE = "model:train-online"  # with a script that is let out to named hosts
     MODEL_VERIFY = "model:verify"
     MODEL_DESCRIBE = "model:describe"  # what people say of a version: its card
     MODEL_EVALUATE = "model:evaluate"  # measure a version on rows, signed

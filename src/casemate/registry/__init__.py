@@ -29,6 +29,7 @@ from casemate.registry.screening_records import ScreeningSettings, ScreeningStat
 from casemate.registry.screenings import Screenings
 from casemate.registry.signers import MAX_SIGNER, Signers, read_signer
 from casemate.registry.stores import Pen, SignedState, Stores
+from casemate.registry.trainings import Trainings
 from casemate.registry.verification import RELEASING, Released, released_on_record
 from casemate.registry.versions import Lineage, Manifest, Version, known_blobs
 
@@ -66,6 +67,7 @@ __all__ = [
     "SignedState",
     "Signers",
     "Stores",
+    "Trainings",
     "VerifiedDataset",
     "Version",
     "admitted",

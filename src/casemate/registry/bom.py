@@ -29,6 +29,7 @@ def bom_of(card: dict[str, Any], *, at: datetime) -> dict[str, Any]:
     scripts = ("script", "stated script", "stated environment")
     others = _unique([_script(origin) for origin in known if origin["kind"] in scripts])
     data += _unique([_stated_data(origin) for origin in known if origin["kind"] == "stated dataset"])
+    others += [_base(origin) for origin in card["made_from"] if origin["kind"] == "model"]
     packages = [_package(name, version) for name, version in sorted(_packages(card).items())]
     serial = uuid.uuid5(uuid.NAMESPACE_URL, f"{card['digest']}/{rfc3339(at)}")
     return {
@@ -83,7 +84,10 @@ def _model(card: dict[str, Any], ref: str, data: list[dict[str, Any]]) -> dict[s
                 "outputs": [{"format": _format(one)} for one in card["outputs"]],
             },
             "quantitativeAnalysis": {
-                "performanceMetrics": [*_evaluated(card["evaluation"]), *map(_metric, said.get("metrics", []))]
+                "performanceMetrics": [
+                    *_evaluated(card["evaluation"]),
+                    *map(_metric, (*said.get("metrics", []), *_measured(card))),
+                ]
             },
             "considerations": _considerations(said),
         },
@@ -137,6 +141,12 @@ def _evaluated(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+def _measured(card: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the training script said of its own model."""
+    metrics = (card.get("run") or {}).get("metrics", {})
+    return [{"name": name, "value": value, "on": "by its training script"} for name, value in metrics.items()]
+
+
 def _format(tensor: dict[str, Any]) -> str:
     return f"{tensor['name']}: {tensor['datatype']}{tensor['shape']}"
 
@@ -187,6 +197,18 @@ def _outside(card: dict[str, Any]) -> list[dict[str, str]]:
 
 def _unique(components: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return list({one["bom-ref"]: one for one in components}.values())
+
+
+def _base(origin: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "machine-learning-model",
+        "bom-ref": f"model:{origin['name']}@{origin['version']}",
+        "name": origin["name"],
+        "version": str(origin["version"]),
+        "description": "The model that it was made from.",
+        "hashes": [_hash(origin["digest"])],
+        "properties": [{"name": "casemate:state", "value": origin["state"]}],
+    }
 
 
 def _package(name: str, version: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from casemate.registry.evaluation_records import evaluation_standing
 from casemate.registry.lineage import lineage_tree, provenance_of
 from casemate.registry.revocations import is_revoked
 from casemate.registry.stores import Stores, unreadable
+from casemate.registry.trainings import training_facts
 from casemate.registry.verification import verified_pusher
 from casemate.registry.versions import Version, signed_version
 from casemate.signing import Predicate, VersionIdentity, verify_statement
@@ -143,6 +144,7 @@ def card_of(stores: Stores, version: Version) -> dict[str, Any]:
         "made_from": lineage_tree(stores, Ref(version.about.name, version.number, version.about.project))["from"],
         "provenance": provenance_of(manifest.lineage),
         "environment": manifest.facts.get("environment"),
+        "run": (training_facts(stores, version) or {}).get("run"),
         "scan": _scan(stores, version),
         "evaluation": evaluation_standing(stores, version).summary(),
         "approvals": [approval.summary() for approval in approvals_of(stores, version)],

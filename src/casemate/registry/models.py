@@ -34,7 +34,7 @@ from casemate.registry.approval_words import ApprovalWords, approval_words
 from casemate.registry.approvals import APPROVAL, approvals_of, signed_approval
 from casemate.registry.bom import bom_of, signed_bom
 from casemate.registry.cards import Described, card_entry, card_of, is_complete
-from casemate.registry.data_use import signed_use, use_of_newest
+from casemate.registry.data_use import DataUse, signed_use, use_of_newest
 from casemate.registry.datasets import Datasets, writable
 from casemate.registry.deployments_state import deployments_of
 from casemate.registry.evaluation_records import evaluation_standing
@@ -44,6 +44,7 @@ from casemate.registry.provenance import Brought, check_provenance, use_provenan
 from casemate.registry.releases import Draft, commit_version, record_deletion, remove_version
 from casemate.registry.revocations import check_not_revoked, is_revoked
 from casemate.registry.stores import Pen, Stores
+from casemate.registry.trainings import add_kept, check_base, inherited_use, is_refused, scan_checkpoints
 from casemate.registry.verification import Released, is_released, newest_of, verified_pusher, verify_report
 from casemate.registry.versions import (
     FileEntry,
@@ -109,12 +110,15 @@ class Models:
         lineage: Lineage | None = None,
         environment: Mapping[str, Any] | None = None,
         brought: Brought | None = None,
+        kept: Iterable[tuple[str, Iterable[bytes]]] = (),
+        run: Mapping[str, Any] | None = None,
     ) -> Pushed:
         """Stream files into encrypted blobs, scan and describe the sealed bytes, and commit them if they are clean.
 
         Args: files: (path, chunks), read once, in order. lineage: its dataset must exist; it gives feature ranges, and
             the data class. environment: what it was trained with, of which the lineage has the digest. Where nobody says what a version was made from, its class is at least that of the one before.
             brought: what an outside trainer signed of it.
+            kept: what its training left beside it, in the same way. run: what is signed of that run beside the lineage.
         Returns: the version, or REFUSED with findings; the live version when it has this very content.
         Raises: InputError, TooLargeError, StorageError, SandboxError, VerificationError: the dataset's schema, and as
             `check_provenance` and `use_provenance`.
@@ -122,7 +126,7 @@ class Models:
         stores = self._stores
         checked_name(name)
         schema = self._schema_of(lineage)
-        data_class = self._class_of(name, lineage)
+        use = self._use_of(name, lineage)
         with stores.blobs.push(stores.project, f"{AssetKind.MODEL}/{name}") as push, ExitStack() as closing:
             _receive(push, files)
             sealed = {
@@ -133,8 +137,10 @@ class Models:
             if believed:
                 lineage = msgspec.structs.replace(lineage or Lineage(), outside=believed.lineage)
             report, signature = self._examine(sealed)
-            if report.verdict is not Verdict.CLEAN:
-                return Pushed(verdict=Verdict.REFUSED, findings=report.findings, name=name)
+            beside = add_kept(push, kept)
+            findings = (*report.findings, *scan_checkpoints(stores.blobs, push, self._scan))
+            if report.verdict is not Verdict.CLEAN or is_refused(findings):
+                return Pushed(verdict=Verdict.REFUSED, findings=findings, name=name)
             if signature and schema:
                 signature = with_ranges(signature, schema)
             manifest = Manifest(
@@ -143,9 +149,11 @@ class Models:
                 kind=AssetKind.MODEL,
                 name=name,
                 files={path: FileEntry(digest=file.digest, size=file.size) for path, file in sealed.items()},
-                data_class=data_class.value,
+                data_class=use.data_class.value,
+                purposes=use.purposes,
                 signature=signature,
                 lineage=lineage,
+                kept=beside,
                 facts={
                     "format": report.format,
                     "served": msgspec.to_builtins(report.served),
@@ -155,6 +163,7 @@ class Models:
             draft = Draft(
                 manifest=manifest,
                 scan=_scan_facts(report, at=rfc3339(stores.clock.now())),
+                run=run,
                 outside={PROVENANCE: believed.envelope} if believed else {},
             )
             pen = writable(self._pen)
@@ -162,10 +171,11 @@ class Models:
                 self._origin_of(lineage)
                 if believed:
                     use_provenance(stores, pen, believed, manifest, intent=intent)
+                check_base(stores, lineage)
                 version, created = commit_version(stores, pen, draft, push, actor=actor, intent=intent)
         return Pushed(
             verdict=Verdict.CLEAN,
-            findings=report.findings,
+            findings=findings,
             name=name,
             version=version.number,
             digest=version.digest,
@@ -176,9 +186,9 @@ class Models:
         """Raises: NotFoundError."""
         return find_version(self._stores, AssetKind.MODEL, ref)
 
-    def data_class_of(self, ref: Ref) -> DataClass:
-        """The class of what it was made from, as signed. Raises: NotFoundError; VerificationError."""
-        return signed_use(self._stores, self.find(ref)).data_class
+    def use_of(self, ref: Ref) -> DataUse:
+        """The class and purposes of what it was made from, as signed. Raises: NotFoundError; VerificationError."""
+        return signed_use(self._stores, self.find(ref))
 
     def pusher(self, ref: Ref) -> str:
         """Who pushed it, as signed. Raises: NotFoundError; VerificationError."""
@@ -340,12 +350,16 @@ class Models:
         origin = self._origin_of(lineage)
         return self._datasets.read_schema(origin) if origin else None
 
-    def _class_of(self, name: str, lineage: Lineage | None) -> DataClass:
-        if lineage is not None and lineage.dataset is not None:
-            about = lineage.dataset
-            return self._datasets.use_of(Ref(about.name, about.number, about.project)).data_class
+    def _use_of(self, name: str, lineage: Lineage | None) -> DataUse:
+        """Of what it is made from; where no dataset is named, at least of the class of the version before."""
+        about = lineage.dataset if lineage is not None else None
+        named = self._datasets.use_of(Ref(about.name, about.number, about.project)) if about else None
+        use = inherited_use(self._stores, named, lineage)
+        if use is not None and named is not None:
+            return use
         before = use_of_newest(self._stores, AssetKind.MODEL, name)
-        return highest_class([DataClass.INTERNAL, *([before.data_class] if before else [])])
+        classes = [one.data_class for one in (before, use) if one]
+        return DataUse(data_class=highest_class([DataClass.INTERNAL, *classes]), purposes=use.purposes if use else ())
 
     def _examine(self, sealed: Mapping[str, SealedFile]) -> tuple[ScanReport, Signature | None]:
         if self._scan is None or self._describe is None:

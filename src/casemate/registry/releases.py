@@ -42,11 +42,15 @@ _ATTEMPTS = 50  # other pushes of the same name that may come between; each atte
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """A version that has no number yet. Args: scan: facts of the scan statement; None for a dataset. outside: by type, what
-    others signed and is stored beside it; the manifest has its digest."""
+    """A version that has no number yet.
+
+    Args: scan: facts of the scan statement; None for a dataset. run: what its training statement says beside the lineage.
+        outside: by type, what others signed and is stored beside it; the manifest has its digest.
+    """
 
     manifest: Manifest
     scan: Mapping[str, Any] | None = None
+    run: Mapping[str, Any] | None = None
     outside: Mapping[str, bytes] = field(default_factory=dict)
 
 
@@ -227,7 +231,8 @@ def _sign(
     if draft.scan is not None:
         facts[Predicate.SCAN] = draft.scan
     if draft.manifest.lineage is not None:
-        facts[Predicate.TRAINING] = msgspec.to_builtins(draft.manifest.lineage)
+        run = {"run": {**draft.run, "by": actor.id}} if draft.run else {}
+        facts[Predicate.TRAINING] = {**msgspec.to_builtins(draft.manifest.lineage), **run}
     statements = {
         predicate: sign_statement(predicate, about, dict(said), signer=pen.signer, at=at)
         for predicate, said in facts.items()

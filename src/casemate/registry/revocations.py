@@ -122,8 +122,8 @@ def _marks(version: Version, manifest: Manifest | None) -> set[str]:
 def _origins(manifest: Manifest) -> set[str]:
     """What this version says it was made from, by the marks of others."""
     lineage, served = manifest.lineage, _served(manifest)
-    named = [lineage.dataset, getattr(lineage, "base", None)] if lineage else []
-    found = {one.digest for one in named if one}
+    named = [lineage.dataset, lineage.base] if lineage else []
+    found: set[str] = {one.digest for one in named if one}
     if lineage and lineage.outside:
         found |= {one.digest for one in lineage.outside.training.dependencies if one.digest}
     facts = [manifest.facts.get(name) for name in _MADE_FROM]

@@ -12,7 +12,15 @@ from casemate.registry.evaluation_records import evaluation_of, open_evaluation
 from casemate.registry.screening_records import standing_of
 from casemate.registry.screening_statements import open_statement
 from casemate.registry.stores import Stores
-from casemate.registry.versions import Version, blobs_of, is_deleted, latest_versions, signed_version, stored_versions
+from casemate.registry.versions import (
+    Version,
+    blobs_of,
+    is_deleted,
+    kept_blobs_of,
+    latest_versions,
+    signed_version,
+    stored_versions,
+)
 from casemate.signing import Predicate, Statement, verify_statement, verify_version
 from casemate.storage import BlobRecord
 
@@ -33,12 +41,22 @@ def verify_stored(stores: Stores, version: Version, files: Mapping[str, list[Blo
     found = {path: _digest(stores, path, pieces) for path, pieces in (files or blobs_of(stores, version)).items()}
     said = verify_version(signed_version(stores, version), found, stores.trust(), at=stores.clock.now())
     _check_row(version, said[Predicate.RELEASE])
+    check_kept(version, {path: _digest(stores, path, kept) for path, kept in kept_blobs_of(stores, version).items()})
     screening = standing_of(stores, version).screening
     if screening is not None and screening.about == version.about:
         open_statement(stores, version, screening)
     evaluation = evaluation_of(stores, version)
     if evaluation is not None:
         open_evaluation(stores, version, evaluation)
+
+
+def check_kept(version: Version, found: Mapping[str, Digest]) -> None:
+    """Return when what is kept beside a model is what its manifest, which the caller verified, names.
+
+    Raises: VerificationError `file-changed`.
+    """
+    if dict(found) != {path: entry.digest for path, entry in version.read_manifest().kept.items()}:
+        raise VerificationError(f"What is kept beside {version.about} is not what was signed.", code="file-changed")
 
 
 def verified_pusher(stores: Stores, version: Version) -> str:

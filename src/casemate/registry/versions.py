@@ -28,6 +28,8 @@ from casemate.signing.provenance import OutsideTraining
 from casemate.storage import BlobRecord, reading
 from casemate.storage.database import attestations, blobs, version_blobs, versions
 
+KEPT = "/"  # begins the stored name of what is kept beside a model; no path inside an asset begins so
+
 
 class FileEntry(msgspec.Struct, frozen=True, kw_only=True):
     digest: Digest
@@ -60,6 +62,9 @@ class Lineage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     Args:
         dataset: The version trained on, or linked by whoever pushed.
         script, environment: Digests of the training script and of the locked environment; None when not trained here.
+        base: The model version that it was made from: trained further, or an adapter of.
+        seed: That the script was given.
+        hosts: `HOST:PORT` that the script was let out to; empty: nowhere.
     """
 
     dataset: VersionIdentity | None = None
@@ -69,6 +74,9 @@ class Lineage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     purpose: str = ""  # that the training was for, as stated
     outside: OutsideLineage | None = None
     claimed: ClaimedLineage | None = None  # by another system, attested by nobody
+    base: VersionIdentity | None = None
+    seed: int | None = None
+    hosts: tuple[str, ...] = ()
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -83,8 +91,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     signature: Signature | None = None
     lineage: Lineage | None = None
     facts: dict[str, Any] = {}
-    purposes: tuple[str, ...] = ()  # that a dataset may be trained on for; empty: any
+    purposes: tuple[str, ...] = ()  # that it may be trained on, or further, for; empty: any
     datasheet: Datasheet | None = None
+    kept: dict[str, FileEntry] = {}  # beside the model and no part of it: log, metrics and checkpoints of its training
 
 
 class Version(msgspec.Struct, frozen=True, kw_only=True):
@@ -190,6 +199,16 @@ def latest_versions(stores: Stores, kind: AssetKind) -> list[tuple[Version, int]
 
 def blobs_of(stores: Stores, version: Version) -> dict[str, list[BlobRecord]]:
     """path -> the pieces of that file, in order, as the database says."""
+    return {path: pieces for path, pieces in _stored(stores, version).items() if not path.startswith(KEPT)}
+
+
+def kept_blobs_of(stores: Stores, version: Version) -> dict[str, list[BlobRecord]]:
+    """The same of what is kept beside the model."""
+    found = _stored(stores, version).items()
+    return {path.removeprefix(KEPT): pieces for path, pieces in found if path.startswith(KEPT)}
+
+
+def _stored(stores: Stores, version: Version) -> dict[str, list[BlobRecord]]:
     query = (
         select(version_blobs.c.path, blobs)
         .join(blobs, blobs.c.id == version_blobs.c.blob_id)

@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from casemate.runtime.live import LiveModel
     from casemate.runtime.pool import Pool, PoolConfig
     from casemate.runtime.queried import QueriedModel
+    from casemate.runtime.reach import Reach, parse_host
     from casemate.runtime.scratch import clean_scratch
-    from casemate.runtime.training import TRAINING_LIMITS, TrainingResult, run_training
+    from casemate.runtime.training import TrainingResult, run_training
     from casemate.runtime.training_findings import findings_of
+    from casemate.runtime.training_limits import TRAINING_LIMITS, asked_limits, limits_of, told_limits
 
 __all__ = [
     "TRAINING_LIMITS",
@@ -31,26 +33,36 @@ __all__ = [
     "Pool",
     "PoolConfig",
     "QueriedModel",
+    "Reach",
     "TrainingResult",
+    "asked_limits",
     "check_serves",
     "clean_scratch",
     "describe",
     "findings_of",
+    "limits_of",
+    "parse_host",
     "run_training",
+    "told_limits",
 ]
 
 _HOMES = {
-    "TRAINING_LIMITS": "training",
+    "TRAINING_LIMITS": "training_limits",
     "LiveModel": "live",
     "Pool": "pool",
     "PoolConfig": "pool",
     "QueriedModel": "queried",
+    "Reach": "reach",
     "TrainingResult": "training",
+    "asked_limits": "training_limits",
     "check_serves": "description",
     "clean_scratch": "scratch",
     "describe": "description",
     "findings_of": "training_findings",
+    "limits_of": "training_limits",
+    "parse_host": "reach",
     "run_training": "training",
+    "told_limits": "training_limits",
 }
 
 

@@ -4,29 +4,37 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from casemate.core import InputError, SealedFile, checked_path, seal_bytes
 
 MAX_FILES = 100  # a model with its weights and reports; a worker takes 250 descriptors at most
+CHECKPOINTS = "checkpoints"  # the folder for what a later run can go on from
 MAX_DEPTH = 8  # folders below the output folder
 _CHUNK = 1 << 20  # bytes per read
 
 
 @dataclass(slots=True)
 class Outputs:
-    """Files by their path in the folder; `refused` names, with the reason, what was not taken."""
+    """Files by their path in the folder; `refused` names, with the reason, what was not taken.
+
+    Args: only: the one entry of the folder that was looked at; empty: all.
+    """
 
     files: dict[str, SealedFile] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
     size: int = 0
+    only: str = ""
 
 
-def collect_outputs(folder: Path, *, max_bytes: int) -> Outputs:
-    """Copy the regular files of `folder` into sealed memory. Follows no link and crosses to no other file system."""
-    outputs = Outputs()
+def collect_outputs(folder: Path, *, max_bytes: int, only: str = "") -> Outputs:
+    """Copy the regular files of `folder` into sealed memory. Follows no link and crosses to no other file system.
+
+    Args: only: one entry of the folder, whatever else there is.
+    """
+    outputs = Outputs(only=only)
     try:
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
@@ -39,8 +47,20 @@ def collect_outputs(folder: Path, *, max_bytes: int) -> Outputs:
     return outputs
 
 
+def checkpoints_in(paths: Iterable[str]) -> list[str]:
+    """Those of `paths` that lie in the folder for checkpoints."""
+    return [path for path in paths if path.startswith(f"{CHECKPOINTS}/")]
+
+
+def without_checkpoints(paths: Iterable[str]) -> list[str]:
+    """The others."""
+    return [path for path in paths if not path.startswith(f"{CHECKPOINTS}/")]
+
+
 def _collect(folder: int, prefix: str, device: int, outputs: Outputs, max_bytes: int) -> None:
     for name in sorted(os.listdir(folder)):
+        if not prefix and outputs.only not in ("", name):
+            continue
         if len(outputs.refused) >= MAX_FILES:
             return
         path = prefix + name

@@ -9,6 +9,7 @@ from __future__ import annotations
 import linecache
 import os
 import platform
+import random
 import sys
 import tempfile
 import traceback
@@ -20,6 +21,7 @@ os.environ["JOBLIB_MULTIPROCESSING"] = "0"
 os.environ["LOKY_MAX_CPU_COUNT"] = str(len(os.sched_getaffinity(0)))
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
+import numpy as np
 import onnx  # noqa: F401
 import pyarrow.parquet  # noqa: F401
 import skl2onnx  # noqa: F401
@@ -29,6 +31,7 @@ import sklearn.model_selection
 import sklearn.pipeline
 import sklearn.preprocessing  # noqa: F401
 
+from casemate.runtime.let_out import install
 from casemate.sandbox import Channel
 
 FAILED = 1  # exit status of a script that raised
@@ -50,20 +53,26 @@ platform.processor()  # would start `uname`; the answer is kept, so a script tha
 def run(channel: Channel, args: dict[str, Any]) -> None:
     """Take the script and its data, and become it.
 
-    `args`: `filename`, `environment`, `folder` (to work in), `dataset` (the descriptor numbers that the links in the
-    dataset's folder name). The one frame brings the descriptors: script, log, then the dataset's files in order.
+    `args`: `filename`, `environment`, `folder` (to work in), `given` (folders of data), `seed`, `numbers`: of the metrics
+    and of the files, as the environment and the links in the folders name them; `out`: the numbers of what it is let out by,
+    last among these. The one frame brings the descriptors: script, log, metrics, the files in order, then these.
     """
     script, log, *files = channel.recv().fds
     os.dup2(log, 1)
     os.dup2(log, 2)
     source = _read(script)
-    for fd, wanted in zip(files, args["dataset"], strict=True):
+    for fd, wanted in zip(files, args["numbers"], strict=True):
         os.dup2(fd, wanted)
     for fd in (script, log, *files):
         os.close(fd)
     channel.close()
     os.environ.update(args["environment"])
-    sys.path.remove(args["environment"]["CASEMATE_DATASET"])  # data, never modules
+    sys.path[:] = [path for path in sys.path if path not in args["given"]]  # data, never modules
+    if args["seed"] is not None:
+        random.seed(args["seed"])
+        np.random.seed(args["seed"])  # noqa: NPY002 what a script that asks no generator of its own draws from
+    if args["out"]:
+        install(*args["out"])
     os.chdir(args["folder"])
     tempfile.tempdir = None  # a library may have asked for it before TMPDIR was set
     _become(source, args["filename"])

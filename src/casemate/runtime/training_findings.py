@@ -7,7 +7,9 @@ from collections.abc import Iterable
 
 from casemate.core import Finding, Severity
 from casemate.runtime.formats import is_servable
+from casemate.runtime.outputs import checkpoints_in, without_checkpoints
 from casemate.runtime.training import TrainingResult
+from casemate.runtime.training_limits import hit
 from casemate.sandbox import Denial, ExitReason
 from casemate.sandbox.exits import error_of
 
@@ -29,6 +31,7 @@ _FRAME = re.compile(r'^  File "[^"\n/]+", line (\d+)', re.MULTILINE)  # of the s
 
 _ATTEMPTS = {  # kind -> (title, references)
     "socket": ("The script tried to use the network", ("ATLAS:AML.T0025",)),
+    "connect": ("The script tried to reach a host that it is not let out to", ("ATLAS:AML.T0025",)),
     "exec": ("The script tried to start a program", ("ATLAS:AML.T0050",)),
     "fork": ("The script tried to start a process", ("ATLAS:AML.T0050",)),
     "ptrace": ("The script tried to look into another process", ("ATLAS:AML.T0105",)),
@@ -41,7 +44,7 @@ _ATTEMPTS = {  # kind -> (title, references)
 
 def findings_of(result: TrainingResult) -> list[Finding]:
     """Every reason to refuse what this run made, and what is worth knowing; any HIGH one refuses."""
-    return [*_attempts(result.blocked), *_end(result), *_leavings(result)]
+    return [*_attempts(result.blocked), *_end(result), *_leavings(result), *_unmeasured(result)]
 
 
 def attempts_of(denials: Iterable[Denial]) -> list[Finding]:
@@ -93,6 +96,8 @@ def _end(result: TrainingResult) -> list[Finding]:
         return []
     lines = [line.strip() for line in result.log_tail.splitlines() if line.strip()]
     last = lines[-1][:300] if lines else "no output"
+    if limit := hit(result.exit, result.limits):
+        return [_over(limit, last, kept=bool(result.files))]
     if result.exit.reason is not ExitReason.FAILED:
         evidence = f"{error_of(result.exit).message} Last line: {last}"
     elif result.exit.code == FAILED and (frames := _FRAME.findall(result.log_tail)):
@@ -110,6 +115,33 @@ def _end(result: TrainingResult) -> list[Finding]:
     ]
 
 
+def _over(limit: str, last: str, *, kept: bool) -> Finding:
+    """A run that was stopped at a bound. Args: kept: it left checkpoints."""
+    return Finding(
+        id="training-limit",
+        title="The script was stopped at a limit",
+        severity=Severity.MEDIUM if kept else Severity.HIGH,
+        evidence=f"{limit}. Last line: {last}",
+        remediation="Its checkpoints are kept: go on from them with casemate train --from."
+        if kept
+        else "Allow it more, or give it less to do; a run that writes checkpoints can go on: casemate train --from.",
+    )
+
+
+def _unmeasured(result: TrainingResult) -> list[Finding]:
+    if not result.metrics_left_out:
+        return []
+    return [
+        Finding(
+            id="training-metrics-left-out",
+            title="The script wrote metrics that were not kept",
+            severity=Severity.LOW,
+            evidence=f"{result.metrics_left_out} lines",
+            remediation="Write JSON objects of finite numbers to CASEMATE_METRICS, a line each, up to 10,000 lines and 100 names.",
+        )
+    ]
+
+
 def _leavings(result: TrainingResult) -> list[Finding]:
     findings = [
         Finding(
@@ -122,7 +154,19 @@ def _leavings(result: TrainingResult) -> list[Finding]:
         for text in result.refused[:MAX_ATTEMPTS]
     ]
     names = [path for path, _ in result.files]
-    if result.exit.reason is ExitReason.FINISHED and not is_servable(names):
+    finished, models = result.exit.reason is ExitReason.FINISHED, without_checkpoints(names)
+    weights = [path for path in models if path.endswith(".safetensors")]
+    if finished and not is_servable(models) and (weights or checkpoints_in(names)):
+        findings.append(
+            Finding(
+                id="training-not-served",
+                title="The script wrote weights or checkpoints, and no model that a runtime here serves",
+                severity=Severity.LOW,
+                evidence=f"files: {', '.join(names)[:200]}",
+                remediation="A later run can go on from them: casemate train --from.",
+            )
+        )
+    elif finished and not is_servable(names):
         findings.append(
             Finding(
                 id="training-no-model",

@@ -98,6 +98,7 @@ def spawn(
     walls: Walls | None = None,
     writable: Path | None = None,
     paths: Sequence[Path] = (),
+    hash_seed: int | None = None,
     report: bool = False,
     args: Mapping[str, Any] | None = None,
     insecure: bool = False,
@@ -109,6 +110,7 @@ def spawn(
     Args:
         writable: The one folder in which it may create, change and delete files and folders (no links).
         paths: Further folders that it may read, put on its `sys.path`.
+        hash_seed: With which Python's hashes of text begin, so that sets have an order that comes again; else a new one.
         report: Record refused attempts in `Cell.denials`; costs some 20 us for each file it opens. The entry is to close
             its channel before foreign code runs, since descriptors can be sent through it, and there no limit counts them.
         args: Plain data for the function.
@@ -138,7 +140,7 @@ def spawn(
     prefix = _namespaces(walls.namespaces, order)
     group = _group(walls.cgroups, limits, writable)
     extra = [Wall.NAMESPACES.value] * bool(prefix) + [Wall.CGROUPS.value] * bool(group)
-    return _start(order, prefix, group, extra, writable)
+    return _start(order, prefix, group, extra, writable, hash_seed=hash_seed)
 
 
 def _namespaces(need: Need, order: Order) -> list[str]:
@@ -159,7 +161,13 @@ def _group(need: Need, limits: Limits, writable: Path | None) -> ControlGroup | 
 
 
 def _start(
-    order: Order, prefix: Sequence[str], group: ControlGroup | None, extra: Sequence[str], writable: Path | None
+    order: Order,
+    prefix: Sequence[str],
+    group: ControlGroup | None,
+    extra: Sequence[str],
+    writable: Path | None,
+    *,
+    hash_seed: int | None,
 ) -> Cell:
     ours, theirs = socket.socketpair()
     supervisor: Supervisor | None = None
@@ -167,8 +175,8 @@ def _start(
         with theirs:
             supervisor = Supervisor(
                 Launch(
-                    command=[*prefix, sys.executable, "-I", "-B", "-m", "casemate.sandbox.boot"],
-                    environment=_environment(order),
+                    command=[*prefix, sys.executable, *_isolated(hash_seed), "-B", "-m", "casemate.sandbox.boot"],
+                    environment=_environment(order, hash_seed),
                     stdin=theirs.fileno(),
                     limits=order.limits,
                     writable=writable,
@@ -243,7 +251,12 @@ def _missing(wall: Wall, detail: str) -> SandboxError:
     )
 
 
-def _environment(order: Order) -> dict[str, str]:
+def _isolated(hash_seed: int | None) -> list[str]:
+    """What keeps the interpreter to itself: `-I`, of which `-E` is left out where it is to read the one variable for its hashes."""
+    return ["-I"] if hash_seed is None else ["-s", "-P"]
+
+
+def _environment(order: Order, hash_seed: int | None) -> dict[str, str]:
     """All variables that the child sees; none is the parent's."""
     home = order.writable[0] if order.writable else "/nonexistent"
     threads = str(max(1, min(len(os.sched_getaffinity(0)), order.limits.threads // 4)))
@@ -255,4 +268,5 @@ def _environment(order: Order) -> dict[str, str]:
         "OPENBLAS_NUM_THREADS": threads,
         "ARROW_DEFAULT_MEMORY_POOL": "system",  # the others map gigabytes in advance, which RLIMIT_DATA counts
         "MALLOC_ARENA_MAX": "4",
+        **({} if hash_seed is None else {"PYTHONHASHSEED": str(hash_seed)}),
     }

@@ -88,6 +88,11 @@ class VerifiedModel:
         self.close()
 
 
+RUN = (
+    "run"  # of a training statement: what was so this once, and does not make another version: when, by whom, how long
+)
+
+
 class _File(msgspec.Struct, frozen=True, kw_only=True):
     digest: Digest
     size: int
@@ -186,7 +191,7 @@ def _check_facts(version: SignedVersion, manifest: _Manifest, statements: Mappin
     if isinstance(outside := (manifest.lineage or {}).get("outside"), dict):
         _check_outside(version, outside)
     training = statements.get(Predicate.TRAINING)
-    if training and training.facts != manifest.lineage:
+    if training and {name: fact for name, fact in training.facts.items() if name != RUN} != manifest.lineage:
         raise VerificationError(
             f"The training statement of {version.about} tells another origin than its manifest.",
             code="lineage-mismatch",

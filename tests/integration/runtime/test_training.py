@@ -167,7 +167,8 @@ def test_a_script_that_does_not_end_well_gives_nothing(script: str, reason: Exit
     result = run_training(script.encode(), {}, limits=limits)
     assert result.exit.reason is reason
     assert result.files == []
-    assert "training-failed" in ids(result)
+    limited = reason in {ExitReason.CPU, ExitReason.TIMEOUT, ExitReason.MEMORY}
+    assert ("training-limit" if limited else "training-failed") in ids(result)
     assert left_behind() == []
 
 

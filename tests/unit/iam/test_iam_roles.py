@@ -23,6 +23,7 @@ TABLE = {
     "model:export": "owner data-scientist",
     "model:push": "owner data-scientist",
     "model:train": "owner data-scientist",
+    "model:train-online": "owner",
     "model:verify": READERS,
     "model:describe": "owner data-scientist",
     "model:evaluate": "owner data-scientist approver",

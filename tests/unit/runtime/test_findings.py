@@ -81,7 +81,7 @@ def test_a_probe_does_not_hide_an_attempt_and_many_are_summed_up(model: SealedFi
 def test_leavings_and_a_bad_end_refuse(model: SealedFile) -> None:
     killed = Exit(None, 9, ExitReason.MEMORY)
     findings = findings_of(result(model, refused=("'x': a link",), exit_=killed))
-    assert [finding.id for finding in findings] == ["training-failed", "training-output-refused"]
+    assert [finding.id for finding in findings] == ["training-limit", "training-output-refused"]
     assert "memory" in findings[0].evidence
     assert "last" in findings[0].evidence
     assert verdict_of(findings) is Verdict.REFUSED
