@@ -300,21 +300,27 @@ def unserved_structures() -> dict[str, Case]:
     template = (
         "{% set ns = namespace(x=0) %}{% for m in messages %}{{ m['role'] + ': ' + m['content'] | trim }}{% endfor %}"
     )
-    dense = layer("Dense", units=4, activation="relu", kernel_initializer=layer("GlorotUniform", "keras.initializers"))
     return {
-        "keras": ({"m.keras": keras(dense)}, "keras"),
         "hdf5": (
             {"m.h5": hdf5({"class_name": "Sequential", "config": [{"class_name": "Dense", "config": {}}]})},
             "hdf5",
         ),
-        "saved-model": ({"saved_model.pb": saved_model("Const", "f", functions={"f": ["MatMul"]})}, "savedmodel"),
         "gguf": ({"m.gguf": gguf(template)}, "gguf"),
     }
 
 
 def served_structures() -> dict[str, Case]:
     """Honest, and what loads them."""
+    dense = layer("Dense", units=4, activation="relu", kernel_initializer=layer("GlorotUniform", "keras.initializers"))
     return {
+        "keras": ({"m.keras": keras(dense)}, "tensorflow"),
+        "saved-model": (
+            {
+                "m/saved_model.pb": saved_model("Const", "f", functions={"f": ["MatMul"]}),
+                "m/variables/variables.index": bytes(range(1, 200)),
+            },
+            "tensorflow",
+        ),
         "exported": ({"m.pt2": program("torch.ops.aten.add.Tensor")}, "torch"),
         "scripted": ({"m.pt": script("def forward(self, x):\n  return torch.relu(x)\n")}, "torch"),
         "scripted-and-told": (

@@ -23,7 +23,7 @@ _MACHINE = (
     "/sys/kernel/mm/transparent_hugepage",
 )
 # Of itself; not the whole folder, whose `net`, `environ` and `mountinfo` tell of the host. `fd` lets it list its own.
-ITSELF = tuple(f"/proc/self/{name}" for name in ("cgroup", "fd", "maps", "stat", "statm", "status"))
+ITSELF = tuple(f"/proc/self/{name}" for name in ("cgroup", "cmdline", "fd", "maps", "stat", "statm", "status"))
 _SYSTEM = (
     "/lib",
     "/lib64",

@@ -13,9 +13,13 @@ from casemate.scanning.pickle_rules import looks_like_pickle
 from casemate.scanning.safetensors_files import looks_like_safetensors
 from casemate.scanning.tar_files import is_tar
 
-RUNTIMES: dict[str, Literal["lightgbm", "onnx", "skops", "torch", "xgboost"]] = {  # format -> what loads it
+RUNTIMES: dict[
+    str, Literal["lightgbm", "onnx", "skops", "tensorflow", "torch", "xgboost"]
+] = {  # format -> what loads it
+    "keras": "tensorflow",
     "lightgbm": "lightgbm",
     "onnx": "onnx",
+    "savedmodel": "tensorflow",
     "skops": "skops",
     "torch-export": "torch",
     "torchscript": "torch",
@@ -33,6 +37,7 @@ SUFFIXES = {  # a name that ends so promises this format; others promise nothing
     ".txt": "text",
     ".ubj": "xgboost",
     ".pt2": "torch-export",
+    ".keras": "keras",
     ".jinja": "text",
 }
 ALSO = {("json", "xgboost"), ("text", "lightgbm"), ("text", "json")}  # (promised, found) that go together
@@ -40,8 +45,6 @@ UNSUPPORTED = {  # format -> how people call it
     "hdf5": "HDF5 (Keras 2)",
     "gguf": "GGUF",
     "tflite": "TensorFlow Lite",
-    "savedmodel": "TensorFlow SavedModel",
-    "keras": "Keras 3",
     "torch": "weights of PyTorch (a state_dict, or a module as a pickle) without a graph: save with torch.export",
     "catboost": "CatBoost",
     "numpy": "NumPy arrays",

@@ -41,7 +41,7 @@ _SUPERBLOCK = b"\x89HDF\r\n\x1a\n"
 
 
 def inspect_keras_archive(members: dict[str, Member], notes: Notes, location: str) -> dict[str, Any]:
-    """Facts about a .keras archive; notes that it is not served. Raises: RefusedError."""
+    """Facts about a .keras archive. Raises: RefusedError."""
     for name in members:
         if name not in _PARTS and not name.startswith("assets/"):
             notes.add(KERAS_MALFORMED, f"{name} is no part of a Keras file", location)
@@ -59,7 +59,6 @@ def inspect_keras_archive(members: dict[str, Member], notes: Notes, location: st
     weights = members["model.weights.h5"].unpack(notes)
     if bytes(weights[:8]) != _SUPERBLOCK:
         notes.add(HDF5_MALFORMED, "model.weights.h5 does not start as HDF5 does", location)
-    notes.add(FORMAT_UNSUPPORTED, "Keras 3, which no runtime of Casemate loads yet", location)
     return {"objects": count, "keras_version": str(documents["metadata.json"].get("keras_version", ""))[:40]}
 
 

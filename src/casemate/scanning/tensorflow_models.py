@@ -12,7 +12,6 @@ from typing import Any
 from casemate.scanning.allowlist import TENSORFLOW_OPERATORS
 from casemate.scanning.format_rules import TENSORFLOW_MALFORMED, TENSORFLOW_OPERATOR, TENSORFLOW_UNKNOWN
 from casemate.scanning.notes import Notes, RefusedError
-from casemate.scanning.rules import FORMAT_UNSUPPORTED
 
 # They read or write files, open connections, or call Python: MITRE ATLAS AML.T0011.000; "Hide and Seek" (2508.19774).
 _DANGEROUS = frozenset(
@@ -32,7 +31,7 @@ _OWN = frozenset(
 
 
 def inspect_saved_model(data: memoryview, notes: Notes, location: str) -> dict[str, Any]:
-    """Facts about the graphs; notes that it is not served. Raises: RefusedError."""
+    """Facts about the graphs. Raises: RefusedError."""
     operators: dict[str, int] = {}
     functions: set[str] = set()
     try:
@@ -48,7 +47,6 @@ def inspect_saved_model(data: memoryview, notes: Notes, location: str) -> dict[s
             notes.add(TENSORFLOW_OPERATOR, f"{name}, {count} times", location)
         elif name not in TENSORFLOW_OPERATORS and name not in _OWN and name not in functions:
             notes.add(TENSORFLOW_UNKNOWN, f"{name[:80]}, {count} times", location)
-    notes.add(FORMAT_UNSUPPORTED, "TensorFlow SavedModel, which no runtime of Casemate loads yet", location)
     return {"operators": len(operators), "nodes": sum(operators.values())}
 
 
