@@ -21,6 +21,8 @@ _FINGERPRINT = "casemate.evaluation.job:fingerprint"
 _FINGERPRINT_ROWS = 4000  # that reference models are trained on; more only take longer
 SECONDS = 3600.0
 _MEMORY = 6 << 30  # bytes
+# One thread for each library: fits of small tables are fastest so, and a shared machine is not held up by threads that spin.
+_LIMITS = Limits(memory=_MEMORY, cpu_seconds=2 * int(SECONDS), file_bytes=0, threads=4)
 _TOO_MUCH = frozenset({"sandbox-memory", "sandbox-timeout", "sandbox-cpu"})
 _MOST_ROWS, _MOST_NUMBERS = 4096, 2 << 20  # of one question
 
@@ -69,7 +71,7 @@ def evaluate_dataset(
                 "config": msgspec.to_builtins(config or EvaluationConfig()),
             },
             files=[parquet] if members is None else [parquet, members],
-            limits=Limits(memory=_MEMORY, cpu_seconds=2 * int(SECONDS), file_bytes=0),
+            limits=_LIMITS,
             timeout=SECONDS,
             insecure=insecure,
             asked=lambda message, buffers: answered(ask, message, buffers, width=columns.width),
@@ -109,7 +111,7 @@ def choose_questions(
             "seed": f"{seed:x}",
         },
         files=[parquet],
-        limits=Limits(memory=_MEMORY, cpu_seconds=2 * int(SECONDS), file_bytes=0),
+        limits=_LIMITS,
         timeout=SECONDS,
         insecure=insecure,
         asked=lambda message, buffers: answered(ask, message, buffers, width=columns.width),
