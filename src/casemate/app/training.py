@@ -27,7 +27,16 @@ from casemate.core import (
     verdict_of,
 )
 from casemate.registry import Datasets, Lineage, Models, Pushed, Screenings, Trainings, check_purpose
-from casemate.runtime import Reach, TrainingResult, asked_limits, findings_of, parse_host, run_training, told_limits
+from casemate.runtime import (
+    Reach,
+    TrainingResult,
+    asked_limits,
+    find_gpus,
+    findings_of,
+    parse_host,
+    run_training,
+    told_limits,
+)
 from casemate.sandbox import ExitReason
 from casemate.signing import VersionIdentity
 
@@ -57,6 +66,7 @@ class _Run:
     began: str
     ended: str
     hosts: tuple[str, ...]
+    devices: tuple[str, ...]
     connections: dict[str, int]
 
 
@@ -73,11 +83,12 @@ def train(
 ) -> Trained:
     """Run a script on a dataset version behind the walls; push what it wrote, if nothing speaks against it.
 
-    Raises: InputError `client-gone`: nobody waits for it any more, so it was stopped; `bad-limit`, `bad-duration`.
+    Raises: InputError `client-gone`: nobody waits for it any more, so it was stopped; `bad-limit`, `bad-duration`, `bad-host`, `no-gpu`.
         PolicyError `purpose-not-allowed`, `data-suspect`, `data-not-screened`. VerificationError `revoked`: the dataset or
         the model that it goes on from was.
     """
     limits = asked_limits(cpu=asked.cpu, memory=asked.memory, time=asked.time)
+    devices = find_gpus() if asked.gpu else []
     hosts = sorted({parse_host(host) for host in asked.hosts})
     rooms.datasets.check_trainable(asked.dataset)
     with ExitStack() as opened:
@@ -97,6 +108,7 @@ def train(
             params=asked.parameters,
             seed=asked.seed,
             reach=reach,
+            devices=devices,
             filename=asked.filename,
             limits=limits,
             log=live.log,
@@ -111,6 +123,7 @@ def train(
             began=began,
             ended=rfc3339(rooms.clock.now()),
             hosts=tuple(map(str, hosts)),
+            devices=tuple(map(str, devices)),
             connections=dict(reach.made) if reach else {},
         )
     with result:
@@ -195,6 +208,7 @@ def _told(asked: Asked, run: _Run) -> dict[str, Any]:
         "filename": asked.filename[:200],
         "limits": told_limits(run.result.limits),
         "metrics": dict(run.result.last),
+        **({"devices": list(run.devices)} if run.devices else {}),
         **({"connections": run.connections} if run.hosts else {}),
         **({"repository": asked.repository} if asked.repository else {}),
     }

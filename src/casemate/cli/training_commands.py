@@ -27,6 +27,7 @@ _reason = click.option("--reason", default="", help="Why; it goes into the audit
 @click.option("--cpu", metavar="TIME", help="Processor time of all its threads.  [default: as --time, at least 30m]")
 @click.option("--memory", metavar="SIZE", help="As in 512M or 8G.  [default: 4G]")
 @click.option("--allow-host", "hosts", multiple=True, metavar="HOST:PORT", help="Let it out to this host alone.")
+@click.option("--gpu", is_flag=True, help="Let it use the machine's graphics processors.")
 @_reason
 @json_option
 @pass_session

@@ -40,6 +40,7 @@ class TrainingCalls:
         memory: str | None = None,
         time: str | None = None,
         hosts: Sequence[str] = (),
+        gpu: bool = False,
         reason: str = "",
         follow: News | None = None,
     ) -> dict[str, Any]:
@@ -50,6 +51,7 @@ class TrainingCalls:
             parameters: A JSON object.
             cpu, memory, time: At most so much, as in `2h`, `8G`, `1h`.
             hosts: `HOST:PORT` that the script is let out to, and to nothing else; who may is for a policy to say.
+            gpu: Let it use the machine's graphics processors.
             follow: Called from another thread with each `{"log": line}` and `{"metrics": {name: number}}` as it comes.
         """
         file_size(script)
@@ -66,6 +68,7 @@ class TrainingCalls:
             "memory": memory,
             "time": time,
             "allow_host": list(hosts) or None,
+            "gpu": "true" if gpu else None,
             "repository": json.dumps(where) if where else None,
             "run": run,
             "reason": reason,

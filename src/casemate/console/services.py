@@ -44,6 +44,7 @@ class Asked:
         base: The model version that it goes on from.
         cpu, memory, time: As `runtime.asked_limits` takes them; empty: as is usual.
         hosts: That the script is let out to, as `runtime.parse_host` reads them; empty: it has no network.
+        gpu: Whether it needs graphics processors.
         repository: `commit`, `dirty` and `path` of the script, as the client says; empty: it lies in none.
     """
 
@@ -57,6 +58,7 @@ class Asked:
     memory: str = ""
     time: str = ""
     hosts: tuple[str, ...] = ()
+    gpu: bool = False
     repository: dict[str, Any] = field(default_factory=dict)
 
 

@@ -75,6 +75,7 @@ def _declare_runs(door: Door) -> None:
         memory: str = "",
         time: str = "",
         allow_host: Annotated[tuple[str, ...], Query(max_length=MAX_HOSTS)] = (),
+        gpu: str = "",
         repository: Annotated[str, Query(max_length=_MAX_REPOSITORY)] = "",
         run: str = "",
     ) -> dict[str, Any]:
@@ -97,6 +98,7 @@ def _declare_runs(door: Door) -> None:
             memory=memory,
             time=time,
             hosts=tuple(allow_host),
+            gpu=bool(gpu),
             repository=_repository(repository),
         )
         with call.services.live_runs.begin(call.principal.id, checked_id(run) if run else "") as live:

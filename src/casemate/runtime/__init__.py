@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from casemate.runtime.description import check_serves, describe
+    from casemate.runtime.gpus import find_gpus
     from casemate.runtime.live import LiveModel
     from casemate.runtime.pool import Pool, PoolConfig
     from casemate.runtime.queried import QueriedModel
@@ -39,6 +40,7 @@ __all__ = [
     "check_serves",
     "clean_scratch",
     "describe",
+    "find_gpus",
     "findings_of",
     "limits_of",
     "parse_host",
@@ -58,6 +60,7 @@ _HOMES = {
     "check_serves": "description",
     "clean_scratch": "scratch",
     "describe": "description",
+    "find_gpus": "gpus",
     "findings_of": "training_findings",
     "limits_of": "training_limits",
     "parse_host": "reach",

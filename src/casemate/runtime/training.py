@@ -85,6 +85,7 @@ def run_training(
     params: Mapping[str, Any] | None = None,
     seed: int | None = None,
     reach: Reach | None = None,
+    devices: Sequence[Path] = (),
     filename: str = "train.py",
     limits: Limits = TRAINING_LIMITS,
     log: Callable[[str], None] | None = None,
@@ -101,6 +102,7 @@ def run_training(
         params: `CASEMATE_PARAMETERS`, as JSON.
         seed: `CASEMATE_SEED`; Python's hashes and its and NumPy's global generators begin with it.
         reach: By whom it is let out to hosts; None: to none.
+        devices: Device nodes that it may use, as `find_gpus` gives them.
         filename: The script's name, as tracebacks show it.
         log, metrics: Called from threads of their own with each line of output, printable, and of metrics, as it comes.
         stop: The script is stopped when this is done; `exit.reason` is KILLED then.
@@ -122,6 +124,7 @@ def run_training(
             walls=walls,
             writable=work,
             paths=given,
+            devices=devices,
             hash_seed=seed,
             report=True,
             args={

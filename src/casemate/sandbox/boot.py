@@ -72,11 +72,16 @@ def _prepare(order: Order, channel: Channel) -> Callable[..., Any]:
     if order.floor:
         _raise(Wall.PRIVILEGES, drop_privileges)
         _raise(Wall.LIMITS, lambda: apply_limits(order.limits))
-        _raise(Wall.LANDLOCK, lambda: raise_landlock(order.readable, [DEV_NULL, *order.writable]))
+        writable = [DEV_NULL, *order.writable]
+        _raise(Wall.LANDLOCK, lambda: raise_landlock(order.readable, writable, order.devices))
         sys.path[:] = [path for path in sys.path if _can_list(path)]
     module, _, name = order.entry.partition(":")
     function: Callable[..., Any] = getattr(importlib.import_module(module), name)
-    listener = _raise(Wall.SECCOMP, lambda: raise_seccomp(report=order.report)) if order.floor else None
+    listener = (
+        _raise(Wall.SECCOMP, lambda: raise_seccomp(report=order.report, devices=bool(order.devices)))
+        if order.floor
+        else None
+    )
     walls = [wall.value for wall in FLOOR] if order.floor else []
     channel.send({"walls": walls}, fds=[] if listener is None else [listener])
     if listener is not None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from casemate.sandbox.view import installed_paths, system_paths
+from casemate.sandbox.view import DEVICE_FACTS, installed_paths, system_paths
 
 _PROBE_SECONDS = 10.0
 
@@ -22,10 +22,12 @@ def find_bubblewrap() -> str | None:
     return shutil.which("bwrap", path="/usr/bin:/bin:/usr/local/bin")
 
 
-def bubblewrap_command(program: str, *, extra: Sequence[str], writable: str | None) -> list[str]:
+def bubblewrap_command(
+    program: str, *, extra: Sequence[str], writable: str | None, devices: Sequence[str] = ()
+) -> list[str]:
     """What to put before the command of the child.
 
-    Args: extra: further folders to show, read-only. writable: the folder to show as it is.
+    Args: extra: further folders to show, read-only. writable: the folder to show as it is. devices: nodes to show.
     """
     command = [program, "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session"]
     command += ["--cap-drop", "ALL", "--hostname", "casemate"]
@@ -37,6 +39,10 @@ def bubblewrap_command(program: str, *, extra: Sequence[str], writable: str | No
     command += _interpreter()
     if writable:
         command += ["--bind", writable, writable]
+    for device in devices:
+        command += ["--dev-bind", device, device]
+    for path in (path for path in DEVICE_FACTS if devices and path.startswith("/sys/")):
+        command += ["--ro-bind-try", path, path]
     return [*command, "--remount-ro", "/", "--chdir", "/", "--"]
 
 

@@ -50,9 +50,10 @@ def handled_rights(abi: int) -> tuple[int, int, int]:
     return files, network, scopes
 
 
-def raise_landlock(readable: Sequence[str], writable: Sequence[str]) -> None:
+def raise_landlock(readable: Sequence[str], writable: Sequence[str], devices: Sequence[str] = ()) -> None:
     """Restrict this thread to these paths and what lies beneath; paths that do not exist give nothing.
 
+    Args: devices: nodes that may be read, written and asked by ioctl.
     Raises: OSError. RuntimeError when other threads exist, which would stay outside.
     """
     if len(list(Path("/proc/self/task").iterdir())) != 1:
@@ -65,6 +66,8 @@ def raise_landlock(readable: Sequence[str], writable: Sequence[str]) -> None:
             _allow(ruleset, path, _READ & files)
         for path in writable:
             _allow(ruleset, path, _WRITE & files)
+        for path in devices:
+            _allow(ruleset, path, (_READ_FILE | _WRITE_FILE | _IOCTL_DEV) & files)
         syscall(_RESTRICT_SELF, ruleset, 0)
     finally:
         os.close(ruleset)

@@ -16,6 +16,7 @@ class Order(msgspec.Struct, kw_only=True):
         job: The entry is a one-shot job. asks: It is called with an `Asking` as well.
         floor: Raise the walls of the floor.
         paths: Folders for `sys.path`. readable, writable: what Landlock lets through.
+        devices: Device nodes that it may open, and ask of what their drivers answer.
     """
 
     entry: str
@@ -28,3 +29,4 @@ class Order(msgspec.Struct, kw_only=True):
     paths: list[str]
     readable: list[str]
     writable: list[str]
+    devices: list[str] = []

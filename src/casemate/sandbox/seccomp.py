@@ -82,9 +82,10 @@ _NEWER_THAN_THIS_LIST = 424  # from here on the numbers are the same everywhere 
 _SET_MODE_FILTER, _TSYNC, _NEW_LISTENER, _TSYNC_ESRCH = 1, 1, 8, 16
 
 
-def filter_program(*, machine: str, pid: int, report: bool) -> bytes:
+def filter_program(*, machine: str, pid: int, report: bool, devices: bool = False) -> bytes:
     """The filter for a process with this `pid` (as it sees itself). `report`: ask the supervisor about KINDS and opens.
 
+    `devices`: it has some, whose drivers are asked by any ioctl; of which ones is for Landlock to say.
     Raises: OSError ENOSYS: an architecture that we have no numbers for.
     """
     if machine not in _ARCHITECTURES:
@@ -92,7 +93,7 @@ def filter_program(*, machine: str, pid: int, report: bool) -> bytes:
     column, arch, top, _ = _ARCHITECTURES[machine]
     rules = [
         Rule(number=number, passed=passed, failed=failed, alternatives=alternatives)
-        for name, passed, failed, alternatives in _policy(pid, report=report)
+        for name, passed, failed, alternatives in _policy(pid, report=report, devices=devices)
         if (number := NUMBERS[name][column]) is not None
     ]
     return bpf.assemble(
@@ -105,17 +106,19 @@ def filter_program(*, machine: str, pid: int, report: bool) -> bytes:
     )
 
 
-def raise_seccomp(*, report: bool) -> int | None:
+def raise_seccomp(*, report: bool, devices: bool = False) -> int | None:
     """Filter every thread of this process for good. Returns the listener's descriptor for `report`. Raises: OSError."""
     machine = platform.machine()
-    program = filter_program(machine=machine, pid=os.getpid(), report=report)
+    program = filter_program(machine=machine, pid=os.getpid(), report=report, devices=devices)
     return _install(program, _ARCHITECTURES[machine][3], report=report)
 
 
-def _policy(pid: int, *, report: bool) -> list[tuple[str, int, int, tuple[tuple[Check, ...], ...]]]:
+def _policy(pid: int, *, report: bool, devices: bool) -> list[tuple[str, int, int, tuple[tuple[Check, ...], ...]]]:
     """(name, action when it passes, when it fails, what must hold), the frequent ones first."""
     refused = errno_action(errno.EPERM)
     checked = _checked(pid)
+    if devices:
+        checked["ioctl"] = ()
     policy: list[tuple[str, int, int, tuple[tuple[Check, ...], ...]]] = [
         (name, ALLOW, refused, ()) for name in _ALLOWED
     ]

@@ -22,7 +22,7 @@ from casemate.sandbox.exits import Exit, ExitReason, error_of
 from casemate.sandbox.limits import Limits
 from casemate.sandbox.order import Order
 from casemate.sandbox.supervisor import Launch, Supervisor
-from casemate.sandbox.view import DEV_NULL, readable_paths
+from casemate.sandbox.view import DEV_NULL, DEVICE_FACTS, readable_paths
 from casemate.sandbox.walls import MENDS, Need, Wall, Walls
 from casemate.sandbox.watch import Denial, Watch
 
@@ -98,6 +98,7 @@ def spawn(
     walls: Walls | None = None,
     writable: Path | None = None,
     paths: Sequence[Path] = (),
+    devices: Sequence[Path] = (),
     hash_seed: int | None = None,
     report: bool = False,
     args: Mapping[str, Any] | None = None,
@@ -110,6 +111,7 @@ def spawn(
     Args:
         writable: The one folder in which it may create, change and delete files and folders (no links).
         paths: Further folders that it may read, put on its `sys.path`.
+        devices: Device nodes that it may use. A device's driver is then within its reach, with every request that it answers.
         hash_seed: With which Python's hashes of text begin, so that sets have an order that comes again; else a new one.
         report: Record refused attempts in `Cell.denials`; costs some 20 us for each file it opens. The entry is to close
             its channel before foreign code runs, since descriptors can be sent through it, and there no limit counts them.
@@ -130,8 +132,9 @@ def spawn(
         floor=not insecure,
         report=report and not insecure,
         paths=[str(path.resolve()) for path in paths],
-        readable=readable_paths(paths),
+        readable=[*readable_paths(paths), *(DEVICE_FACTS if devices else ())],
         writable=[str(writable)] if writable else [],
+        devices=[str(device) for device in devices],
     )
     if insecure:
         _LOG.warning("WITHOUT SANDBOX: %s runs with your own rights; --insecure-no-sandbox is for debugging.", entry)
@@ -150,7 +153,8 @@ def _namespaces(need: Need, order: Order) -> list[str]:
         if need is Need.REQUIRED:
             raise _missing(Wall.NAMESPACES, why if program else "bwrap is not installed")
         return []
-    return bubblewrap_command(program, extra=order.paths, writable=order.writable[0] if order.writable else None)
+    writable = order.writable[0] if order.writable else None
+    return bubblewrap_command(program, extra=order.paths, writable=writable, devices=order.devices)
 
 
 def _group(need: Need, limits: Limits, writable: Path | None) -> ControlGroup | None:
@@ -222,7 +226,7 @@ def _raised(sock: socket.socket, order: Order, supervisor: Supervisor) -> tuple[
             details={"entry": order.entry},
         )
     if order.report:
-        watched = Watch(frame.fds[0], readable=order.readable, writable=[DEV_NULL, *order.writable])
+        watched = Watch(frame.fds[0], readable=order.readable, writable=[DEV_NULL, *order.writable, *order.devices])
         supervisor.watch(watched)
     return tuple(answer["walls"])
 

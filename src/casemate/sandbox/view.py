@@ -34,6 +34,15 @@ _SYSTEM = (
     "/etc/ld.so.cache",
     "/etc/localtime",
 )
+# What the libraries of graphics processors read to find them, where a process may use devices.
+DEVICE_FACTS = (
+    "/proc/devices",
+    "/proc/driver/nvidia",
+    "/sys/bus/pci",
+    "/sys/class/drm",
+    "/sys/class/kfd",
+    "/sys/devices/pci0000:00",
+)
 _DEVICES = ("/dev/urandom", "/dev/random")
 DEV_NULL = "/dev/null"  # the one device that may be written
 

@@ -21,6 +21,7 @@ from casemate.client import Casemate
 from casemate.core import InputError, NotFoundError, PolicyError, VerificationError
 from casemate.settings import Settings
 
+EXAMPLES = Path(__file__).parents[3] / "examples"
 ROWS = "age,ill\n41,0\n57,1\n"
 
 
@@ -175,6 +176,14 @@ def test_a_limit_that_cannot_be_is_refused_before_anything_runs(
     with pytest.raises(InputError) as caught:
         casemate.train(script(folder, "none", "x = 1"), dataset="run-rows", model="run-none", **limit)
     assert caught.value.code in {"bad-limit", "bad-duration"}
+
+
+def test_a_machine_without_a_gpu_says_so(casemate: Casemate, folder: Path) -> None:
+    if any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/kfd").exists() or Path("/dev/dri").exists():
+        pytest.skip("this machine has one")
+    with pytest.raises(InputError) as caught:
+        casemate.train(script(folder, "none", "x = 1"), dataset="run-rows", model="run-none", gpu=True)
+    assert caught.value.code == "no-gpu"
 
 
 def test_nobody_else_follows_a_run_nor_reads_its_log(app, casemate: Casemate, first: dict[str, Any]) -> None:

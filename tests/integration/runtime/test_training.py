@@ -172,6 +172,29 @@ def test_a_script_that_does_not_end_well_gives_nothing(script: str, reason: Exit
     assert left_behind() == []
 
 
+def test_a_device_is_reached_by_the_run_that_was_given_it_and_no_other() -> None:
+    """/dev/full stands for one that is outside the walls otherwise."""
+    script = """
+import fcntl, os
+try:
+    fd = os.open("/dev/full", os.O_RDWR)
+except OSError as error:
+    print("closed", error.errno)
+else:
+    print("open", os.read(fd, 2))
+    try:
+        fcntl.ioctl(fd, 0xC0DE)
+    except OSError as error:
+        print("asked", error.errno)  # ENOTTY: its driver said so, no wall
+"""
+    with run(script, devices=[Path("/dev/full")]) as result:
+        assert "open b'\\x00\\x00'" in result.log_tail, result.log_tail
+        assert "asked 25" in result.log_tail
+        assert result.blocked == []
+    with run(script) as result:
+        assert "closed" in result.log_tail
+
+
 def test_a_script_without_a_model_is_refused() -> None:
     with run("open(__import__('os').environ['CASEMATE_OUTPUT'] + '/notes.txt', 'w').write('x')") as result:
         assert [path for path, _ in result.files] == ["notes.txt"]
