@@ -76,6 +76,19 @@ class Casemate:
             connection.change,
         )
         self._opened, self._download = connection.opened, connection.download
+        self.cards = CardCalls(connection)
+        self.versions = VersionCalls(connection)
+        self.screenings = ScreeningCalls(connection)
+        self.evaluations = EvaluationCalls(connection)
+        self.trainings = TrainingCalls(connection)
+        self.grants = GrantCalls(connection)
+        self.issuers = IssuerCalls(connection)
+        self.signers = SignerCalls(connection)
+        self.keyring = KeyringCalls(connection)
+        self.people = PeopleCalls(connection)
+        self.reviews = ReviewCalls(connection)
+        self.policies = PolicyCalls(connection)
+        self.providers = ProviderCalls(connection)
 
     def __enter__(self) -> Self:
         return self
@@ -174,26 +187,6 @@ class Casemate:
     def delete_dataset(self, ref: str, *, reason: str = "") -> dict[str, Any]:
         return self._change("DELETE", f"/datasets/{_path(ref)}", query={"reason": reason})
 
-    @property
-    def cards(self) -> CardCalls:
-        """What model versions are, for people and for their tools."""
-        return CardCalls(self._connection)
-
-    @property
-    def versions(self) -> VersionCalls:
-        """Versions of a dataset beside each other."""
-        return VersionCalls(self._connection)
-
-    @property
-    def screenings(self) -> ScreeningCalls:
-        """Versions of a dataset screened for poison, and judged."""
-        return ScreeningCalls(self._connection)
-
-    @property
-    def evaluations(self) -> EvaluationCalls:
-        """Versions of a model measured, and the gates that they must pass."""
-        return EvaluationCalls(self._connection)
-
     # Models -----------------------------------------------------------------------------------------------------
 
     def push_model(
@@ -231,11 +224,6 @@ class Casemate:
     def train(self, script: Path, *, dataset: str, model: str, **asked: Any) -> dict[str, Any]:
         """Run a training script in the sandbox and push the model that it writes. Args: asked: as of `trainings.run`."""
         return self.trainings.run(script, dataset=dataset, model=model, **asked)
-
-    @property
-    def trainings(self) -> TrainingCalls:
-        """Training runs, and what is known of them afterwards."""
-        return TrainingCalls(self._connection)
 
     def models(self) -> list[dict[str, Any]]:
         return self._items("/models")
@@ -346,52 +334,12 @@ class Casemate:
     def revoke_key(self, key_id: str, *, reason: str = "") -> dict[str, Any]:
         return self._change("DELETE", f"/keys/{_id(key_id)}", query={"reason": reason})
 
-    @property
-    def grants(self) -> GrantCalls:
-        """Roles for a while."""
-        return GrantCalls(self._connection)
-
-    @property
-    def issuers(self) -> IssuerCalls:
-        """Issuers of tokens, and what proves a service beside a key."""
-        return IssuerCalls(self._connection)
-
-    @property
-    def signers(self) -> SignerCalls:
-        """Signers outside, whose provenance is believed."""
-        return SignerCalls(self._connection)
-
-    @property
-    def keyring(self) -> KeyringCalls:
-        """The key-encryption keys, and the key that signs."""
-        return KeyringCalls(self._connection)
-
-    @property
-    def people(self) -> PeopleCalls:
-        """People, sessions and one's own factors."""
-        return PeopleCalls(self._connection)
-
-    @property
-    def reviews(self) -> ReviewCalls:
-        """Access reviews."""
-        return ReviewCalls(self._connection)
-
-    @property
-    def policies(self) -> PolicyCalls:
-        """The policies in force, and the home's own."""
-        return PolicyCalls(self._connection)
-
     def predictions(self, deployment: str, **filters: Any) -> list[dict[str, Any]]:
         """What is kept of predictions, newest first. Filters: actor, since, until, limit."""
         return self._items(f"/deployments/{_name(deployment)}/predictions", filters)
 
     def prediction(self, deployment: str, receipt: str) -> dict[str, Any]:
         return self._get(f"/deployments/{_name(deployment)}/predictions/{_id(receipt)}")
-
-    @property
-    def providers(self) -> ProviderCalls:
-        """Sign-in through outside providers."""
-        return ProviderCalls(self._connection)
 
     # Access -----------------------------------------------------------------------------------------------------
 
