@@ -1,7 +1,7 @@
 """Fuzzes every parser of foreign bytes, one after the other, and says what was found: `make fuzz FUZZ_SECONDS=60 FUZZ_TARGETS="zip tar"`.
 
 Inputs that reach new code lie in .fuzz/TARGET and are gone on from the next time. `--keep` writes the smallest set of
-them that reaches all of it into tests/assets/fuzz_corpus, as far as it fits, which the tests then run. A crash
+them that takes all their steps into tests/assets/fuzz_corpus, beside what is kept already and as far as it fits; the tests run it. A crash
 lies in .fuzz/crashes, and the exit code is 1.
 """
 
@@ -13,13 +13,16 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tests" / "assets"))
 WORK = ROOT / ".fuzz"
 CRASHES = WORK / "crashes"
 CORPUS = ROOT / "tests" / "assets" / "fuzz_corpus"
-KEPT_BYTES = 16 << 10  # of one target's kept corpus
+KEPT_BYTES = 12 << 10  # that are added to one target's kept corpus
 LONGEST = 4096  # bytes of one input that is kept
 _RUNS = re.compile(r"Done (\d+) runs|^#(\d+)", re.MULTILINE)
 
@@ -60,21 +63,47 @@ def driven(target: str, *options: str) -> subprocess.CompletedProcess[str]:
 
 
 def keep(target: str) -> None:
-    """The shortest inputs that reach all that was reached, as far as they fit."""
-    smallest = WORK / f".{target}"
-    smallest.mkdir(exist_ok=True)
-    driven(target, "-merge=1", str(smallest), str(WORK / target))
-    lines, size = [], 0
-    for data in sorted((path.read_bytes() for path in smallest.iterdir()), key=lambda data: (len(data), data)):
-        size += len(data)
-        if len(data) <= LONGEST and size <= KEPT_BYTES:
-            lines.append(base64.b64encode(data).decode())
+    """The shortest inputs that reach all lines of the parsers that were reached, as far as they fit."""
+    import fuzz_targets
+
+    reached: set[tuple[str, int, int]] = set()
+    lines, size = list(fuzz_targets.kept(target)), 0
+    for data in lines:
+        reached |= traced(fuzz_targets.TARGETS[target], data)
+    found = {path.read_bytes() for path in (WORK / target).iterdir()}
+    for data in sorted(found, key=lambda data: (len(data), data)):
+        if (
+            len(data) <= LONGEST
+            and size + len(data) <= KEPT_BYTES
+            and (steps := traced(fuzz_targets.TARGETS[target], data)) - reached
+        ):
+            reached |= steps
+            size += len(data)
+            lines.append(data)
     CORPUS.mkdir(exist_ok=True)
-    (CORPUS / f"{target}.txt").write_text("\n".join(lines) + "\n")
-    for path in smallest.iterdir():
-        path.unlink()
-    smallest.rmdir()
-    print(f"{target:14} {len(lines)} inputs kept")
+    (CORPUS / f"{target}.txt").write_text("".join(base64.b64encode(data).decode() + "\n" for data in lines))
+    print(f"{target:14} {len(lines)} inputs kept", flush=True)
+
+
+def traced(parse: Callable[[bytes], None], data: bytes) -> set[tuple[str, int, int]]:
+    """(file, line, next line) of all steps that it takes in the parsers."""
+    steps: set[tuple[str, int, int]] = set()
+    before: dict[int, int] = {}
+
+    def follow(frame: FrameType, event: str, _argument: object) -> object:
+        if "casemate/scanning" not in frame.f_code.co_filename:
+            return None
+        if event == "line":
+            steps.add((frame.f_code.co_filename, before.get(id(frame), 0), frame.f_lineno))
+            before[id(frame)] = frame.f_lineno
+        return follow
+
+    sys.settrace(follow)  # type: ignore[arg-type]
+    try:
+        parse(data)
+    finally:
+        sys.settrace(None)
+    return steps
 
 
 if __name__ == "__main__":

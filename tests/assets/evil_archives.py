@@ -118,12 +118,12 @@ def zip_files() -> dict[str, tuple[bytes, str]]:
         "zip-many-members": (zipped({f"{n}.txt": b"" for n in range(5000)}), "archive-bomb"),
         "torch-evil": (zipped({"archive/data.pkl": EVIL, "archive/version": b"3\n"}), "pickle-forbidden-import"),
         "torchscript": (
-            zipped({"m/data.pkl": b"\x80\2}.", "m/constants.pkl": b"\x80\2).", "m/code/m.py": b"x"}),
-            "format-unsupported",
+            zipped({"m/data.pkl": b"\x80\2}.", "m/constants.pkl": b"\x80\2).", "m/code/m.py": b"import os"}),
+            "torchscript-dangerous-operator",
         ),
         "keras-lambda": (
             zipped({"config.json": b'{"class_name": "Lambda"}', "metadata.json": b"{}", "model.weights.h5": b"x"}),
-            "format-unsupported",
+            "keras-code",
         ),
         "npz-objects": (zipped({"a.npy": npy("|O", "(1,)", EVIL)}), "numpy-object-array"),
         "npz-objects-import": (zipped({"a.npy": npy("|O", "(1,)", EVIL)}), "pickle-forbidden-import"),

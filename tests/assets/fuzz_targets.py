@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import encodings.utf_16_be  # loaded at first use otherwise, which runs code
+import encodings.utf_16_le  # noqa: F401 the same
 import io
 import sys
 import zipfile

@@ -29,9 +29,16 @@ _READ = 1 << 20  # bytes at a time
     default="table",
     help="SARIF 2.1.0 for code scanning, or annotations for GitHub's runners.",
 )
+@click.option(
+    "--second-opinion",
+    "opinions",
+    type=click.Choice(["fickling", "modelscan", "picklescan"]),
+    multiple=True,
+    help="Another scanner to ask as well, in the sandbox; what it finds is added. Repeatable.",
+)
 @json_option
 @pass_session
-def scan_model(session: Session, path: Path, form: str, as_json: bool) -> None:
+def scan_model(session: Session, path: Path, form: str, opinions: Any, as_json: bool) -> None:
     """Look inside a model file or folder, in the sandbox. Needs no home and runs nothing of it."""
     import msgspec
 
@@ -39,7 +46,7 @@ def scan_model(session: Session, path: Path, form: str, as_json: bool) -> None:
     from casemate.scanning.sarif import sarif, workflow_commands
 
     with output.working(f"scanning {path.name}"):
-        report = scan_path(path, insecure=session.insecure_no_sandbox)
+        report = scan_path(path, opinions=opinions, insecure=session.insecure_no_sandbox)
     if form == "sarif":
         click.echo(json.dumps(sarif(report, path), indent=1))
     elif form == "github":

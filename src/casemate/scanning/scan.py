@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from casemate.scanning.collect import collect_files
 from casemate.scanning.limits import ScanLimits
 from casemate.scanning.report import ScanReport
 from casemate.scanning.rules import SCAN_FAILED
+from casemate.scanning.second_opinions import Tool, with_opinions
 
 _NOT_OF_THE_FILE = frozenset({"walls-missing", "sandbox-start"})  # nothing foreign was touched
 _ENTRY = "casemate.scanning.inspection:main"
@@ -35,17 +36,21 @@ class _Answer(msgspec.Struct, forbid_unknown_fields=True):
     facts: dict[str, Any]
 
 
-def scan_path(path: Path, *, limits: ScanLimits | None = None, insecure: bool = False) -> ScanReport:
+def scan_path(
+    path: Path, *, opinions: Sequence[Tool] = (), limits: ScanLimits | None = None, insecure: bool = False
+) -> ScanReport:
     """Scan a file, or a folder as one model. Follows no link.
 
+    Args: opinions: other scanners to ask about the same bytes.
     Raises:
-        InputError: `scan-path`: there is nothing to scan, or a link or special file among it.
+        InputError: `scan-path`: there is nothing to scan, or a link or special file among it. `scanner-missing`.
         TooLargeError: over a bound. SandboxError: as `scan`.
     """
     limits = limits or ScanLimits()
     files = collect_files(path, limits)
     try:
-        return scan(files, limits=limits, insecure=insecure)
+        report = scan(files, limits=limits, insecure=insecure)
+        return with_opinions(report, files, opinions, insecure=insecure) if opinions else report
     finally:
         for file in files.values():
             file.close()
