@@ -13,12 +13,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when the libraries load; t
 import numpy as np
 from scipy import stats
 from sklearn.datasets import load_breast_cancer, load_digits, make_classification
-from sklearn.ensemble import ExtraTreesClassifier, GradientBoostingClassifier, RandomForestClassifier
+from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+from sklearn.tree import DecisionTreeClassifier
 
 from casemate.evaluation.answers import Oracle, RawAnswer
 from casemate.evaluation.attributes import guess_attribute
@@ -28,7 +30,7 @@ from casemate.evaluation.fingerprints import make_questions
 from casemate.evaluation.membership import likelihood_ratios, odds, told
 from casemate.evaluation.shadows import fit_shadows, likeliest_family
 
-SEEDS = (301, 302)
+SEEDS = (301, 302)  # of what is quick; the others take the first
 SHADOWS = 16
 ROWS: list[dict] = []
 
@@ -55,7 +57,7 @@ def scaled(model):
 
 MODELS = {
     "random forest, learns by heart": lambda seed: RandomForestClassifier(60, random_state=seed),
-    "network, learns by heart": lambda seed: scaled(MLPClassifier((128,), max_iter=250, alpha=0, random_state=seed)),
+    "single tree, learns by heart": lambda seed: DecisionTreeClassifier(random_state=seed),
     "random forest, 40 rows a leaf": lambda seed: RandomForestClassifier(60, min_samples_leaf=40, random_state=seed),
     "logistic regression": lambda seed: scaled(LogisticRegression(max_iter=500)),
 }
@@ -64,7 +66,7 @@ MODELS = {
 def remembered() -> None:
     for name, make in MODELS.items():
         ours, theirs, false, kinds = [], [], [], []
-        for seed in SEEDS:
+        for seed in SEEDS[:1]:
             features, truth = make_classification(4400, 12, n_informative=6, flip_y=0.1, random_state=seed)
             inside = np.arange(4400) < 1400
             model = make(seed).fit(features[inside], truth[inside])
@@ -104,7 +106,7 @@ def held_out_rate(scores, inside, seed) -> float:
 def outsiders() -> None:
     """False alarms: the rows called members were no more seen than the others."""
     areas, rates = [], []
-    for seed in SEEDS:
+    for seed in SEEDS[:1]:
         features, truth = make_classification(4200, 12, n_informative=6, flip_y=0.1, random_state=seed)
         model = RandomForestClassifier(60, random_state=seed).fit(features[2800:], truth[2800:])
         features, truth, inside = features[:2800], truth[:2800], np.arange(2800) < 1400
@@ -187,7 +189,7 @@ ZOO = {
 }
 APART = {
     **ZOO,
-    "boosted": lambda seed: GradientBoostingClassifier(n_estimators=40, random_state=seed),
+    "kernel machine": lambda seed: scaled(SVC()),
     "extra trees": lambda seed: ExtraTreesClassifier(60, random_state=seed),
     "bayes": lambda seed: scaled(GaussianNB()),
 }
