@@ -276,6 +276,7 @@ SPOKEN = {
     "dataset verdict": [Action.DATASET_JUDGE],
     "train": [Action.MODEL_TRAIN],
     "model push": [Action.MODEL_PUSH],
+    "mlflow import": [Action.MODEL_PUSH],
     "model list": [Action.MODEL_READ],
     "model show": [Action.MODEL_READ],
     "model lineage": [Action.MODEL_READ],
