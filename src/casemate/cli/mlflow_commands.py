@@ -39,10 +39,13 @@ def import_registered(
 
     The version says that its training is claimed, and attested by nobody.
     """
+    said = {"tracking": tracking, "registry": registry, "name": name, "dataset": dataset, "reason": reason}
+    result = _imported(session, model, said)
+    output.verdict(result, as_json, f"{result['name']}@{result['version']}  {result['digest']}")
+
+
+def _imported(session: Session, model: str, said: dict[str, Any]) -> dict[str, Any]:
     from casemate.client.mlflow_models import import_model
 
     with session.client() as casemate, output.working(f"importing {model}"):
-        result: dict[str, Any] = import_model(
-            casemate, model, tracking=tracking, registry=registry, name=name, dataset=dataset, reason=reason
-        )
-    output.verdict(result, as_json, f"{result['name']}@{result['version']}  {result['digest']}")
+        return import_model(casemate, model, **said)

@@ -63,6 +63,7 @@ LOCAL = {
     "model attest": "signs what a trainer says, with a key of their own",
     "model sign": "signs files on this machine, with a key of one's own",
     "model convert": "needs no home; with --push it goes on as model push",
+    "mlflow import": "reads MLflow first; what it found goes on as model push",
     "database migrate": "changes tables, as their owner",
     "database roles": "prints SQL, or runs it as the tables' owner",
 }
@@ -276,7 +277,6 @@ SPOKEN = {
     "dataset verdict": [Action.DATASET_JUDGE],
     "train": [Action.MODEL_TRAIN],
     "model push": [Action.MODEL_PUSH],
-    "mlflow import": [Action.MODEL_PUSH],
     "model list": [Action.MODEL_READ],
     "model show": [Action.MODEL_READ],
     "model lineage": [Action.MODEL_READ],
