@@ -29,6 +29,9 @@ from casemate.client.mlflow_models import claims_of, push_folder, registered_nam
 from casemate.core import CasemateError, InputError, NotFoundError, parse_rfc3339
 
 
+_NO_PROMPTS = "tag.`mlflow.prompt.is_prompt` != 'true'"
+
+
 class CasemateStore(AbstractStore):  # type: ignore[misc]
     """What `mlflow` asks of a registry. Every refusal of the server comes out as an MlflowException with its sentence."""
 
@@ -98,8 +101,8 @@ class CasemateStore(AbstractStore):  # type: ignore[misc]
         order_by: Any = None,  # noqa: ARG002 by name
         page_token: str | None = None,  # noqa: ARG002
     ) -> Any:
-        """All models. A filter is not known here."""
-        if filter_string:
+        """All models. A filter is not known here, but the one that MLflow itself adds: prompts are none, and none lie here."""
+        if filter_string and filter_string != _NO_PROMPTS:
             _not_here("search with a filter", "casemate model list")
         with self._casemate() as casemate:
             return PagedList([_registered(one) for one in _told(casemate.models)], None)

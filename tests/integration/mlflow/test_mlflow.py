@@ -110,11 +110,11 @@ def test_a_registered_model_comes_with_what_mlflow_claims(
 def test_the_newest_version_unless_one_is_named_and_a_name_of_ones_own(place: Any, registered: None) -> None:
     made = place.run("mlflow", "import", "Risk_onnx", "--tracking", place.tracking, "--name", "taken")
     assert (made["name"], made["from"]["version"]) == ("taken", "1")
-    assert place.run("mlflow", "import", "Nothing", "--tracking", place.tracking, code=1)["code"] == "bad-model"
+    assert place.run("mlflow", "import", "Nothing", "--tracking", place.tracking, code=2)["code"] == "bad-model"
 
 
 def test_a_pickle_is_refused_with_what_to_do_instead(place: Any, registered: None) -> None:
-    told = place.run("mlflow", "import", "Risk_cloudpickle", "--tracking", place.tracking, code=1)
+    told = place.run("mlflow", "import", "Risk_cloudpickle", "--tracking", place.tracking, code=2)
     assert told["code"] == "mlflow-flavour"
     assert "casemate model convert" in told["error"]
     assert not [one for one in place.run("model", "list") if one["name"] == "risk-cloudpickle"]
@@ -122,7 +122,7 @@ def test_a_pickle_is_refused_with_what_to_do_instead(place: Any, registered: Non
 
 @pytest.fixture
 def plugged(place: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    key = place.run("key", "issue", "mlflow", "--role", "data-scientist", "--expires", "1h")["secret"]
+    key = place.run("key", "issue", "mlflow", "--role", "data-scientist", "--expires", "1h")["key"]
     monkeypatch.setenv("CASEMATE_KEY", key)
     monkeypatch.setenv("CASEMATE_CA", str(place.folder / "home" / "tls" / "ca.pem"))
     mlflow.set_registry_uri(f"casemate://{place.control}")
