@@ -28,7 +28,6 @@ from casemate.client import Casemate
 from casemate.client.mlflow_models import claims_of, push_folder, registered_name
 from casemate.core import CasemateError, InputError, NotFoundError, parse_rfc3339
 
-
 _NO_PROMPTS = "tag.`mlflow.prompt.is_prompt` != 'true'"
 
 
