@@ -82,7 +82,7 @@ fuzz: .venv-fuzz/done
 	@touch $@
 
 test-mlflow: .venv-mlflow/done
-	.venv-mlflow/bin/pytest -n 0 tests/integration/mlflow $(TEST_ARGS)
+	MLFLOW_DISABLE_TELEMETRY=true .venv-mlflow/bin/pytest -n 0 -W ignore tests/integration/mlflow $(TEST_ARGS)
 
 # Other people's scanners, each as it is published, in an environment of their own.
 .venv-scanners/done: requirements/scanners.lock

@@ -26,6 +26,7 @@ from casemate.cli.home_commands import doctor, home, init, status, up
 from casemate.cli.issuer_commands import issuer
 from casemate.cli.key_commands import key
 from casemate.cli.keyring_commands import keys
+from casemate.cli.mlflow_commands import mlflow
 from casemate.cli.output import ERROR, check_streams, fail, flushed, interrupted, people
 from casemate.cli.passkey_commands import passkey
 from casemate.cli.people_commands import user
@@ -59,7 +60,7 @@ def cli(context: click.Context, home: str | None, server: str, ca: str, insecure
 
 for command in (
     init, up, status, doctor, home, demo, dataset, train, model, deploy, rollback, deployment, login, logout, whoami,
-    user, sessions, key, grant, issuer, signer, provider, keys, access, approver, review, policy, prediction, audit, database,
+    user, sessions, key, grant, issuer, signer, mlflow, provider, keys, access, approver, review, policy, prediction, audit, database,
 ):  # fmt: skip
     cli.add_command(command)
 user.add_command(passkey)

@@ -132,7 +132,7 @@ def _run_facts(card: dict[str, Any]) -> Rows:
 
 def _origin(origin: dict[str, Any]) -> tuple[str, ...]:
     name = origin.get("name", origin.get("signer", ""))
-    name += f"@{origin['version']}" if origin["kind"] == "dataset" else ""
+    name += f"@{origin['version']}" if origin["kind"] in ("dataset", "model") else ""
     state = f", {origin['state']}" if origin.get("state", "live") != "live" else ""
     return origin["kind"], name + state, origin["digest"]
 

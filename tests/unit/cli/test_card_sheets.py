@@ -25,7 +25,12 @@ CARD = {
     "described_at": "2026-11-24T12:00:00.000000Z",
     "missing": ["owner"],
     "complete": False,
-    "made_from": [{"kind": "script", "digest": "sha256:" + "c" * 64, "parameters": {}}],
+    "made_from": [
+        {"kind": "script", "digest": "sha256:" + "c" * 64, "parameters": {}},
+        {"kind": "outside training", "signer": "ci", "digest": "sha256:" + "d" * 64},
+        {"kind": "stated dataset", "name": "<b>visits</b>", "digest": "sha256:" + "e" * 64},
+    ],
+    "provenance": {"witness": "outside", "text": "Trained elsewhere, as ci signed (CN=x, certificate)."},
     "environment": None,
     "scan": {"verdict": "clean", "findings": [], "scanned_at": "2026-11-24T12:00:00.000000Z"},
     "evaluation": {
