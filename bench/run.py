@@ -27,7 +27,7 @@ PAGE = HERE.parent / "docs" / "benchmarks.md"
 KEPT = HERE / "results.json"  # the last figures of each benchmark, so that running one does not lose the others
 NAMES = (
     "access", "policy", "reviews", "people", "audit", "unfamiliar", "encryption", "sandbox_start", "serving", "signing", "worker", "scan",
-    "tokens", "poisoning", "evaluation", "personal", "pieces", "private", "demo",
+    "tokens", "poisoning", "screening_modalities", "screening_sizes", "evaluation", "personal", "pieces", "private", "demo",
 )  # fmt: skip
 PACKAGES = (
     "cryptography", "onnxruntime", "numpy", "uvicorn", "fastapi", "msgspec", "cedarpy", "model-signing", "sqlalchemy",

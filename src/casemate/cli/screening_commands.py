@@ -146,7 +146,12 @@ def _screen_file(
     def table(of: Path, source: SealedFile) -> SealedFile:
         return closing.enter_context(convert_dataset(source, of.name, insecure=insecure)).parquet
 
-    with ExitStack() as closing, output.working(f"screening {path.name}"):
+    done = [0, 0]  # blocks, of how many
+
+    def told(judged: int, total: int) -> None:
+        done[:] = judged, total
+
+    with ExitStack() as closing, output.counting(f"screening {path.name}", lambda: (done[0], done[1] or 1)):
         # All that is named is read before anything is worked on.
         sources = [(of, closing.enter_context(sealed_file(of))) for of in (path, against) if of is not None]
         given = b"" if verdicts is None else _read(verdicts)
@@ -159,6 +164,7 @@ def _screen_file(
                 set_aside=findings,
                 config=ScreeningConfig(limit=limit),
                 insecure=insecure,
+                progress=told,
             )
         )
         result = {**msgspec.to_builtins(found.report), "aside": found.aside, "path": None}

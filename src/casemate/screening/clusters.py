@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from casemate.screening.columns import Floats, Ints, Rows
 from casemate.screening.opinions import scaled_of
@@ -43,3 +44,41 @@ def outlier_scores(rows: Rows, *, seed: int = 0) -> Floats:
         part = slice(start, start + _REFERENCE)
         apart[part] = np.sqrt(((scaled[near[part]] - scaled[part, None]) ** 2).sum(2)).max(1)
     return apart / max(float(np.quantile(apart, 0.75)), 1e-9) / _FAR
+
+
+def cell_keys(scaled: Floats) -> npt.NDArray[np.uint64]:
+    """uint64 (n, 3): a hash of the cell that each row is in, for each shift of the grid; the same wherever the row stands."""
+    odd = np.random.default_rng(0).integers(0, 1 << 63, (2, scaled.shape[1]), np.uint64) * np.uint64(2) + np.uint64(1)
+    found = np.empty((len(scaled), _SHIFTS), np.uint64)
+    with np.errstate(over="ignore"):
+        for shift in range(_SHIFTS):
+            cells = np.floor(scaled / _CELL + shift / _SHIFTS).astype(np.int64).astype(np.uint64)
+            mixed = (cells ^ (cells >> np.uint64(32))) * odd[0]
+            found[:, shift] = ((mixed ^ (mixed >> np.uint64(29))) * odd[1]).sum(1, dtype=np.uint64)
+    return found
+
+
+def clusters_by_key(cells: npt.NDArray[np.uint64], *, least: int = 5) -> Ints:
+    """As `near_duplicates`, of rows whose cells were hashed."""
+    count = len(cells)
+    best, sizes = np.zeros(count, np.int64), np.zeros(count, np.int64)
+    for shift in range(cells.shape[1]):
+        _, places, counts = np.unique(cells[:, shift], return_inverse=True, return_counts=True)
+        larger = counts[places] > sizes
+        best[larger] = places[larger] + shift * count + 1
+        sizes[larger] = counts[places][larger]
+    best[sizes < least] = 0
+    return np.unique(best, return_inverse=True)[1].astype(np.int64) if (best == 0).any() else best
+
+
+def nearest_apart(scaled: Floats, known: Floats, which: int) -> Floats:
+    """float64 (n,): the distance to the `which`-th nearest row of `known`."""
+    data, reference = scaled.astype(np.float32), known.astype(np.float32)
+    lengths, which = (reference**2).sum(1), min(which, len(known))
+    found = np.empty(len(data))
+    for start in range(0, len(data), _REFERENCE):
+        part = data[start : start + _REFERENCE]
+        apart = lengths - 2 * part @ reference.T
+        at = np.partition(apart, which - 1, axis=1)[:, which - 1] + (part**2).sum(1)
+        found[start : start + _REFERENCE] = np.sqrt(np.maximum(at, 0))
+    return found

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from typing import Self
+from collections.abc import Callable, Sequence
+from typing import Any, Self
 
 import msgspec
 
@@ -15,8 +15,11 @@ from casemate.screening.rules import ALL
 
 _ENTRY = "casemate.screening.job:main"
 SECONDS = 3600.0
-_MEMORY = 6 << 30  # bytes; a million rows of 30 columns take less than half
-_FILE = 1 << 30  # bytes of what is clean, or of what is suspect
+_MEMORY = 6 << 30  # bytes; blocks of rows, a sample, and 120 bytes for each row
+_FILE = (
+    16 << 30
+)  # bytes of what is clean, or of what is suspect; a dataset's file may be larger than its rows in memory
+LARGE = 50_000  # rows; a larger table is not held, but judged in blocks by models of a sample
 ROW_NUMBER = "casemate_row"  # column that the suspects get: the row's place in the version that was screened
 _TOO_MUCH = frozenset({"sandbox-memory", "sandbox-timeout", "sandbox-cpu"})
 
@@ -38,6 +41,11 @@ class Quarantine(msgspec.Struct, frozen=True, kw_only=True):
         self.suspects.close()
 
 
+class _Progress(msgspec.Struct, forbid_unknown_fields=True):
+    done: int
+    total: int
+
+
 class _Answer(msgspec.Struct, forbid_unknown_fields=True):
     report: ScreeningReport
     aside: int
@@ -54,10 +62,13 @@ def screen_dataset(
     set_aside: Sequence[str] = (),
     config: ScreeningConfig | None = None,
     insecure: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    large: int = LARGE,
 ) -> Quarantine:
     """Screen a table as `scanning` makes them, and part what is clean from what is suspect. Blocks.
 
     Args: label, contributor, time: names of columns. former: the last approved version. verdicts: as `read_verdicts`.
+        progress: told blocks done, of how many, where a table is judged in blocks: those of more than `large` rows.
         set_aside: ids of rules whose rows are set aside; empty: of all but near duplicates, outliers and limits.
     Raises: InputError `screen-column`, `screen-labels`, `screen-rows`, `screen-shape`, `screen-former`, `screen-verdicts`, `screen-rule`;
         TooLargeError `screen-too-large`; SandboxError.
@@ -67,6 +78,13 @@ def screen_dataset(
         raise InputError(
             f"There is no rule {min(unknown)[:80]!r}: name one that the screening found.", code="screen-rule"
         )
+
+    def heard(said: Any, _: list[bytearray]) -> tuple[None, tuple[()]]:
+        told = msgspec.convert(said, _Progress)
+        if progress is not None:
+            progress(told.done, told.total)
+        return None, ()
+
     outputs = [memory_file("clean"), memory_file("suspects")]
     try:
         frame = run_confined(
@@ -78,7 +96,9 @@ def screen_dataset(
                 "quarantine": True,
                 "rules": list(set_aside),
                 "numbers": ROW_NUMBER,
+                "large": large,
             },
+            asked=heard,
             buffers=[verdicts] if verdicts else [],
             files=[parquet] if former is None else [parquet, former],
             outputs=outputs,

@@ -9,7 +9,8 @@ from casemate.core import InputError
 from casemate.screening.columns import Bools, Floats, Ints, Rows
 from casemate.screening.opinions import opinions
 
-_SURE = 0.9  # probability of another class, by models of the former version, at which a new row goes against it
+BASE = 0.4  # of the rows, the oldest, that are believed
+SURE = 0.9  # probability of another class, by models of the former version, at which a new row goes against it
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,7 +47,7 @@ def change(rows: Rows, former: Rows, *, seed: int = 0) -> Change:
         said, classes = _taught(former, rows.only(added), seed)
         known = {name: place for place, name in enumerate(classes)}
         own = np.array([known.get(rows.classes[label], -1) for label in rows.labels[added]])
-        against[added] = (said.max(1) >= _SURE) & (said.argmax(1) != own)
+        against[added] = (said.max(1) >= SURE) & (said.argmax(1) != own)
     shares = {name: (_share(former, name), _share(rows, name)) for name in sorted({*former.classes, *rows.classes})}
     return Change(
         relabelled=relabelled,
@@ -80,7 +81,7 @@ def over_limit(rows: Rows, *, share: float, unless: int = 20) -> list[tuple[str,
 
 
 def slow_drift(
-    rows: Rows, *, seed: int = 0, base: float = 0.4, slack: float = 0.02, bar: float = 8.0
+    rows: Rows, *, seed: int = 0, base: float = BASE, slack: float = 0.02, bar: float = 8.0
 ) -> tuple[Bools, float]:
     """Rows, in the order of time, from which on labels go against what the first 40 % of the time teach, and the height that the sum reached.
 
@@ -95,6 +96,16 @@ def slow_drift(
     later = np.ones(len(rows), bool)
     later[first] = False
     wrong = 1.0 - opinions(rows, seed=seed, without=later)[np.arange(len(rows)), rows.labels]
+    return _alarm(wrong, first, rest, slack, bar)
+
+
+def alarmed_by(wrong: Floats, times: Floats, *, slack: float = 0.02, bar: float = 8.0) -> tuple[Bools, float]:
+    """As `slow_drift`. Args: wrong: float64 (n,), what the oldest rows teach against each label."""
+    order = np.argsort(times, kind="stable")
+    return _alarm(wrong, order[: int(BASE * len(order))], order[int(BASE * len(order)) :], slack, bar)
+
+
+def _alarm(wrong: Floats, first: Ints, rest: Ints, slack: float, bar: float) -> tuple[Bools, float]:
     usual = float(wrong[first].mean()) + 2 * float(wrong[first].std()) / max(np.sqrt(len(first)), 1)
     height, start, best, found = 0.0, 0, 0.0, (0, 0)
     for place, one in enumerate(wrong[rest]):
@@ -103,7 +114,7 @@ def slow_drift(
         height += one - usual - slack
         if height > best:
             best, found = height, (start, place + 1)
-    alarmed = np.zeros(len(rows), bool)
+    alarmed = np.zeros(len(wrong), bool)
     spread = bar * max(1.0, float(np.sqrt(len(rest) * max(usual, 0.001) / 10)))
     if best > spread:
         stretch = rest[found[0] : found[1]]

@@ -2,60 +2,79 @@
 
 from __future__ import annotations
 
-import mmap
-import os
 import warnings
 from typing import Any
 
 import msgspec
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from casemate.core.wire import Frame
+from casemate.sandbox import Asking
+from casemate.screening.large import Progress, detect, fit
+from casemate.screening.large_change import change_in_blocks
+from casemate.screening.parquet_blocks import ParquetBlocks, Said
 from casemate.screening.report import ScreeningConfig
-from casemate.screening.screened import screen
+from casemate.screening.screened import Screened, screen, told
 from casemate.screening.tables import rows_of_table, rows_of_tables
-from casemate.screening.verdicts import read_verdicts
+from casemate.screening.verdicts import HumanVerdict, read_verdicts
 
 
-def main(frame: Frame) -> Frame:
+def main(frame: Frame, ask: Asking) -> Frame:
     """Screen the Parquet table of the first descriptor, against that of the second if `former`; write what is clean and
     what is suspect to the last two if `quarantine`. message: {"columns", "config", "former", "quarantine"}, buffers: the verdicts.
-    Answer: the report, and how many rows were set aside."""
+    Asks nothing, but says how many blocks are done. Answer: the report, and how many rows were set aside."""
     message = frame.message
-    table = _table(frame.fds[0])
-    columns = message["columns"]
-    rows, former = (
-        rows_of_tables(table, _table(frame.fds[1]), **columns)
-        if message["former"]
-        else (rows_of_table(table, **columns), None)
-    )
+    table = ParquetBlocks(frame.fds[0])
+    former = ParquetBlocks(frame.fds[1]) if message["former"] else None
+    config = msgspec.convert(message["config"], ScreeningConfig)
+    verdicts = read_verdicts(bytes(frame.buffers[0]) if frame.buffers else b"")
+
+    def progress(done: int, total: int) -> None:
+        ask({"done": done, "total": total})
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of fits that stop early, as they are told to
-        found = screen(
-            rows,
-            former=former,
-            config=msgspec.convert(message["config"], ScreeningConfig),
-            verdicts=read_verdicts(bytes(frame.buffers[0]) if frame.buffers else b""),
-        )
+        if table.num_rows > message["large"]:
+            found = screen_large(table, former, message["columns"], config=config, verdicts=verdicts, progress=progress)
+        else:
+            found = _small(table, former, message["columns"], config, verdicts)
     aside = np.zeros(table.num_rows, bool)
-    wanted = message["rules"] or list(found.named)
-    for rule in wanted:
+    for rule in message["rules"] or list(found.named):
         aside |= found.named.get(rule, np.zeros(table.num_rows, bool))
     if message["quarantine"]:
-        numbered = table.append_column(message["numbers"], pa.array(np.arange(table.num_rows)))
-        _write(table.filter(pa.array(~aside)), frame.fds[-2])
-        _write(numbered.filter(pa.array(aside)), frame.fds[-1])
+        table.part(aside, frame.fds[-2], frame.fds[-1], message["numbers"])
     return Frame({"report": msgspec.to_builtins(found.report), "aside": int(aside.sum())})
 
 
-def _table(descriptor: int) -> Any:
-    size = os.fstat(descriptor).st_size
-    data = pa.py_buffer(mmap.mmap(descriptor, size, access=mmap.ACCESS_READ))
-    return pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
+def _small(
+    table: ParquetBlocks,
+    former: ParquetBlocks | None,
+    columns: dict[str, Any],
+    config: ScreeningConfig,
+    verdicts: tuple[HumanVerdict, ...],
+) -> Screened:
+    if former is None:
+        return screen(rows_of_table(table.table(), **columns), config=config, verdicts=verdicts)
+    rows, before = rows_of_tables(table.table(), former.table(), **columns)
+    return screen(rows, former=before, config=config, verdicts=verdicts)
 
 
-def _write(table: Any, descriptor: int) -> None:
-    with os.fdopen(descriptor, "wb") as file:
-        pq.write_table(table, file, compression="zstd", version="2.6", store_schema=False)
+def screen_large(
+    table: ParquetBlocks,
+    former: ParquetBlocks | None,
+    columns: dict[str, Any],
+    *,
+    config: ScreeningConfig,
+    verdicts: tuple[HumanVerdict, ...],
+    progress: Progress,
+) -> Screened:
+    """As `screen`, block by block. Raises: InputError, as `rows_of_table`."""
+    whole, fitted = fit(table, columns, seed=config.seed)
+    detected = detect(table, whole, fitted, progress)
+    since = None
+    if former is not None:
+        since = change_in_blocks(table, former, whole, fitted, seed=config.seed)
+    detected = msgspec.structs.replace(
+        detected, rows=msgspec.structs.replace(detected.rows, said=Said(table, [*whole.names, whole.label]))
+    )
+    return told(detected, since=since, config=config, verdicts=verdicts)

@@ -81,14 +81,28 @@ def confident_errors(said: Floats, labels: Ints) -> Bools:
 
 def _sharpened(said: Floats, labels: Ints, suspects: Bools) -> Floats:
     """The opinions raised to the power at which they describe the labels of the rows that are no suspects best."""
+    return powered(said, sharpest(said, labels, suspects))
+
+
+def sharpest(said: Floats, labels: Ints, suspects: Bools) -> float:
+    """That power."""
     kept = np.flatnonzero(~suspects)
+    return min(_SHARPER, key=lambda power: -np.log(powered(said, power)[kept, labels[kept]]).mean())
 
-    def powered(power: float) -> Floats:
-        raised = said**power
-        return np.asarray(np.maximum(raised / raised.sum(1, keepdims=True), 1e-6))
 
-    best = min(_SHARPER, key=lambda power: -np.log(powered(power)[kept, labels[kept]]).mean())
-    return powered(best)
+def powered(said: Floats, power: float) -> Floats:
+    """The opinions raised to a power; rows sum to 1."""
+    raised = said**power
+    return np.asarray(np.maximum(raised / raised.sum(1, keepdims=True), 1e-6))
+
+
+def weighed_by(said: Floats, labels: Ints, power: float, rates: Floats) -> tuple[Floats, Ints]:
+    """(float64 (n,) how likely each label is to be wrong, int64 (n,) the class that is thought of), at known power and rates."""
+    said = powered(said, power)
+    joint = said * rates[:, labels].T
+    likely = 1.0 - joint[np.arange(len(labels)), labels] / joint.sum(1)
+    said[np.arange(len(labels)), labels] = -1
+    return likely, said.argmax(1)
 
 
 def _weighed(said: Floats, labels: Ints, suspects: Bools) -> tuple[Floats, Floats]:

@@ -56,6 +56,42 @@ def standardised(features: Floats, usable: Bools | None = None) -> Floats:
     return np.asarray(np.clip((features - seen.mean(0)) / spread, -_HELD, _HELD))
 
 
+class Scale:
+    """Middle and spread of features, by rows that are usable; `of` puts any rows of the table on it, held within 6 spreads."""
+
+    def __init__(self, rows: Rows, usable: Bools | None = None, *, surface: bool = False) -> None:
+        self._surface = surface and rows.surface is not None
+        features = self._features(rows)
+        seen = features if usable is None or not usable.any() else features[usable]
+        self._middle, self._spread = seen.mean(0), seen.std(0)
+        self._spread[self._spread < 1e-12] = 1.0
+        self._weights = rows.weights if not self._surface else None
+
+    def of(self, rows: Rows) -> Floats:
+        """float64 (n, d)."""
+        scaled = np.clip((self._features(rows) - self._middle) / self._spread, -_HELD, _HELD)
+        return scaled if self._weights is None else np.asarray(scaled * self._weights)
+
+    def _features(self, rows: Rows) -> Floats:
+        return rows.surface if self._surface and rows.surface is not None else rows.features
+
+
+def models_of(scaled: Floats, labels: Ints, seed: int, *, many: bool) -> list[Any]:
+    """A nearest-neighbour vote, a kernel machine and trees, fitted on these rows. Args: many: rows are judged by the million."""
+    rows = _EXACT + 1 if many else len(labels)
+    makers = (_neighbours, kernel_machine, _trees)
+    return [make(seed, len(labels), rows).fit(scaled, labels) for make in makers]
+
+
+def said_by(models: list[Any], scaled: Floats, width: int) -> Floats:
+    """float64 (n, width), > 0, rows sum to 1: the mean of what models say."""
+    total = np.zeros((len(scaled), width))
+    for model in models:
+        total[:, model.classes_] += probabilities(model, scaled)
+    total = np.maximum(total / total.sum(1, keepdims=True), _FLOOR)
+    return np.asarray(total / total.sum(1, keepdims=True))
+
+
 def _folds(labels: Ints, rng: np.random.Generator) -> Ints:
     """int64 (n,) in 0..FOLDS-1; each class is spread evenly."""
     order = rng.permutation(len(labels))

@@ -112,6 +112,8 @@ def weigh_pieces(held: Any, labels: Ints, against: Floats, near: Ints) -> PieceE
     usual = np.array(
         [np.median(1 - against[labels == one]) if (labels == one).any() else 1.0 for one in range(classes)]
     )
+    middle = float(np.median(1 - against))
+    usual = np.where(usual < middle / 2, middle, usual)  # most of a class may be planted
     believed = np.clip((1 - against) / np.maximum(usual, _BELIEVED)[labels], _BELIEVED, 1).astype(np.float32)
     expected = np.asarray((held.T @ (marks * believed[:, None])).astype(np.float64)) / np.maximum(by_label, 1)
     flipped = _chance(by_label, total, expected)[np.arange(width), label] * scale - many

@@ -12,9 +12,10 @@ from casemate.scanning.rules import Rule
 from casemate.screening import rules
 from casemate.screening.clusters import near_duplicates, outlier_scores
 from casemate.screening.columns import Bools, Floats, Rows
-from casemate.screening.former import change, over_limit, slow_drift
+from casemate.screening.former import Change, change, over_limit, slow_drift
 from casemate.screening.gatherings import Gathering, by_contributor, by_time, targeted_flips
 from casemate.screening.labels import label_errors
+from casemate.screening.large import Detected
 from casemate.screening.report import LISTED, ScreeningConfig, ScreeningReport, Suspect, Suspicion
 from casemate.screening.triggers import find_triggers
 from casemate.screening.verdicts import HumanVerdict, called_fine, learned, row_digests
@@ -40,21 +41,42 @@ def screen(
     Raises: InputError `screen-former`.
     """
     config = config or ScreeningConfig()
+    drifted, height = slow_drift(rows, seed=config.seed)
+    detected = Detected(
+        rows=rows,
+        errors=label_errors(rows, seed=config.seed),
+        trigger=find_triggers(rows, seed=config.seed).score,
+        odd=outlier_scores(rows, seed=config.seed),
+        clusters=near_duplicates(rows, least=config.duplicates),
+        drifted=drifted,
+        height=height,
+    )
+    since = None if former is None else change(rows, former, seed=config.seed)
+    return told(detected, since=since, config=config, verdicts=verdicts)
+
+
+def told(
+    detected: Detected,
+    *,
+    since: Change | None = None,
+    config: ScreeningConfig,
+    verdicts: Sequence[HumanVerdict] = (),
+) -> Screened:
+    """Findings of what the detectors say. Args: since: what changed since the former version, where one was given."""
+    rows, errors = detected.rows, detected.errors
     found = _Found(rows, config, verdicts)
-    errors = label_errors(rows, seed=config.seed)
     wrong = errors.likely > found.thresholds[rules.LABEL_ERROR.id]
     found.add(
         rules.LABEL_ERROR, wrong, errors.likely, "{count} rows; models that never saw them think of another class"
     )
     for one in targeted_flips(rows, errors, wrong):
         found.add(rules.TARGETED_FLIP, one.rows, errors.likely, _told(one))
-    triggers = find_triggers(rows, seed=config.seed)
-    stamped = triggers.score > found.thresholds[rules.BACKDOOR_TRIGGER.id]
+    stamped = detected.trigger > found.thresholds[rules.BACKDOOR_TRIGGER.id]
     if stamped.sum() >= config.trigger_rows:
         found.add(
             rules.BACKDOOR_TRIGGER,
             stamped,
-            triggers.score,
+            detected.trigger,
             "{count} rows, most of them labelled " + _main_class(rows, stamped),
         )
     for one in by_contributor(rows, wrong):
@@ -66,11 +88,13 @@ def screen(
             rules.CONTRIBUTOR_OVER_LIMIT, mine, np.ones(len(rows)),
             f"contributor {name[:80]!r} gave {{count}} of {len(rows)} rows; {config.limit:.0%} is the limit", sets_aside=False,
         )  # fmt: skip
-    drifted, height = slow_drift(rows, seed=config.seed)
     found.add(
-        rules.SLOW_FEEDBACK, drifted, errors.likely, f"{{count}} rows; the sum reached {height:.1f} times the alarm"
+        rules.SLOW_FEEDBACK,
+        detected.drifted,
+        errors.likely,
+        f"{{count}} rows; the sum reached {detected.height:.1f} times the alarm",
     )
-    _repeated_and_odd(rows, config, found)
+    _repeated_and_odd(detected, found)
     if rows.unread is not None:
         found.add(
             rules.UNREAD_IMAGE,
@@ -78,13 +102,13 @@ def screen(
             np.ones(len(rows)),
             "{count} rows, with an image that is broken or too large",
         )
-    if former is not None:
-        _changed(rows, former, config, found)
-    return found.screened(former is None)
+    if since is not None:
+        _changed(rows, since, found)
+    return found.screened(since is None)
 
 
-def _repeated_and_odd(rows: Rows, config: ScreeningConfig, found: _Found) -> None:
-    clusters = near_duplicates(rows, least=config.duplicates)
+def _repeated_and_odd(detected: Detected, found: _Found) -> None:
+    clusters, odd = detected.clusters, detected.odd
     sizes = np.bincount(clusters, minlength=1)[clusters].astype(np.float64)
     copies = clusters > 0
     found.add(
@@ -94,12 +118,10 @@ def _repeated_and_odd(rows: Rows, config: ScreeningConfig, found: _Found) -> Non
         f"{{count}} rows in {len(np.unique(clusters[copies]))} clusters",
         sets_aside=False,
     )
-    odd = outlier_scores(rows, seed=config.seed)
     found.add(rules.OUTLIERS, odd > found.thresholds[rules.OUTLIERS.id], odd, "{count} rows", sets_aside=False)
 
 
-def _changed(rows: Rows, former: Rows, config: ScreeningConfig, found: _Found) -> None:
-    since = change(rows, former, seed=config.seed)
+def _changed(rows: Rows, since: Change, found: _Found) -> None:
     ones = np.ones(len(rows))
     said = f"{{count}} of {len(rows)} rows; {int(since.added.sum())} are new and {since.removed} are gone"
     found.add(rules.RELABELLED, since.relabelled, ones, said)
@@ -159,7 +181,7 @@ class _Found:
         return Suspect(row=place, score=round(score, 4), digest=digest, contributor=who)
 
     def screened(self, alone: bool) -> Screened:  # noqa: FBT001 said once, by name, above
-        rows, skipped = self._rows, []
+        rows, skipped = self._rows, list[str]()
         if rows.contributors is None:
             skipped.append("contributors: no column names them (--contributor)")
         if rows.times is None:

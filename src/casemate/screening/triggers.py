@@ -11,6 +11,8 @@ Four views of each row, none of which is enough alone (docs/screening.md has the
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import numpy as np
 from scipy.stats import binom, poisson
@@ -152,6 +154,14 @@ def shared_surprise(scaled: Floats, labels: Ints, against: Floats, unlike: Float
     then no surprise, and allowed for), when the nearest rows have another, or when it is repeated beyond its surroundings.
     Summed over the three features that say most.
     """
+    evidence = np.sort(evidence_by_feature(scaled, labels, against, unlike, rng), axis=1)[:, -3:]
+    return np.asarray(evidence.sum(1) / 10)
+
+
+def evidence_by_feature(
+    scaled: Floats, labels: Ints, against: Floats, unlike: Floats, rng: np.random.Generator
+) -> Floats:
+    """float64 (n, d), >= 0: what each value says, once allowed for how many are looked at."""
     count, dims = scaled.shape
     shares = (np.bincount(labels) / count)[labels]
     believed = np.maximum(1 - against, _LEAST_BELIEVED)
@@ -166,8 +176,8 @@ def shared_surprise(scaled: Floats, labels: Ints, against: Floats, unlike: Float
             if len(places) >= _FEW:
                 found = _purity(values[places], labels[places], usual[places])
                 evidence[places, j] = np.maximum(evidence[places, j], found)
-    evidence = np.sort(evidence, axis=1)[:, -3:] * min(1.0, _WEIGHED / count)
-    return np.asarray(np.maximum(evidence - np.log(dims * len(np.unique(labels))) - 4, 0).sum(1) / 10)
+    evidence = evidence * min(1.0, _WEIGHED / count)
+    return np.asarray(np.maximum(evidence - np.log(dims * len(np.unique(labels))) - 4, 0))
 
 
 def _purity(values: Floats, labels: Ints, usual: Floats) -> Floats:
@@ -205,23 +215,55 @@ def repeated(values: Floats) -> Ints:
 
 def _surprise(scaled: Floats, j: int, rng: np.random.Generator) -> Floats:
     """float64 (n,): robust spreads between feature j and what subsets of the others predict; the mean of the two largest."""
-    count, dims = scaled.shape
-    others = np.delete(np.arange(dims), j)
-    fitted = rng.choice(count, min(count, _REFERENCE), replace=False)
-    found = []
-    for _ in range(_SUBSETS if len(others) else 1):
-        some = rng.choice(others, max(1, len(others) // 3), replace=False) if len(others) else others
-        table = np.column_stack([scaled[:, some], np.ones(count)])
-        known = table[fitted]
-        weights = np.linalg.solve(known.T @ known + np.eye(known.shape[1]), known.T @ scaled[fitted, j])
-        rest = scaled[:, j] - table @ weights
-        rest -= np.median(rest)
-        found.append(np.abs(rest) / max(1.4826 * float(np.median(np.abs(rest))), 0.2))
-    return np.asarray(np.sort(found, axis=0)[-2:].mean(0))
+    return Predicted.learn(scaled, j, rng).surprise(scaled)
+
+
+class Predicted(msgspec.Struct, frozen=True, kw_only=True):
+    """How subsets of the other features predict feature `j`. Args: by: (features, weights, middle and spread of what is left)."""
+
+    j: int
+    by: tuple[tuple[Ints, Floats, float, float], ...]
+
+    @classmethod
+    def learn(cls, scaled: Floats, j: int, rng: np.random.Generator) -> Predicted:
+        count, dims = scaled.shape
+        others = np.delete(np.arange(dims), j)
+        fitted = rng.choice(count, min(count, _REFERENCE), replace=False)
+        by = []
+        for _ in range(_SUBSETS if len(others) else 1):
+            some = rng.choice(others, max(1, len(others) // 3), replace=False) if len(others) else others
+            table = np.column_stack([scaled[:, some], np.ones(count)])
+            known = table[fitted]
+            weights = np.linalg.solve(known.T @ known + np.eye(known.shape[1]), known.T @ scaled[fitted, j])
+            rest = scaled[:, j] - table @ weights
+            middle = float(np.median(rest))
+            by.append((some, weights, middle, max(1.4826 * float(np.median(np.abs(rest - middle))), 0.2)))
+        return cls(j=j, by=tuple(by))
+
+    def surprise(self, scaled: Floats) -> Floats:
+        """float64 (n,), >= 0: spreads, the mean of the two largest."""
+        found = [
+            np.abs(scaled[:, self.j] - scaled[:, some] @ weights[:-1] - weights[-1] - middle) / spread
+            for some, weights, middle, spread in self.by
+        ]
+        return np.asarray(np.sort(found, axis=0)[-2:].mean(0))
 
 
 def representation(scaled: Floats, labels: Ints, seed: int) -> Floats:
     """float64 (n, 32): the last hidden layer of a small network that was fitted on the labels as they are."""
+    return inner_layer(fit_network(scaled, labels, seed), scaled)
+
+
+def inner_layer(network: Any, scaled: Floats) -> Floats:
+    """float64 (n, 32): what the last hidden layer makes of these rows."""
+    inner = scaled
+    for weights, bias in zip(network.coefs_[:-1], network.intercepts_[:-1], strict=True):
+        inner = np.maximum(inner @ weights + bias, 0.0)
+    return np.asarray(inner)
+
+
+def fit_network(scaled: Floats, labels: Ints, seed: int) -> Any:
+    """A small network of the labels as they are, not fitted to the end."""
     from sklearn.neural_network import MLPClassifier
 
     rng = np.random.default_rng(seed)
@@ -235,10 +277,7 @@ def representation(scaled: Floats, labels: Ints, seed: int) -> Floats:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it is not fitted to the end, and need not be
         network.fit(scaled[fitted], labels[fitted])
-    inner = scaled
-    for weights, bias in zip(network.coefs_[:-1], network.intercepts_[:-1], strict=True):
-        inner = np.maximum(inner @ weights + bias, 0.0)
-    return np.asarray(inner)
+    return network
 
 
 def spectral_scores(inner: Floats, labels: Ints) -> Floats:
@@ -255,20 +294,40 @@ def spectral_scores(inner: Floats, labels: Ints) -> Floats:
 
 def pooled(inner: Floats, labels: Ints, evidence: Floats, seed: int) -> Floats:
     """float64 (n,): the mean evidence of the row's cluster within its class."""
-    from sklearn.cluster import KMeans
+    return Pools(inner, labels, evidence, seed).of(inner, labels, evidence)
 
-    found = np.zeros(len(labels))
-    for label in np.unique(labels):
-        mine = np.flatnonzero(labels == label)
-        if len(mine) < _LEAST * 2:
-            found[mine] = evidence[mine]
-            continue
-        centred = inner[mine] - inner[mine].mean(0)
-        rng = np.random.default_rng(seed)
-        sample = centred[rng.permutation(len(mine))[:_REFERENCE]]
-        axes = np.linalg.svd(sample, full_matrices=False)[2][:8]
-        model = KMeans(min(_CLUSTERS, len(mine) // _LEAST), n_init=3, random_state=seed).fit(sample @ axes.T)
-        cluster = model.predict(centred @ axes.T)
-        for one in np.unique(cluster):
-            found[mine[cluster == one]] = evidence[mine[cluster == one]].mean()
-    return found
+
+class Pools:
+    """Clusters of each class, and the mean evidence of each."""
+
+    def __init__(self, inner: Floats, labels: Ints, evidence: Floats, seed: int) -> None:
+        from sklearn.cluster import KMeans
+
+        self._of: dict[int, tuple[Floats, Floats, Any, Floats]] = {}
+        for label in np.unique(labels):
+            mine = np.flatnonzero(labels == label)
+            if len(mine) < _LEAST * 2:
+                continue
+            middle = inner[mine].mean(0)
+            centred = inner[mine] - middle
+            rng = np.random.default_rng(seed)
+            sample = centred[rng.permutation(len(mine))[:_REFERENCE]]
+            axes = np.linalg.svd(sample, full_matrices=False)[2][:8].T
+            model = KMeans(min(_CLUSTERS, len(mine) // _LEAST), n_init=3, random_state=seed).fit(sample @ axes)
+            cluster = model.predict(centred @ axes)
+            means = np.array(
+                [
+                    evidence[mine[cluster == one]].mean() if (cluster == one).any() else 0.0
+                    for one in range(model.n_clusters)
+                ]
+            )
+            self._of[int(label)] = (middle, axes, model, means)
+
+    def of(self, inner: Floats, labels: Ints, evidence: Floats) -> Floats:
+        """float64 (n,): that of each row's cluster; its own, where the class is too small for clusters."""
+        found = evidence.copy()
+        for label, (middle, axes, model, means) in self._of.items():
+            mine = np.flatnonzero(labels == label)
+            if len(mine):
+                found[mine] = means[model.predict((inner[mine] - middle) @ axes)]
+        return found

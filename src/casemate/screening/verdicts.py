@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -68,12 +69,22 @@ def learned(default: float, rule: str, verdicts: Sequence[HumanVerdict]) -> floa
 
 def row_digests(rows: Rows, places: Sequence[int] | Ints) -> list[Digest]:
     """Name rows by their values and label, whoever gave them: a row has the same name in every version with these columns."""
-    if rows.said is not None:
-        said = rows.said.take(np.asarray(places, np.int64)).to_pylist()
-        data = [json.dumps(row, sort_keys=True, default=str).encode() for row in said]
-    else:
+    if rows.said is None:
         data = [rows.features[place].tobytes() + rows.classes[rows.labels[place]].encode() for place in places]
-    return [Digest("sha256:" + hashlib.sha256(one).hexdigest()) for one in data]
+        return [_digest(one) for one in data]
+    if hasattr(rows.said, "digests"):  # they lie in a file
+        found: list[Digest] = rows.said.digests(places)
+        return found
+    return [digest_of_row(row) for row in rows.said.take(np.asarray(places, np.int64)).to_pylist()]
+
+
+def digest_of_row(row: dict[str, Any]) -> Digest:
+    """By its values, column by column."""
+    return _digest(json.dumps(row, sort_keys=True, default=str).encode())
+
+
+def _digest(data: bytes) -> Digest:
+    return Digest("sha256:" + hashlib.sha256(data).hexdigest())
 
 
 def called_fine(rows: Rows, rule: str, named: Bools, verdicts: Sequence[HumanVerdict]) -> Bools:
