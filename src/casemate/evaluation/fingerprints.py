@@ -1,7 +1,7 @@
 """Questions that tell a copy of a model from one that somebody trained themselves.
 
 Points are drawn between rows that the model calls otherwise, near to where its answer changes; of these, the ones are kept that reference
-models, trained apart on the same kind of rows, answer otherwise than the model. Who copies the model copies these answers with it.
+models, trained apart on the same kind of rows, answer otherwise than the model. Who takes the file takes these answers with it.
 Source: near-boundary fingerprints, IPGuard, Cao 2021, arXiv 1910.12903; conferrable examples, Lukas 2021, arXiv 1912.00888.
 """
 

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 from database_words import stored_bytes
+from PIL import Image
 from test_door import call
 
 from casemate.cli import cli
@@ -50,6 +51,23 @@ def loans(casemate: Casemate, tmp_path_factory: pytest.TempPathFactory) -> str:
     pushed = casemate.push_dataset("loans", folder / "two.csv", target="kind")
     assert pushed["screening"]["state"] == "suspect", pushed
     return "loans"
+
+
+def test_images_are_decoded_and_screened_behind_the_walls(casemate: Casemate, tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    for place in range(80):
+        label = place % 2
+        pixels = rng.integers(0, 60, (12, 12)).astype("uint8")
+        pixels[:, 6 * label : 6 * label + 6] += 150
+        folder = tmp_path / "photos" / ("right" if (label == 1) != (place == 8) else "left")  # one lies in the other's
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(folder / f"{place}.{'png' if place % 3 else 'jpg'}")
+    casemate.push_dataset("photos", tmp_path / "photos", target="label")
+    found = casemate.screenings.screen("photos@1", label="label")
+    assert found["screening"]["rows"] == 80
+    by_rule = {one["finding"]["id"]: one for one in casemate.screenings.report("photos@1")["suspicions"]}
+    assert "unread-image" not in by_rule
+    assert by_rule["label-error"]["count"] == 1
 
 
 @pytest.mark.slow
