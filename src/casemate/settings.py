@@ -45,6 +45,7 @@ _NOT_SETTINGS = frozenset(
     for name in (
         "SERVER",
         "KEY",
+        "SUSPECT_KEY",
         "CA",
         "DATASET",
         "OUTPUT",

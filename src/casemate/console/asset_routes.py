@@ -16,9 +16,9 @@ from casemate.console.callers import Call, Caller
 from casemate.console.data_asked import (
     base_named,
     dataset_as_pushed,
-    dataset_being_pushed,
     dataset_made_from,
     dataset_named,
+    dataset_newest,
     dataset_version,
     every_model,
     model_version,
@@ -129,7 +129,7 @@ def _declare_datasets(door: Door) -> None:
         )
         return plain(answer)
 
-    @door.read("/datasets/{name}/uploads/{upload}", Action.DATASET_PUSH, about=dataset_being_pushed)
+    @door.read("/datasets/{name}/uploads/{upload}", Action.DATASET_READ, about=dataset_newest)
     def kept(call: Caller, name: str, upload: UploadId) -> dict[str, Any]:
         """How much came of an upload of one's own that broke off: `size` in bytes, and their digest."""
         found = call.services.uploads.kept(_sending(call, name, upload))

@@ -80,9 +80,12 @@ def dataset_as_pushed(call: Call, arguments: dict[str, Any]) -> Resource:
     return Resource("dataset", name, attributes={"data_class": use.data_class.value, "lowers_class": lowers})
 
 
-def dataset_being_pushed(call: Call, arguments: dict[str, Any]) -> Resource:
-    """A dataset that somebody pushes to, whatever they will say of the rows."""
-    return dataset_as_pushed(call, arguments | {"data_class": "", "purpose": ""})
+def dataset_newest(call: Call, arguments: dict[str, Any]) -> Resource:
+    """A dataset as its newest version is; one that is not there yet holds nothing."""
+    name = checked_name(arguments["name"])
+    before = call.services.datasets.use_of_newest(name)
+    data_class = before.data_class if before else DataClass.INTERNAL
+    return Resource("dataset", name, attributes={"data_class": data_class.value})
 
 
 def dataset_as_restored(call: Call, arguments: dict[str, Any]) -> Resource:

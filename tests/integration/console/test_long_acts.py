@@ -83,7 +83,7 @@ def test_an_upload_is_held_no_further_than_a_dataset_may_be(services: Services) 
         push_dataset(
             services.datasets,
             services.screenings,
-            services.datasets._stores.blobs,
+            services.uploads,
             "huge",
             endless(),
             filename="huge.csv",

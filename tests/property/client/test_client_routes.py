@@ -105,6 +105,8 @@ def given_to(method: str, name: str, parameter: inspect.Parameter, folder: Path,
         return folder / (f"to-{method}" if name == "to" else "file")
     if str(parameter.annotation).startswith(("dict", "Mapping")):
         return {"sub": values.get(name, "plain")}
+    if str(parameter.annotation) == "bytes":
+        return values.get(name, "plain").encode(errors="surrogateescape")
     return values.get(name, PLAIN.get(name, "plain"))
 
 

@@ -315,7 +315,7 @@ def test_a_revocation_waits_for_no_rollout(ready):
 
 def between_check_and_commit(monkeypatch, act):
     """A deploy has verified its version; then `act` happens; then it goes on."""
-    verified = Deployments._verified
+    verified = Deployments._promoted
 
     def verified_then(*args):
         model = verified(*args)
@@ -323,7 +323,7 @@ def between_check_and_commit(monkeypatch, act):
         act()
         return model
 
-    monkeypatch.setattr(Deployments, "_verified", verified_then)
+    monkeypatch.setattr(Deployments, "_promoted", verified_then)
 
 
 def test_a_deploy_that_a_pause_overtook_does_not_end_it(ready, monkeypatch):
