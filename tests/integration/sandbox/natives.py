@@ -6,6 +6,8 @@ import io
 import os
 from pathlib import Path
 
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # as the runtimes do, before the library loads: its thread asks for a host
+
 import numpy as np
 import onnxruntime
 import pyarrow as pa
