@@ -115,6 +115,7 @@ def test_what_is_kept_is_no_part_of_the_model(casemate: Casemate, first: dict[st
     assert casemate.verify_models("run@1")["ok"]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_version_and_another_seed_another(
     casemate: Casemate, folder: Path, first: dict[str, Any]
 ) -> None:
@@ -153,6 +154,7 @@ def test_a_run_goes_on_from_another_version_and_a_revocation_reaches_it(
     assert caught.value.code == "revoked"
 
 
+@pytest.mark.slow
 def test_a_run_that_hits_its_time_says_so_and_its_checkpoints_go_on(casemate: Casemate, folder: Path) -> None:
     text = WRITES.replace('(out / "model.onnx").write_bytes', "len") + "\nimport time\ntime.sleep(600)\n"
     made = casemate.train(script(folder, "slow", text), dataset="run-rows", model="run-slow", time="60s")

@@ -70,6 +70,7 @@ def test_a_stamp_is_found_in_the_whole_table_by_what_a_sample_shows() -> None:
     assert (score[~bad] > 1).mean() < 0.01
 
 
+@pytest.mark.slow
 def test_a_large_file_is_screened_behind_the_walls_with_its_contributors_changes_and_copies() -> None:
     count = 1500
     liar = (np.arange(count) % 20 == 7) & (np.random.default_rng(5).random(count) < 0.4)
