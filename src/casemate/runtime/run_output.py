@@ -8,6 +8,7 @@ import os
 import re
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -33,7 +34,7 @@ _LAST_WORDS = 5.0  # seconds for what is left in a pipe once its writer is gone
 Point = dict[str, float | int]
 
 
-class _Pipe:
+class _Pipe(ABC):
     """A pipe that is read by a thread of its own until its last writer is gone."""
 
     def __init__(self, name: str) -> None:
@@ -60,11 +61,13 @@ class _Pipe:
                     taken, since = 0, time.monotonic()
         self._end()
 
+    @abstractmethod
     def _take(self, piece: bytes) -> None:
-        raise NotImplementedError
+        """The next bytes of what the script writes."""
 
+    @abstractmethod
     def _end(self) -> None:
-        raise NotImplementedError
+        """It writes no more."""
 
 
 class Log(_Pipe):
