@@ -413,13 +413,13 @@ def test_a_signer_that_was_slipped_into_the_database_is_none(house, trainer, at)
 
 def test_a_statement_that_is_used_is_no_version_yet(house, trainer, said, monkeypatch):
     """A crash between both leaves the statement used for this content: the push again goes through, another does not."""
-    from casemate.registry import models
+    from casemate.registry import model_push
 
     def crash(*args, **kwargs):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(models, "commit_version", crash)
+        patch.setattr(model_push, "commit_version", crash)
         push(house, said)
     assert took_effect(house.stores, "evt_1") is False
     refused("provenance-replayed", push, house, said, linked=False)
