@@ -29,6 +29,7 @@ from casemate.core import (
     highest_class,
     rfc3339,
 )
+from casemate.registry.conversions import Conversion, check_result
 from casemate.registry.data_use import DataUse, use_of_newest
 from casemate.registry.datasets import Datasets
 from casemate.registry.features import with_ranges
@@ -108,13 +109,15 @@ class Made:
         environment: What it was trained with, of which the lineage has the digest.
         brought: What an outside trainer signed of it.
         kept: What its training left beside it, as streams.
-        run: What is signed of that run beside the lineage.
+        conversion: That this home did, and whose result the files are.
+        run: What is signed of the training, or of the conversion, beside that: what is so this once.
     """
 
     lineage: Lineage | None = None
     environment: Mapping[str, Any] | None = None
     brought: Brought | None = None
     kept: Streams = ()
+    conversion: Conversion | None = None
     run: Mapping[str, Any] | None = None
 
 
@@ -125,7 +128,7 @@ def push_model(
 
     Returns: the version, or REFUSED with findings; the live version when it has this very content.
     Raises: InputError, TooLargeError, StorageError, SandboxError, VerificationError: the dataset's schema, and as
-        `check_provenance` and `use_provenance`.
+        `check_provenance`, `use_provenance` and `check_result`.
     """
     checked_name(name)
     schema = _schema_of(stores, made.lineage)
@@ -141,6 +144,8 @@ def push_model(
         )
         if believed:
             made = replace(made, lineage=msgspec.structs.replace(made.lineage or Lineage(), outside=believed.lineage))
+        if made.conversion:
+            check_result(made.conversion, sealed)
         report, signature = eyes.examine(sealed)
         beside = add_kept(push, made.kept)
         findings = (*report.findings, *scan_checkpoints(stores.blobs, push, eyes.scan))
@@ -158,6 +163,7 @@ def push_model(
             purposes=use.purposes,
             signature=signature,
             lineage=made.lineage,
+            conversion=made.conversion,
             kept=beside,
             facts={
                 "format": report.format,

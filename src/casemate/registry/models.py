@@ -19,6 +19,7 @@ from casemate.registry.approval_words import ApprovalWords, approval_words
 from casemate.registry.approvals import APPROVAL, approvals_of, signed_approval
 from casemate.registry.bom import bom_of, signed_bom
 from casemate.registry.cards import Described, card_entry, card_of, is_complete
+from casemate.registry.conversion_statements import conversion_shown
 from casemate.registry.data_use import DataUse, signed_use
 from casemate.registry.datasets import writable
 from casemate.registry.deployments_state import deployments_of
@@ -83,6 +84,7 @@ class Models:
             "verified": is_released(self._stores, version),
             **{name: fact for name, fact in manifest.facts.items() if name != "environment"},
             "provenance": provenance_of(manifest.lineage),
+            "conversion": conversion_shown(self._stores, version),
             "card": {"complete": is_complete(self._stores, version)},
             "evaluation": evaluation_standing(self._stores, version).summary(),
             "signature": msgspec.to_builtins(without_ranges(manifest.signature) if manifest.signature else None),

@@ -31,7 +31,7 @@ from casemate.registry.deployments_state import is_undoing
 from casemate.registry.provenance import USED
 from casemate.registry.stores import Pen, Stores
 from casemate.registry.versions import Manifest, Version, find_version, manifest_context, pieces_stored
-from casemate.signing import Predicate, VersionIdentity, sign_files, sign_statement
+from casemate.signing import RUN, Predicate, VersionIdentity, sign_files, sign_statement
 from casemate.storage import BlobRecord, Push, reading, shred
 from casemate.storage.database import assets, attestations, blobs, version_blobs, versions
 
@@ -44,7 +44,8 @@ _ATTEMPTS = 50  # other pushes of the same name that may come between; each atte
 class Draft:
     """A version that has no number yet.
 
-    Args: scan: facts of the scan statement; None for a dataset. run: what its training statement says beside the lineage.
+    Args: scan: facts of the scan statement; None for a dataset. run: what is signed of the training, or conversion, beside
+        what the manifest says of it.
         outside: by type, what others signed and is stored beside it; the manifest has its digest.
     """
 
@@ -230,9 +231,12 @@ def _sign(
     facts: dict[Predicate, Mapping[str, Any]] = {Predicate.RELEASE: release}
     if draft.scan is not None:
         facts[Predicate.SCAN] = draft.scan
+    run = {RUN: {**draft.run, "by": actor.id}} if draft.run else {}
+    conversion = draft.manifest.conversion
+    if conversion is not None:
+        facts[Predicate.CONVERSION] = {**msgspec.to_builtins(conversion), **run}
     if draft.manifest.lineage is not None:
-        run = {"run": {**draft.run, "by": actor.id}} if draft.run else {}
-        facts[Predicate.TRAINING] = {**msgspec.to_builtins(draft.manifest.lineage), **run}
+        facts[Predicate.TRAINING] = {**msgspec.to_builtins(draft.manifest.lineage), **({} if conversion else run)}
     statements = {
         predicate: sign_statement(predicate, about, dict(said), signer=pen.signer, at=at)
         for predicate, said in facts.items()

@@ -25,10 +25,19 @@ from casemate.signing.statements import (
     verify_statement,
 )
 from casemate.signing.trust import Predicate, TrustedSigner, TrustPolicy, initial_trust, successor_trust
-from casemate.signing.verified import SignedVersion, StoredModel, VerifiedModel, verify_model, verify_version
+from casemate.signing.verified import (
+    RUN,
+    SignedVersion,
+    StoredModel,
+    VerifiedModel,
+    verify_conversion,
+    verify_model,
+    verify_version,
+)
 
 __all__ = [
     "PAYLOAD_TYPE",
+    "RUN",
     "Envelope",
     "EnvelopeSignature",
     "OwnKey",
@@ -56,6 +65,7 @@ __all__ = [
     "strict_base64",
     "successor_trust",
     "verify_bundle",
+    "verify_conversion",
     "verify_files",
     "verify_model",
     "verify_statement",

@@ -88,9 +88,8 @@ class VerifiedModel:
         self.close()
 
 
-RUN = (
-    "run"  # of a training statement: what was so this once, and does not make another version: when, by whom, how long
-)
+# Of a training or a conversion: what was so this once, and does not make another version: when, by whom, how long.
+RUN: Final = "run"
 
 
 class _File(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,6 +107,14 @@ class _Manifest(msgspec.Struct, frozen=True, kw_only=True):
     files: dict[str, _File]
     signature: Signature | None = None
     lineage: dict[str, Any] | None = None
+    conversion: dict[str, Any] | None = None
+
+
+class _Result(msgspec.Struct, frozen=True, kw_only=True):
+    """The part of a conversion's facts that verification reads: the file that it wrote."""
+
+    path: str
+    digest: Digest
 
 
 class _Scan(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,12 +156,13 @@ def verify_version(
 
     Checked: the manifest has the digest asked for; project, kind and name are in it; the release statement binds
     them, the number and the bundle; the bundle names every file found and nothing else; a model's scan was clean
-    and says which file is the model; a model with lineage carries the statement of its training, and one that was trained
-    elsewhere the provenance that was believed at its push; each signer is trusted for what it said at `at`.
+    and says which file is the model; a model with lineage carries the statement of its training, one that was trained
+    elsewhere the provenance that was believed at its push, and one that was converted here the statement of that, about
+    the very file that it has; each signer is trusted for what it said at `at`.
 
     Raises: VerificationError with the codes of `verify_files` and `verify_statement`, and `manifest-changed`,
         `manifest-malformed`, `signature-missing`, `bundle-mismatch`, `scan-not-clean`, `scan-incomplete`,
-        `lineage-mismatch`, `provenance-missing`, `provenance-altered`.
+        `lineage-mismatch`, `provenance-missing`, `provenance-altered`, `conversion-missing`, `conversion-mismatch`.
     """
     manifest = _read_manifest(version)
     statements = {
@@ -178,6 +186,8 @@ def _predicates(manifest: _Manifest) -> list[Predicate]:
         wanted.append(Predicate.SCAN)
     if manifest.lineage is not None:
         wanted.append(Predicate.TRAINING)
+    if manifest.conversion is not None:
+        wanted.append(Predicate.CONVERSION)
     return wanted
 
 
@@ -191,11 +201,47 @@ def _check_facts(version: SignedVersion, manifest: _Manifest, statements: Mappin
     if isinstance(outside := (manifest.lineage or {}).get("outside"), dict):
         _check_outside(version, outside)
     training = statements.get(Predicate.TRAINING)
-    if training and {name: fact for name, fact in training.facts.items() if name != RUN} != manifest.lineage:
+    if training and _lasting(training) != manifest.lineage:
         raise VerificationError(
             f"The training statement of {version.about} tells another origin than its manifest.",
             code="lineage-mismatch",
         )
+    if Predicate.CONVERSION in statements:
+        _check_conversion(version, manifest, statements[Predicate.CONVERSION])
+
+
+def verify_conversion(version: SignedVersion, *, trust: TrustPolicy, at: datetime) -> Statement:
+    """Return what a trusted signer said of the conversion that gave this version; its files are not read.
+
+    Raises: VerificationError with the codes of `verify_statement`, and `manifest-changed`, `manifest-malformed`,
+        `conversion-missing`, `conversion-mismatch`.
+    """
+    manifest, predicate = _read_manifest(version), Predicate.CONVERSION
+    said = verify_statement(_required(version, predicate), predicate, version.about, trust=trust, at=at)
+    _check_conversion(version, manifest, said)
+    return said
+
+
+def _check_conversion(version: SignedVersion, manifest: _Manifest, conversion: Statement) -> None:
+    if _lasting(conversion) != manifest.conversion or not _is_result(conversion, manifest):
+        raise VerificationError(
+            f"The conversion that is signed of {version.about} is another one than its manifest has, or not of its file.",
+            code="conversion-mismatch",
+        )
+
+
+def _lasting(statement: Statement) -> dict[str, Any]:
+    """What makes the version: all but what was so this once."""
+    return {name: fact for name, fact in statement.facts.items() if name != RUN}
+
+
+def _is_result(conversion: Statement, manifest: _Manifest) -> bool:
+    """Whether the file that came out of a conversion is the version's own, and its only one."""
+    try:
+        result = msgspec.convert(conversion.facts.get("result"), _Result)
+    except msgspec.ValidationError:
+        return False
+    return {path: entry.digest for path, entry in manifest.files.items()} == {result.path: result.digest}
 
 
 def _check_outside(version: SignedVersion, outside: Mapping[str, Any]) -> None:
@@ -247,5 +293,6 @@ def _required(version: SignedVersion, predicate: Predicate) -> bytes:
         return version.attestations[predicate]
     except KeyError:
         raise VerificationError(
-            f"{version.about} has no signature of type {predicate}: push it again.", code="signature-missing"
+            f"{version.about} has no signature of type {predicate}: push it again.",
+            code="conversion-missing" if predicate is Predicate.CONVERSION else "signature-missing",
         ) from None
