@@ -5,29 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Self
 
 import msgspec
 
 from casemate.core import AssetKind, Digest, SealedFile, ServedFile, Signature, Verdict, VerificationError, digest_of
 from casemate.signing.bundle import compare_files, verify_files
-from casemate.signing.provenance import PROVENANCE
+from casemate.signing.origins import check_outside, verify_conversion, verify_training
 from casemate.signing.statements import Statement, VersionIdentity, verify_statement
+from casemate.signing.stored import SignedManifest, SignedVersion, read_manifest, required
 from casemate.signing.trust import Predicate, TrustPolicy
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SignedVersion:
-    """A version's record as it lies in the store: nothing here is trusted yet.
-
-    Args:
-        about: Which version was asked for; everything else must agree with it.
-        manifest: The canonical manifest's bytes. attestations: predicate type -> envelope or bundle.
-    """
-
-    about: VersionIdentity
-    manifest: bytes
-    attestations: Mapping[str, bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,35 +75,6 @@ class VerifiedModel:
         self.close()
 
 
-# Of a training or a conversion: what was so this once, and does not make another version: when, by whom, how long.
-RUN: Final = "run"
-
-
-class _File(msgspec.Struct, frozen=True, kw_only=True):
-    digest: Digest
-    size: int
-
-
-class _Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """The part of a version's manifest that verification reads."""
-
-    schema: Literal[1]
-    project: str
-    kind: AssetKind
-    name: str
-    files: dict[str, _File]
-    signature: Signature | None = None
-    lineage: dict[str, Any] | None = None
-    conversion: dict[str, Any] | None = None
-
-
-class _Result(msgspec.Struct, frozen=True, kw_only=True):
-    """The part of a conversion's facts that verification reads: the file that it wrote."""
-
-    path: str
-    digest: Digest
-
-
 class _Scan(msgspec.Struct, frozen=True, kw_only=True):
     """The part of a scan's facts that verification reads."""
 
@@ -139,7 +97,7 @@ def verify_model(stored: StoredModel, trust: TrustPolicy, *, at: datetime) -> Ve
             _EARNED,
             about=version.about,
             manifest=msgspec.json.decode(version.manifest, type=dict[str, Any]),
-            signature=_read_manifest(version).signature,
+            signature=read_manifest(version).signature,
             served=_read_scan(version, statements[Predicate.SCAN]).served,
             files=dict(stored.files),
             statements=statements,
@@ -164,98 +122,38 @@ def verify_version(
         `manifest-malformed`, `signature-missing`, `bundle-mismatch`, `scan-not-clean`, `scan-incomplete`,
         `lineage-mismatch`, `provenance-missing`, `provenance-altered`, `conversion-missing`, `conversion-mismatch`.
     """
-    manifest = _read_manifest(version)
+    manifest = read_manifest(version)
     statements = {
-        predicate: verify_statement(_required(version, predicate), predicate, version.about, trust=trust, at=at)
+        predicate: verify_statement(required(version, predicate), predicate, version.about, trust=trust, at=at)
         for predicate in _predicates(manifest)
     }
-    bundle = _required(version, Predicate.FILES)
+    if manifest.lineage is not None:
+        check_outside(version, manifest.lineage)
+        statements[Predicate.TRAINING] = verify_training(version, trust=trust, at=at)
+    if manifest.conversion is not None:
+        statements[Predicate.CONVERSION] = verify_conversion(version, trust=trust, at=at)
+    bundle = required(version, Predicate.FILES)
     if statements[Predicate.RELEASE].facts.get("bundle") != digest_of(bundle):
         raise VerificationError(
             f"The signature bundle of {version.about} is not the one that was released.", code="bundle-mismatch"
         )
     verify_files(bundle, found, trust=trust, at=at)
-    compare_files({path: entry.digest for path, entry in manifest.files.items()}, found)
-    _check_facts(version, manifest, statements)
+    compare_files(manifest.digests, found)
+    _check_scan(version, manifest, statements)
     return statements
 
 
-def _predicates(manifest: _Manifest) -> list[Predicate]:
-    wanted = [Predicate.RELEASE]
-    if manifest.kind is AssetKind.MODEL:
-        wanted.append(Predicate.SCAN)
-    if manifest.lineage is not None:
-        wanted.append(Predicate.TRAINING)
-    if manifest.conversion is not None:
-        wanted.append(Predicate.CONVERSION)
-    return wanted
+def _predicates(manifest: SignedManifest) -> list[Predicate]:
+    return [Predicate.RELEASE, *([Predicate.SCAN] if manifest.kind is AssetKind.MODEL else [])]
 
 
-def _check_facts(version: SignedVersion, manifest: _Manifest, statements: Mapping[Predicate, Statement]) -> None:
+def _check_scan(version: SignedVersion, manifest: SignedManifest, statements: Mapping[Predicate, Statement]) -> None:
     if Predicate.SCAN in statements:
         scan = _read_scan(version, statements[Predicate.SCAN])
         if scan.verdict != Verdict.CLEAN:
             raise VerificationError(f"The scan of {version.about} was not clean.", code="scan-not-clean")
         if scan.served is not None and scan.served.path not in manifest.files:
             raise _incomplete(version)
-    if isinstance(outside := (manifest.lineage or {}).get("outside"), dict):
-        _check_outside(version, outside)
-    training = statements.get(Predicate.TRAINING)
-    if training and _lasting(training) != manifest.lineage:
-        raise VerificationError(
-            f"The training statement of {version.about} tells another origin than its manifest.",
-            code="lineage-mismatch",
-        )
-    if Predicate.CONVERSION in statements:
-        _check_conversion(version, manifest, statements[Predicate.CONVERSION])
-
-
-def verify_conversion(version: SignedVersion, *, trust: TrustPolicy, at: datetime) -> Statement:
-    """Return what a trusted signer said of the conversion that gave this version; its files are not read.
-
-    Raises: VerificationError with the codes of `verify_statement`, and `manifest-changed`, `manifest-malformed`,
-        `conversion-missing`, `conversion-mismatch`.
-    """
-    manifest, predicate = _read_manifest(version), Predicate.CONVERSION
-    said = verify_statement(_required(version, predicate), predicate, version.about, trust=trust, at=at)
-    _check_conversion(version, manifest, said)
-    return said
-
-
-def _check_conversion(version: SignedVersion, manifest: _Manifest, conversion: Statement) -> None:
-    if _lasting(conversion) != manifest.conversion or not _is_result(conversion, manifest):
-        raise VerificationError(
-            f"The conversion that is signed of {version.about} is another one than its manifest has, or not of its file.",
-            code="conversion-mismatch",
-        )
-
-
-def _lasting(statement: Statement) -> dict[str, Any]:
-    """What makes the version: all but what was so this once."""
-    return {name: fact for name, fact in statement.facts.items() if name != RUN}
-
-
-def _is_result(conversion: Statement, manifest: _Manifest) -> bool:
-    """Whether the file that came out of a conversion is the version's own, and its only one."""
-    try:
-        result = msgspec.convert(conversion.facts.get("result"), _Result)
-    except msgspec.ValidationError:
-        return False
-    return {path: entry.digest for path, entry in manifest.files.items()} == {result.path: result.digest}
-
-
-def _check_outside(version: SignedVersion, outside: Mapping[str, Any]) -> None:
-    """What is stored of an outside trainer's word is what was believed at the push: the signed manifest has its digest."""
-    stored = version.attestations.get(PROVENANCE)
-    if stored is None:
-        raise VerificationError(
-            f"The provenance of {version.about} was removed from the home: restore it from a backup.",
-            code="provenance-missing",
-        )
-    if digest_of(stored) != outside.get("envelope"):
-        raise VerificationError(
-            f"The provenance of {version.about} is not the one that was checked at its push.", code="provenance-altered"
-        )
 
 
 def _read_scan(version: SignedVersion, scan: Statement) -> _Scan:
@@ -272,27 +170,3 @@ def _incomplete(version: SignedVersion) -> VerificationError:
     )
 
 
-def _read_manifest(version: SignedVersion) -> _Manifest:
-    about = version.about
-    if digest_of(version.manifest) != about.digest:
-        raise VerificationError(f"The manifest of {about} was altered.", code="manifest-changed")
-    try:
-        manifest = msgspec.json.decode(version.manifest, type=_Manifest)
-    except ValueError as error:
-        raise VerificationError(f"The manifest of {about} cannot be read.", code="manifest-malformed") from error
-    if (manifest.project, manifest.kind, manifest.name) != (about.project, about.kind, about.name):
-        raise VerificationError(
-            f"The manifest at {about} belongs to {manifest.project}/{manifest.kind}/{manifest.name}.",
-            code="name-mismatch",
-        )
-    return manifest
-
-
-def _required(version: SignedVersion, predicate: Predicate) -> bytes:
-    try:
-        return version.attestations[predicate]
-    except KeyError:
-        raise VerificationError(
-            f"{version.about} has no signature of type {predicate}: push it again.",
-            code="conversion-missing" if predicate is Predicate.CONVERSION else "signature-missing",
-        ) from None
