@@ -16,7 +16,7 @@ from casemate.cli.session import Session, pass_session
 from casemate.core import InputError, SealedFile, Verdict, refused_by_system, seal_bytes
 
 _file = click.Path(path_type=Path)
-_TARGETS = ("onnx", "skops", "xgboost", "lightgbm")
+_TARGETS = ("onnx", "skops", "xgboost", "lightgbm", "safetensors")
 _READ = 1 << 20  # bytes at a time
 
 

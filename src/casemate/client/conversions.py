@@ -33,7 +33,7 @@ class ConversionCalls:
         """Have the home load a pickle in its sandbox, and push what it becomes as a version of `name`, with a signed statement.
 
         Args:
-            to: onnx, skops, xgboost or lightgbm.
+            to: onnx, skops, xgboost, lightgbm or safetensors.
             dataset: What the model was trained on.
             sample, sample_dataset: A table of rows to compare on, or a version that has them; without either they are made up.
             despite_findings: Load it though the scan holds more against it; who may is for a policy to say.

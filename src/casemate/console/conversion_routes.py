@@ -43,7 +43,7 @@ def declare(door: Door) -> None:
         despite_findings: str = "",
     ) -> dict[str, Any]:
         """Load the pickle in the body in the sandbox, export it, compare both, and push what it became, with a signed
-        statement of all that. `to`: onnx, skops, xgboost or lightgbm. `sample`: so many bytes at the body's beginning are a
+        statement of all that. `to`: onnx, skops, xgboost, lightgbm or safetensors. `sample`: so many bytes at the body's beginning are a
         table of rows to compare on; `sample_dataset`: a version that has them. `despite_findings`: though the scan holds more
         against it than being a pickle.
         """

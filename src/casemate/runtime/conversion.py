@@ -22,6 +22,7 @@ from casemate import __version__
 from casemate.core import (
     Finding,
     InputError,
+    SandboxError,
     SealedFile,
     ServedFile,
     Signature,
@@ -42,23 +43,27 @@ from casemate.runtime.conversion_export import MOST_NAME, exported
 from casemate.runtime.conversion_rows import MOST_ROWS
 from casemate.runtime.startup import WORKER_LIMITS, start_worker
 from casemate.runtime.tensors import Array, decode_tensors, encode_tensors
+from casemate.sandbox import run_confined
 from casemate.scanning import ScanReport, scan
 from casemate.signing import VersionIdentity
 
-Target = Literal["lightgbm", "onnx", "skops", "xgboost"]
+Target = Literal["lightgbm", "onnx", "safetensors", "skops", "xgboost"]
 
 FILES: dict[Target, str] = {
     "lightgbm": "model.txt",
     "onnx": "model.onnx",
+    "safetensors": "model.safetensors",
     "skops": "model.skops",
     "xgboost": "model.ubj",
 }
 RECORD = "conversion.json"
+_WEIGHTS = "casemate.runtime.conversion_weights:main"
 _PLAIN = frozenset({"pickle-not-served", "archive-not-served"})  # against serving it, not against loading it behind walls
 _BATCH = 1000  # rows asked at a time
 _LIBRARIES: dict[Target, tuple[str, ...]] = {
     "lightgbm": ("lightgbm", "numpy"),
     "onnx": ("scikit-learn", "skl2onnx", "onnx", "onnxruntime", "numpy"),
+    "safetensors": ("scikit-learn", "numpy"),
     "skops": ("scikit-learn", "skops", "numpy"),
     "xgboost": ("xgboost", "xgboost-cpu", "numpy"),
 }
@@ -66,11 +71,11 @@ _LIBRARIES: dict[Target, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConvertedModel:
-    """A context manager that closes `file`."""
+    """A context manager that closes `file`. `signature` is None for weights, which nothing serves."""
 
     file: SealedFile
     conversion: Conversion
-    signature: Signature
+    signature: Signature | None
 
     @property
     def path(self) -> str:
@@ -131,7 +136,7 @@ def convert_model(
     export, said = exported(source, to, rows, insecure=insecure)
     file = export.file
     try:
-        given, signature = _served_answers(file, to, export.rows, insecure=insecure)
+        given, signature = _answers(file, to, export.rows, insecure=insecure)
         found = compared(said, given, tolerance or Tolerance())
     except BaseException:
         file.close()
@@ -189,15 +194,20 @@ def _told(rows: Array, *, given: bool, rows_of: VersionIdentity | None) -> Sampl
     return Sample(origin="given" if given else "made up", rows=len(rows), digest=digest_of(rows.tobytes()))
 
 
-def _served_answers(file: SealedFile, to: Target, rows: Array, *, insecure: bool) -> tuple[dict[str, Array], Signature]:
-    """What the runtime that will serve it answers, in a process that has never seen the pickle. Raises: VerificationError."""
+def _answers(
+    file: SealedFile, to: Target, rows: Array, *, insecure: bool
+) -> tuple[dict[str, Array], Signature | None]:
+    """What the export answers, in a process that has never seen the pickle. Raises: VerificationError; SandboxError."""
     files = {FILES[to]: file}
     report = scan(files, insecure=insecure)
-    if report.verdict is not Verdict.CLEAN or report.served != ServedFile(path=FILES[to], runtime=to):
+    served = None if to == "safetensors" else ServedFile(path=FILES[to], runtime=to)
+    if report.verdict is not Verdict.CLEAN or report.served != served or (served is None and report.format != to):
         raise VerificationError(
             f"The export is refused by the scan ({_first(report.findings)}): it is not kept.", code="convert-refused"
         )
-    started = start_worker(files, report.served, limits=WORKER_LIMITS, insecure=insecure)
+    if served is None:
+        return {"label": _scores(file, rows, insecure=insecure)}, None
+    started = start_worker(files, served, limits=WORKER_LIMITS, insecure=insecure)
     with started.cell as cell:
         (given, *more) = started.signature.inputs
         if more:
@@ -215,6 +225,17 @@ def _served_answers(file: SealedFile, to: Target, rows: Array, *, insecure: bool
             for name, array in decode_tensors(frame.message["outputs"], frame.buffers).items():
                 parts.setdefault(name, []).append(array)
     return {name: np.concatenate(arrays) for name, arrays in parts.items()}, started.signature
+
+
+def _scores(file: SealedFile, rows: Array, *, insecure: bool) -> Array:
+    """What a linear model's weights give for the rows: nothing serves them, so they are computed. Raises: VerificationError."""
+    try:
+        frame = run_confined(_WEIGHTS, {}, buffers=[rows.tobytes()], files=[file], insecure=insecure)
+        return np.frombuffer(frame.buffers[0], np.float64).reshape(frame.message["rows"], frame.message["outputs"])
+    except (SandboxError, KeyError, TypeError, ValueError, IndexError) as error:
+        if isinstance(error, SandboxError) and error.code != "sandbox-failed":
+            raise
+        raise VerificationError("The export holds no weights of a linear model.", code="convert-refused") from error
 
 
 def _first(findings: tuple[Finding, ...]) -> str:

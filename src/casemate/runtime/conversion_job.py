@@ -6,6 +6,7 @@ predicts for them.
 
 from __future__ import annotations
 
+import json
 import os
 import warnings
 from collections.abc import Mapping
@@ -30,7 +31,13 @@ def main(frame: Frame, ask: Asking) -> Frame:
         warnings.simplefilter("always")
         model = _loaded(source)
         width = _width(model)
-        export = {"onnx": _to_onnx, "skops": _to_skops, "xgboost": _to_xgboost, "lightgbm": _to_lightgbm}
+        export = {
+            "lightgbm": _to_lightgbm,
+            "onnx": _to_onnx,
+            "safetensors": _to_safetensors,
+            "skops": _to_skops,
+            "xgboost": _to_xgboost,
+        }
         data = export[frame.message["to"]](model, np.zeros((1, width)))
     with os.fdopen(output, "wb") as file:
         file.write(data)
@@ -42,7 +49,7 @@ def main(frame: Frame, ask: Asking) -> Frame:
     rows = np.frombuffer(ask(written).buffers[0]).reshape(-1, width)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        predicted = _predicted(model, rows)
+        predicted = (_scored if frame.message["to"] == "safetensors" else _predicted)(model, rows)
     shapes = {name: list(array.shape) for name, array in predicted.items()}
     return Frame(
         {"shapes": shapes}, [bytearray(np.ascontiguousarray(array, np.float64)) for array in predicted.values()]
@@ -101,6 +108,28 @@ def _to_skops(model: Any, _rows: Any) -> bytes:
         ) from None
 
 
+def _to_safetensors(model: Any, rows: Any) -> bytes:
+    """The weights of a linear model: rows times `coef`, and `intercept`, is all that it does."""
+    coef, intercept = getattr(model, "coef_", None), getattr(model, "intercept_", None)
+    if not isinstance(coef, np.ndarray) or np.shape(np.atleast_2d(coef))[1] != rows.shape[1] or intercept is None:
+        raise InputError(
+            "Only a linear model is no more than its weights (coef_ and intercept_): convert it --to onnx.",
+            code="convert-unsupported",
+        )
+    coef = np.ascontiguousarray(np.atleast_2d(coef), np.float64)
+    intercept = np.ascontiguousarray(np.broadcast_to(np.ravel(intercept), len(coef)), np.float64)
+    classes = {"classes": json.dumps([str(one) for one in model.classes_])} if hasattr(model, "classes_") else {}
+    ends = coef.nbytes, coef.nbytes + intercept.nbytes
+    header = {
+        "__metadata__": {"scores": "rows @ coef.T + intercept", **classes},
+        "coef": {"dtype": "F64", "shape": list(coef.shape), "data_offsets": [0, ends[0]]},
+        "intercept": {"dtype": "F64", "shape": list(intercept.shape), "data_offsets": list(ends)},
+    }
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + coef.tobytes() + intercept.tobytes()
+
+
 def _to_xgboost(model: Any, _rows: Any) -> bytes:
     booster = _booster(model, "get_booster", "XGBoost")
     return bytes(booster.save_raw("ubj"))
@@ -129,6 +158,12 @@ def _unnamed(model: Any) -> None:
     """Forget column names, which would turn one table of rows into an input for each."""
     if hasattr(model, "feature_names_in_"):
         del model.feature_names_in_
+
+
+def _scored(model: Any, rows: Any) -> dict[str, Any]:
+    """What a linear model computes before it names a class."""
+    scores = model.decision_function(rows) if hasattr(model, "classes_") else model.predict(rows)
+    return {"label": np.asarray(scores).reshape(len(rows), -1)}
 
 
 def _predicted(model: Any, rows: Any) -> dict[str, Any]:

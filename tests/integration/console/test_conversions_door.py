@@ -219,6 +219,16 @@ def test_an_upload_that_broke_off_leaves_nothing(
         casemate.model("broken")
 
 
+def test_weights_are_kept_and_not_served(casemate: Casemate, model: Path) -> None:
+    made = casemate.conversions.make("weights", model, to="safetensors")
+    assert (made["verdict"], made["version"]) == ("clean", 1)
+    assert casemate.verify_models("weights@1")["ok"]
+    casemate.approve("weights@1", reason="to keep")
+    with pytest.raises(CasemateError) as caught:
+        casemate.deploy("weights-live", "weights@1")
+    assert caught.value.code == "model-format"
+
+
 def test_words_that_do_not_go_together(settings: Settings, casemate: Casemate, model: Path, tmp_path: Path) -> None:
     convert = ("model", "convert", model, "--to", "skops")
     assert typed(settings, *convert, "--push", "x", "--out", tmp_path / "out").exit_code == 2

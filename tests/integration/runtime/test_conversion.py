@@ -56,6 +56,46 @@ def test_boosted_trees_leave_their_pickle() -> None:
         assert converted.record["sample"]["origin"] == "made up"
 
 
+@pytest.mark.parametrize("kind", ["two classes", "three classes", "a number", "two numbers"])
+def test_a_linear_model_is_its_weights(kind: str) -> None:
+    from sklearn.linear_model import LinearRegression, LogisticRegression
+
+    rows = np.random.default_rng(0).normal(size=(90, 3))
+    target = {
+        "two classes": np.where(rows[:, 0] > 0, "yes", "no"),
+        "three classes": np.digitize(rows[:, 1], [-0.5, 0.5]),
+        "a number": rows @ [1.0, 2.0, 3.0] + 4,
+        "two numbers": rows[:, :2] * 2,
+    }[kind]
+    model = (LogisticRegression() if "classes" in kind else LinearRegression()).fit(rows, target)
+    with seal_bytes([pickle.dumps(model)]) as source, convert_model(source, "m.pkl", to="safetensors") as converted:
+        assert converted.signature is None
+        assert converted.record["compared"]["max_difference"] < 1e-9
+        data = converted.file.read()
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    assert header["coef"]["shape"] == list(np.atleast_2d(model.coef_).shape)
+    assert np.array_equal(
+        np.frombuffer(data[8 + size :][: header["coef"]["data_offsets"][1]]), np.atleast_2d(model.coef_).ravel()
+    )
+    if kind == "two classes":
+        assert json.loads(header["__metadata__"]["classes"]) == ["no", "yes"]
+
+
+def test_weights_that_are_not_all_of_a_model_are_no_conversion() -> None:
+    from sklearn.linear_model import PoissonRegressor
+    from sklearn.tree import DecisionTreeRegressor
+
+    rows = np.abs(np.random.default_rng(0).normal(size=(60, 3)))
+    for model, code in (
+        (PoissonRegressor().fit(rows, rows[:, 0]), "convert-differs"),  # its answer is not its score
+        (DecisionTreeRegressor(max_depth=2).fit(rows, rows[:, 0]), "convert-unsupported"),
+    ):
+        with seal_bytes([pickle.dumps(model)]) as source, pytest.raises(CasemateError) as refused:
+            convert_model(source, "m.pkl", to="safetensors")
+        assert refused.value.code == code
+
+
 @pytest.mark.parametrize(
     ("data", "to", "code"),
     [
