@@ -82,7 +82,7 @@ def _rows(datasets: Datasets, asked: AskedConversion, *, insecure: bool) -> _Row
     if asked.sample_dataset is not None:
         with datasets.open(asked.sample_dataset) as version:
             datasets.check_trainable(Ref(version.about.name, version.about.number, version.about.project))
-            features = [column["name"] for column in version.schema["columns"] if column["role"] == "feature"]
+            features = [column["name"] for column in version.schema["columns"] if column["role"] != "target"]
             return _Rows(sample=read_rows(version.parquet, features, insecure=insecure), of=version.about)
     if asked.sample:
         with seal_bytes([asked.sample], name="sample") as file:

@@ -64,7 +64,9 @@ def scan_model(session: Session, path: Path, form: str, opinions: Any, as_json: 
 @click.option("--to", "target", type=click.Choice(_TARGETS), required=True, help="What it becomes.")
 @click.option("--out", type=_file, help="The new folder for it; FILE without its ending where none is named.")
 @click.option("--sample", type=_file, help="A CSV, JSON Lines or Parquet file of the model's features, to compare on.")
-@click.option("--push", "name", metavar="NAME", help="Have the home convert it, and keep it as a new version of this model.")
+@click.option(
+    "--push", "name", metavar="NAME", help="Have the home convert it, and keep it as a new version of this model."
+)
 @click.option("--dataset", metavar="DATASET[@VERSION]", help="With --push: what it was trained on.")
 @click.option("--sample-dataset", metavar="DATASET[@VERSION]", help="With --push: the rows to compare on.")
 @click.option(

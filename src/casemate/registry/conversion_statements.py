@@ -9,7 +9,7 @@ import msgspec
 from casemate.core import CasemateError
 from casemate.registry.stores import Stores
 from casemate.registry.versions import Version, signed_version
-from casemate.signing import RUN, Predicate, verify_conversion
+from casemate.signing import RUN, verify_conversion
 
 
 def conversion_facts(stores: Stores, version: Version) -> dict[str, Any] | None:

@@ -122,7 +122,7 @@ class Made:
 
 
 def push_model(
-    stores: Stores, pen: Pen, eyes: Eyes, name: str, files: Streams, made: Made, *, actor: Principal, intent: str
+    stores: Stores, pen: Pen, eyes: Eyes, name: str, files: Streams, *, made: Made, actor: Principal, intent: str
 ) -> Pushed:
     """Stream files into encrypted blobs, scan and describe the sealed bytes, and commit them if they are clean.
 

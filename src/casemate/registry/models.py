@@ -46,14 +46,12 @@ class Models:
         self._stores, self._pen = stores, pen
         self._eyes = Eyes(scan=scan, describe=describe) if scan and describe else None
 
-    def push(
-        self, name: str, files: Streams, made: Made | None = None, *, actor: Principal, intent: str
-    ) -> Pushed:
+    def push(self, name: str, files: Streams, made: Made | None = None, *, actor: Principal, intent: str) -> Pushed:
         """As `push_model`. Args: made: None: nobody says how it was made."""
         if self._eyes is None:
             raise TypeError("built without scan and describe: it takes no push")
         pen = writable(self._pen)
-        return push_model(self._stores, pen, self._eyes, name, files, made or Made(), actor=actor, intent=intent)
+        return push_model(self._stores, pen, self._eyes, name, files, made=made or Made(), actor=actor, intent=intent)
 
     def find(self, ref: Ref) -> Version:
         """Raises: NotFoundError."""

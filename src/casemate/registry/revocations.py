@@ -117,7 +117,12 @@ def _marks(version: Version, manifest: Manifest | None) -> set[str]:
     """What others know a version by: its digest, that of its rows as they are pulled, that of the file that it serves."""
     rows = manifest.files.get(_ROWS) if manifest and version.about.kind is AssetKind.DATASET else None
     served = _served(manifest)
-    return {version.digest, *([rows.digest] if rows else []), *([f"served {served}"] if served else []), *_pickle(manifest)}
+    return {
+        version.digest,
+        *([rows.digest] if rows else []),
+        *([f"served {served}"] if served else []),
+        *_pickle(manifest),
+    }
 
 
 def _origins(manifest: Manifest) -> set[str]:

@@ -58,7 +58,9 @@ FILES: dict[Target, str] = {
 }
 RECORD = "conversion.json"
 _WEIGHTS = "casemate.runtime.conversion_weights:main"
-_PLAIN = frozenset({"pickle-not-served", "archive-not-served"})  # against serving it, not against loading it behind walls
+_PLAIN = frozenset(
+    {"pickle-not-served", "archive-not-served"}
+)  # against serving it, not against loading it behind walls
 _BATCH = 1000  # rows asked at a time
 _LIBRARIES: dict[Target, tuple[str, ...]] = {
     "lightgbm": ("lightgbm", "numpy"),
@@ -194,9 +196,7 @@ def _told(rows: Array, *, given: bool, rows_of: VersionIdentity | None) -> Sampl
     return Sample(origin="given" if given else "made up", rows=len(rows), digest=digest_of(rows.tobytes()))
 
 
-def _answers(
-    file: SealedFile, to: Target, rows: Array, *, insecure: bool
-) -> tuple[dict[str, Array], Signature | None]:
+def _answers(file: SealedFile, to: Target, rows: Array, *, insecure: bool) -> tuple[dict[str, Array], Signature | None]:
     """What the export answers, in a process that has never seen the pickle. Raises: VerificationError; SandboxError."""
     files = {FILES[to]: file}
     report = scan(files, insecure=insecure)

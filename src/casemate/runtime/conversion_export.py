@@ -48,9 +48,7 @@ class Export:
     warnings: tuple[str, ...]
 
 
-def exported(
-    source: SealedFile, to: str, rows: Array | None, *, insecure: bool
-) -> tuple[Export, dict[str, Array]]:
+def exported(source: SealedFile, to: str, rows: Array | None, *, insecure: bool) -> tuple[Export, dict[str, Array]]:
     """What the pickle became, and what its process says that the pickle predicts: numbers, as many as there are rows.
 
     Args: to: as the job knows it. rows: of the sample; None: made-up ones.

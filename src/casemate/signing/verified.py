@@ -168,5 +168,3 @@ def _incomplete(version: SignedVersion) -> VerificationError:
         f"The scan of {version.about} does not say which of its files is the model: push it again.",
         code="scan-incomplete",
     )
-
-

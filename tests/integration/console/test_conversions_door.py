@@ -70,7 +70,19 @@ def test_from_a_refused_pickle_to_a_version_that_serves(
 ) -> None:
     assert casemate.push_model("wished", model)["verdict"] == "refused"
     done = typed(
-        settings, "model", "convert", model, "--to", "onnx", "--push", "wished", "--sample", rows, "--reason", "old", "--json"
+        settings,
+        "model",
+        "convert",
+        model,
+        "--to",
+        "onnx",
+        "--push",
+        "wished",
+        "--sample",
+        rows,
+        "--reason",
+        "old",
+        "--json",
     )
     assert done.exit_code == 0, done.output
     made = json.loads(done.stdout)
@@ -91,7 +103,11 @@ def test_from_a_refused_pickle_to_a_version_that_serves(
     assert shown["began"] < shown["ended"]
     assert casemate.verify_models("wished@1")["ok"]
     (origin,) = casemate.lineage("wished@1")["from"]
-    assert (origin["kind"], origin["name"], origin["digest"]) == ("converted file", "model.pkl", shown["source"]["digest"])
+    assert (origin["kind"], origin["name"], origin["digest"]) == (
+        "converted file",
+        "model.pkl",
+        shown["source"]["digest"],
+    )
     assert casemate.cards.show("wished@1")["conversion"]["source"] == shown["source"]
     page = typed(settings, "model", "card", "wished@1")
     assert "here, from model.pkl" in page.stdout
@@ -138,7 +154,7 @@ def test_rows_of_a_dataset_are_named_and_told_to_nobody(casemate: Casemate, mode
     ids=["starts a program", "lies about its predictions", "holds its export", "tells rows in its error"],
 )
 def test_a_hostile_pickle_leaves_no_version(
-    casemate: Casemate, tmp_path: Path, rows: Path, nothing_left: Any, data: bytes, code: str
+    casemate: Casemate, tmp_path: Path, rows: Path, *, nothing_left: Any, data: bytes, code: str
 ) -> None:
     path = tmp_path / "evil.pkl"
     path.write_bytes(data)
@@ -153,7 +169,9 @@ def test_who_may_have_a_suspect_pickle_loaded(app: Any, casemate: Casemate, tmp_
     """It is the owner's to order, with a reason; what the scan held against it stands in what is signed."""
     data = with_code("pass")
     (tmp_path / "odd.pkl").write_bytes(data)
-    keys = {role: casemate.issue_key(f"odd-{role}", role=role, expires="1h")["key"] for role in ("data-scientist", "owner")}
+    keys = {
+        role: casemate.issue_key(f"odd-{role}", role=role, expires="1h")["key"] for role in ("data-scientist", "owner")
+    }
 
     def sent(role: str, **query: str) -> Any:
         headers = {"Authorization": f"Bearer {keys[role]}"}
@@ -201,7 +219,9 @@ def test_an_upload_that_broke_off_leaves_nothing(
 ) -> None:
     """Large enough to lie on the disk meanwhile, encrypted."""
     data = pickled() + np.random.default_rng(0).bytes(40 << 20)
-    head = f"POST /api/v1/models/broken/conversions?to=onnx HTTP/1.1\r\nHost: a\r\nContent-Length: {len(data) + 1}\r\n\r\n"
+    head = (
+        f"POST /api/v1/models/broken/conversions?to=onnx HTTP/1.1\r\nHost: a\r\nContent-Length: {len(data) + 1}\r\n\r\n"
+    )
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(f"/proc/self/fd/{casemate._connection.folder}/{socket_path.name}")
         client.sendall(head.encode() + data)

@@ -135,7 +135,9 @@ def test_the_same_conversion_again_is_the_same_version(converted):
     ids=["another file", "another name", "one more"],
 )
 def test_files_that_no_conversion_gave_are_no_version(house, files):
-    refused("conversion-mismatch", house.models.push, "risk", files, Made(conversion=conversion()), actor=ANA, intent="e")
+    refused(
+        "conversion-mismatch", house.models.push, "risk", files, Made(conversion=conversion()), actor=ANA, intent="e"
+    )
     assert house.blob_files() == []
 
 

@@ -30,7 +30,7 @@ from casemate.signing.provenance import PROVENANCE, read_provenance
 from casemate.signing.training_statement import BUILDER
 
 REF = parse_ref("risk@1")
-BEGAN, ENDED = "2026-11-24T11:00:00Z", "2026-11-24T11:30:00Z"
+BEGAN, ENDED = "2026-11-24T11:00:00.000000Z", "2026-11-24T11:30:00.000000Z"
 RUN = {"began": BEGAN, "ended": ENDED, "filename": "fit.py", "repository": {"commit": "d" * 40, "dirty": False}}
 SCRIPT, OTHER = "sha256:" + "a" * 64, "sha256:" + "c" * 64
 
@@ -47,7 +47,9 @@ def trained(house):
     house.datasets.push("visits", table(4), actor=ANA, intent="evt_d")
     about = house.datasets.find(parse_ref("visits@1")).about
     for number in (1, 2):
-        lineage = Lineage(dataset=about, script=SCRIPT, parameters={"depth": number}, environment="sha256:" + "b" * 64, seed=7)
+        lineage = Lineage(
+            dataset=about, script=SCRIPT, parameters={"depth": number}, environment="sha256:" + "b" * 64, seed=7
+        )
         more = {"kept": [("log", [b"fitted\n"])], "run": RUN}
         push_model(house, float(number), name="risk", lineage=lineage, intent=f"evt_{number}", **more)
     house.datasets.push("visits", table(5), actor=ANA, intent="evt_d2")
@@ -144,7 +146,10 @@ def test_another_origin_signed_with_the_homes_own_key(trained):
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("a" * 64 + '"},"name":"script:', "c" * 64 + '"},"name":"script:'),  # another script, for who reads dependencies
+        (
+            "a" * 64 + '"},"name":"script:',
+            "c" * 64 + '"},"name":"script:',
+        ),  # another script, for who reads dependencies
         ('"externalParameters":{', '"externalParameters":{"by":"eve",'),
         (BUILDER, "https://builder.example/1"),
         ('"subject":[{', '"subject":[{"annotations":{"a":1},'),
@@ -173,7 +178,9 @@ def test_a_version_of_before_this_shape_verifies_on(trained):
     older = sign_statement(Predicate.TRAINING, about, facts, signer=trained.pen.signer, at=trained.clock.now())
     with trained.stores.engine.begin() as connection:
         connection.execute(
-            text("UPDATE attestations SET envelope = :e, predicate_type = :new WHERE predicate_type = :p AND version_digest = :d"),
+            text(
+                "UPDATE attestations SET envelope = :e, predicate_type = :new WHERE predicate_type = :p AND version_digest = :d"
+            ),
             {"e": older, "new": Predicate.TRAINING.value, "p": PROVENANCE, "d": about.digest},
         )
     assert trained.models.verify()["problems"] == []
