@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from casemate.client.answers import checked_body
 from casemate.client.connection import Connection
 from casemate.client.paths import name_part, ref_path, version_part
@@ -78,7 +76,7 @@ class ScreeningCalls:
         """Say of a version, or of rows that a rule named, by their digests, that they are `fine` or `poisoned`."""
         body = {**checked_body(judged=judged, rule=rule), "rows": [checked_body(row=row)["row"] for row in rows]}
         path = f"/datasets/{ref_path(ref)}/verdicts"
-        return self._change("POST", path, query={"reason": reason}, content=msgspec.json.encode(body))
+        return self._change("POST", path, query={"reason": reason}, json=body)
 
 
 def _version(ref: str, against: str) -> str:
