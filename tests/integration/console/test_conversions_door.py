@@ -18,9 +18,9 @@ from test_door import call as asked
 
 from casemate.cli import cli
 from casemate.client import Casemate
-from casemate.console import Services
 from casemate.core import CasemateError, NotFoundError, digest_of
 from casemate.settings import Settings
+from casemate.storage import open_home
 
 MALICIOUS = proto() + call(import_4("posix", "system"), text(f"touch {MARKER}")) + b"."
 
@@ -40,10 +40,16 @@ def rows(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def nothing_left(services: Services) -> Any:
-    """Whatever a refused conversion had of the pickle is gone after the test, in memory and on the disk."""
+def pending(settings: Settings) -> Path:
+    """Where uploads and unfinished blobs lie."""
+    return open_home(settings.home).tmp
+
+
+@pytest.fixture
+def nothing_left(pending: Path) -> Any:
+    """Whatever a refused conversion had of the pickle is gone from the disk after the test."""
     yield
-    assert list(services.uploads._blobs.pending.iterdir()) == []
+    assert list(pending.iterdir()) == []
     assert not Path(MARKER).exists()
 
 
@@ -215,7 +221,7 @@ def test_what_cannot_be_converted_is_one_sentence(
 
 
 def test_an_upload_that_broke_off_leaves_nothing(
-    casemate: Casemate, services: Services, socket_path: Path, nothing_left: Any
+    casemate: Casemate, pending: Path, socket_path: Path, nothing_left: Any
 ) -> None:
     """Large enough to lie on the disk meanwhile, encrypted."""
     data = pickled() + np.random.default_rng(0).bytes(40 << 20)
@@ -225,7 +231,6 @@ def test_an_upload_that_broke_off_leaves_nothing(
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(f"/proc/self/fd/{casemate._connection.folder}/{socket_path.name}")
         client.sendall(head.encode() + data)
-        pending = services.uploads._blobs.pending
         while sum(file.stat().st_size for file in pending.iterdir()) < 33 << 20:
             time.sleep(0.02)
         assert all(data[:500] not in file.read_bytes() for file in pending.iterdir())
