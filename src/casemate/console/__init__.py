@@ -6,11 +6,13 @@ from casemate.console.grant_routes import tend_break_glass
 from casemate.console.issuer_routes import refresh_all
 from casemate.console.live_runs import LiveRun
 from casemate.console.review_routes import tend_reviews
-from casemate.console.services import Asked, Services, Trained
+from casemate.console.services import Asked, AskedConversion, Converted, Services, Trained
 
 __all__ = [
     "LOCAL_OWNER",
     "Asked",
+    "AskedConversion",
+    "Converted",
     "LiveRun",
     "Services",
     "Trained",

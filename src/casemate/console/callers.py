@@ -80,6 +80,11 @@ class Call:
         assert self.entry is not None, "only a change has what it decided on"
         return self.entry.resource
 
+    def note(self, name: str, value: str | int) -> None:
+        """Have the record say it of this change, however that ends."""
+        assert self.entry is not None, "only a change has facts of its own"
+        self.entry.facts[name] = value
+
     def read(self, action: Action, resource: Resource, noted: Noted = _NOTHING, *, reason: str = "") -> None:
         """Put a question to the gate that changes nothing. `noted`: for the record. Raises: PolicyError; on record
         either way."""

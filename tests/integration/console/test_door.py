@@ -63,7 +63,7 @@ LOCAL = {
     "model attest": "signs what a trainer says, with a key of their own",
     "model claim": "a file or an address needs no home; a version is asked through its route",
     "model sign": "signs files on this machine, with a key of one's own",
-    "model convert": "needs no home; with --push it goes on as model push",
+    "model convert": "needs no home; with --push the home converts, through its route",
     "mlflow import": "reads MLflow first; what it found goes on as model push",
     "database migrate": "changes tables, as their owner",
     "database roles": "prints SQL, or runs it as the tables' owner",
