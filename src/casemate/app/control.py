@@ -14,7 +14,7 @@ from typing import Any
 
 from casemate.app.evaluation import choose, classes_for, evaluate
 from casemate.app.ground import Ground
-from casemate.app.intake import look, push_dataset
+from casemate.app.intake import anonymise, look, push_dataset, reidentify
 from casemate.app.jwks import fetch_jwks
 from casemate.app.periodically import attempt, repeat
 from casemate.app.providers import provider_client
@@ -49,6 +49,7 @@ from casemate.iam.providers.sign_in import ProviderSignIn
 from casemate.iam.tokens.verifier import TokenVerifier
 from casemate.keys import Purpose
 from casemate.registry import (
+    Anonymisations,
     Datasets,
     Deployments,
     Evaluations,
@@ -153,6 +154,15 @@ def build_services(
         convert=partial(convert_dataset, insecure=insecure),
         required=ground.settings.require_screening,
     )
+    anonymisations = Anonymisations(
+        ground.stores,
+        datasets,
+        screenings,
+        anonymise=partial(anonymise, insecure=insecure),
+        reidentify=partial(reidentify, insecure=insecure),
+        convert=partial(convert_dataset, insecure=insecure),
+        required=ground.settings.datasheets == "required",
+    )
     models = Models(
         ground.stores, pen, scan=partial(scan, insecure=insecure), describe=partial(describe, insecure=insecure)
     )
@@ -193,6 +203,7 @@ def build_services(
         settle=settle,
         datasets=datasets,
         screenings=screenings,
+        anonymisations=anonymisations,
         models=models,
         evaluations=evaluations,
         fingerprints=fingerprints,

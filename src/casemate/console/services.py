@@ -12,6 +12,7 @@ from casemate.core.datasheets import Datasheet
 from casemate.iam import Access, Authorizer, Enrolment, Gate, Passkeys, PasskeySignIn, Policies, Sessions, SignIn
 from casemate.iam.providers.sign_in import ProviderSignIn
 from casemate.registry import (
+    Anonymisations,
     Datasets,
     Deployments,
     Evaluations,
@@ -128,6 +129,7 @@ class Services:
     settle: Callable[[Callable[[], list[tuple[str, dict[str, Any]]]], str], None]  # commits what the call makes, alone
     datasets: Datasets
     screenings: Screenings
+    anonymisations: Anonymisations
     models: Models
     evaluations: Evaluations
     fingerprints: Fingerprints

@@ -161,6 +161,8 @@ class Action(StrEnum):
     DATASET_EXPORT = "dataset:export"  # rows
     DATASET_PUSH = "dataset:push"
     DATASET_TAG = "dataset:tag"
+    DATASET_ANONYMIZE = "dataset:anonymize"  # a version of a dataset of its own, made by the home
+    DATASET_REIDENTIFY = "dataset:reidentify"  # reversible pseudonyms turned back, and rows that leave so
     DATASET_RESTORE = "dataset:restore"  # an older version as the newest
     DATASET_VERIFY = "dataset:verify"
     DATASET_REVOKE = "dataset:revoke"  # for good: nothing is made from it any more

@@ -8,11 +8,12 @@ A gateway reads with `Deployments(stores).load(name)` and needs no pen.
 """
 
 from casemate.registry.admission import admitted
+from casemate.registry.anonymisations import MAX_POLICY, Anonymisations
 from casemate.registry.approval_words import ApprovalWords
 from casemate.registry.approvers import APPROVALS, PASSKEY, Approver, Approvers
 from casemate.registry.cards import checked_description
 from casemate.registry.claims import MAX_CLAIMS, read_claims
-from casemate.registry.data_use import DataUse, check_purpose, stated_use
+from casemate.registry.data_use import DataUse, anonymous_use, check_purpose, stated_use
 from casemate.registry.datasets import Datasets, VerifiedDataset
 from casemate.registry.deletions import deleted_of
 from casemate.registry.deployments import Deployments, Rollout
@@ -36,9 +37,11 @@ from casemate.registry.versions import Lineage, Manifest, Version, known_blobs
 __all__ = [
     "APPROVALS",
     "MAX_CLAIMS",
+    "MAX_POLICY",
     "MAX_SIGNER",
     "PASSKEY",
     "RELEASING",
+    "Anonymisations",
     "ApprovalWords",
     "Approver",
     "Approvers",
@@ -71,6 +74,7 @@ __all__ = [
     "VerifiedDataset",
     "Version",
     "admitted",
+    "anonymous_use",
     "challenge",
     "check_purpose",
     "checked_description",

@@ -9,6 +9,7 @@ import msgspec
 
 from casemate.core import AssetKind, ConflictError, InputError, NotFoundError, Principal, Ref, parse_rfc3339
 from casemate.registry.data_use import signed_use
+from casemate.registry.pseudonym_keys import carried
 from casemate.registry.releases import Draft, commit_version, record_deletion, remove_version
 from casemate.registry.revocations import check_not_revoked
 from casemate.registry.stores import Pen, Stores
@@ -65,9 +66,8 @@ def restore_version(
         facts = {"restored": {"version": old.number, "digest": old.digest, "after": newest.number}}
         draft = Draft(manifest=msgspec.structs.replace(manifest, facts={**manifest.facts, **facts}))
         with stores.blobs.push(stores.project, f"{AssetKind.DATASET}/{ref.name}") as push:
-            version, _ = commit_version(
-                stores, pen, draft, push, actor=actor, intent=intent, shared=blobs_of(stores, old)
-            )
+            files = {**blobs_of(stores, old), **carried(stores, old)}
+            version, _ = commit_version(stores, pen, draft, push, actor=actor, intent=intent, shared=files)
     return {"name": ref.name, "version": version.number, "digest": version.digest, "restored": old.number}
 
 

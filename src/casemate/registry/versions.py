@@ -93,7 +93,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     facts: dict[str, Any] = {}
     purposes: tuple[str, ...] = ()  # that it may be trained on, or further, for; empty: any
     datasheet: Datasheet | None = None
-    kept: dict[str, FileEntry] = {}  # beside the model and no part of it: log, metrics and checkpoints of its training
+    # Beside the asset and no part of it: log, metrics and checkpoints of a model's training, keys of a dataset's pseudonyms.
+    kept: dict[str, FileEntry] = {}
 
 
 class Version(msgspec.Struct, frozen=True, kw_only=True):
@@ -203,7 +204,7 @@ def blobs_of(stores: Stores, version: Version) -> dict[str, list[BlobRecord]]:
 
 
 def kept_blobs_of(stores: Stores, version: Version) -> dict[str, list[BlobRecord]]:
-    """The same of what is kept beside the model."""
+    """The same of what is kept beside the asset."""
     found = _stored(stores, version).items()
     return {path.removeprefix(KEPT): pieces for path, pieces in found if path.startswith(KEPT)}
 
