@@ -27,6 +27,7 @@ from casemate.console import (
     build_console,
     refresh_all,
     tend_break_glass,
+    tend_retention,
     tend_reviews,
 )
 from casemate.core.wire import peer_uid
@@ -56,6 +57,7 @@ from casemate.registry import (
     Fingerprints,
     Models,
     Pen,
+    Retention,
     Rollout,
     Screenings,
     Signers,
@@ -80,6 +82,7 @@ _PATIENT = ServerConfig(
     limits=WireLimits(body_seconds=3600.0, body_rate=_SLOWEST_UPLOAD, connections=256, connections_per_address=32)
 )
 _FRESH = 3600.0  # s between two looks at issuers' keys; they publish a new one a day or more before they use it
+_RETAINED = 3600.0  # s between two looks at rules of retention; they speak of days
 _TENDED = 60.0  # s between two looks at the dates of access reviews
 _UNTENDED = "an access review was not opened or settled"
 
@@ -204,6 +207,7 @@ def build_services(
         datasets=datasets,
         screenings=screenings,
         anonymisations=anonymisations,
+        retention=Retention(ground.stores, pen),
         models=models,
         evaluations=evaluations,
         fingerprints=fingerprints,
@@ -305,5 +309,7 @@ async def serve_console(
             repeat(tend, _UNTENDED, over, every=_TENDED)
             watch = partial(tend_break_glass, services)
             repeat(watch, "emergency grants were not looked at", over, every=_TENDED)
+            retain = partial(tend_retention, services, local_owner(os.geteuid()))
+            repeat(retain, "a rule of retention was not applied", over, every=_RETAINED, at_once=True)
         ready()
         await stop.wait()

@@ -134,6 +134,12 @@ def dataset_newest(call: Call, arguments: dict[str, Any]) -> Resource:
     return Resource("dataset", name, attributes={"data_class": data_class.value})
 
 
+def dataset_reasoned(call: Call, arguments: dict[str, Any]) -> Resource:
+    """A dataset as its newest version is. What is said of it needs a reason. Raises: InputError."""
+    stated_reason(call.reason)
+    return dataset_newest(call, arguments)
+
+
 def dataset_as_restored(call: Call, arguments: dict[str, Any]) -> Resource:
     """A dataset as it would be with an older version as its newest. A class that falls needs a reason. Raises: InputError."""
     ref = parse_ref(f"{arguments['name']}@{arguments['version']}")

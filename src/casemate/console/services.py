@@ -19,6 +19,7 @@ from casemate.registry import (
     Fingerprints,
     Models,
     Pushed,
+    Retention,
     Screenings,
     Signers,
     Trainings,
@@ -130,6 +131,7 @@ class Services:
     datasets: Datasets
     screenings: Screenings
     anonymisations: Anonymisations
+    retention: Retention
     models: Models
     evaluations: Evaluations
     fingerprints: Fingerprints

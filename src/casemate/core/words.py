@@ -167,7 +167,7 @@ class Action(StrEnum):
     DATASET_VERIFY = "dataset:verify"
     DATASET_REVOKE = "dataset:revoke"  # for good: nothing is made from it any more
     DATASET_SCREEN = "dataset:screen"  # for poison, and what that found
-    DATASET_CONFIGURE = "dataset:configure"  # how its versions are screened, once that is kept
+    DATASET_CONFIGURE = "dataset:configure"  # how its versions are screened, once that is kept, and how long they stay
     DATASET_QUARANTINE = "dataset:quarantine"  # a new version without the suspects
     DATASET_JUDGE = "dataset:judge"  # a version, or rows that a screening named
     DATASET_DELETE = "dataset:delete"

@@ -25,6 +25,7 @@ from casemate.registry.models import Describe, Models, Pushed, Scan
 from casemate.registry.own_approvals import challenge, passkey_envelope
 from casemate.registry.provenance import Brought
 from casemate.registry.releases import finish_deletions, took_effect
+from casemate.registry.retention import Retention, checked_rule
 from casemate.registry.revocations import revoked_digests
 from casemate.registry.screening_records import ScreeningSettings, ScreeningState, checked_settings
 from casemate.registry.screenings import Screenings
@@ -62,6 +63,7 @@ __all__ = [
     "Pen",
     "Pushed",
     "Released",
+    "Retention",
     "Rollout",
     "Scan",
     "ScreeningSettings",
@@ -78,6 +80,7 @@ __all__ = [
     "challenge",
     "check_purpose",
     "checked_description",
+    "checked_rule",
     "checked_settings",
     "deleted_of",
     "deployments_of",

@@ -267,6 +267,7 @@ SPOKEN = {
     "dataset untag": [Action.DATASET_TAG],
     "dataset restore": [Action.DATASET_RESTORE],
     "dataset retain": [Action.DATASET_DELETE],
+    "dataset retention": [Action.DATASET_READ, Action.DATASET_CONFIGURE],
     "dataset verify": [Action.DATASET_VERIFY],
     "dataset revoke": [Action.DATASET_REVOKE],
     "dataset delete": [Action.DATASET_DELETE],
