@@ -12,7 +12,7 @@ from sqlalchemy import delete, select, update
 from test_deletions import put_back
 
 from casemate.core import ConflictError, NotFoundError, VerificationError, parse_ref, seal_bytes
-from casemate.registry.dataset_push import Statement
+from casemate.registry.dataset_push import Aside, Statement
 from casemate.registry.pseudonym_keys import PSEUDONYM, REVERSIBLE, HeldKey, keys_for, open_key
 from casemate.registry.versions import kept_blobs_of
 from casemate.scanning import ConvertedDataset
@@ -99,6 +99,22 @@ def test_what_is_restored_holds_the_keys_too(house: House) -> None:
     house.datasets.delete(parse_ref("calm@1"), intent="evt_4")
     version = house.datasets.find(parse_ref("calm@3"))
     assert open_key(house.stores, version, REVERSIBLE) == keys[REVERSIBLE].secret
+    assert house.datasets.verify()["ok"]
+
+
+def test_what_is_left_by_a_quarantine_holds_them_and_how_they_were_made(house: House) -> None:
+    keys, fact = keys_for(house.stores, "calm", BOTH), {"domains": {"who": "people"}}
+    with table("a", "b") as made:
+        said = Statement(keys=keys, facts={"anonymised": fact})
+        house.datasets.push_stated("calm", made, said, actor=ANA, intent="evt_1")
+    with table("a") as clean, seal_bytes([b"rows"]) as suspects:
+        aside = Aside(suspects=suspects, report=b"{}", facts={"aside": 1}, widening=False)
+        version = house.datasets.find(parse_ref("calm@1"))
+        house.datasets.push_clean(version, clean, aside, actor=ANA, intent="evt_2")
+    house.datasets.delete(parse_ref("calm@1"), intent="evt_3")
+    left = house.datasets.find(parse_ref("calm@2"))
+    assert left.read_manifest().facts["anonymised"] == fact
+    assert open_key(house.stores, left, REVERSIBLE) == keys[REVERSIBLE].secret
     assert house.datasets.verify()["ok"]
 
 
