@@ -6,7 +6,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 # The locks are whole, so nothing is resolved on the day: pip only fetches and checks hashes, then that nothing is missing.
 LOCKED := $(PIP) --no-deps --require-hashes -r
-# Three workers on two processors, since tests wait much; a file is one worker's, since some tell one story in several tests.
+# Three workers on two processors, since tests wait much; tests/conftest.py says what goes to one worker.
 PYTEST := $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 CHECK := $(BIN)/python -m pip --disable-pip-version-check check --quiet
 

@@ -46,10 +46,17 @@ FACTS = (
     *(
         (
             environment,
-            {"pushed_by": whose, "holder": whose, "reviewed": whose, "profile": profile.value, "role": role.value}
+            {"pushed_by": whose, "holder": whose, "reviewed": whose, "profile": profile.value, "role": "caller"}
             | PLAIN,
         )
-        for environment, whose, profile, role in product(Environment, (OTHER, SOMEBODY.id), Profile, Role)
+        for environment, whose, profile in product(Environment, (OTHER, SOMEBODY.id), Profile)
+    ),
+    *(  # a key or a grant of another role than a caller's
+        (
+            Environment.DEV,
+            {"pushed_by": OTHER, "holder": OTHER, "reviewed": OTHER, "profile": "standard", "role": role.value} | PLAIN,
+        )
+        for role in Role
     ),
     *(  # a CI job, where nothing else stands against it
         (

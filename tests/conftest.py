@@ -12,9 +12,11 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadFileScheduling
 
 # Where the shell that began the tests had them in the background, Ctrl-C is ignored by them and by all that they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -31,6 +33,20 @@ from real_postgres import Postgres, find_program  # noqa: E402
 
 _ON_BOTH = ("storage", "auditlog", "registry")  # folders under tests/unit and tests/property
 _ALL_ON_POSTGRESQL = os.environ.get("CASEMATE_TEST_DATABASE", "sqlite") == "postgresql"
+
+
+# These use the home that the demo walks through, which takes a while: one worker has them all, and walks once.
+_WALKED = ("test_access_while_serving.py", "test_rotation.py", "test_tokens_while_serving.py", "test_whole_way.py")
+
+
+class _ByHome(LoadFileScheduling):
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return "walked" if file.endswith(_WALKED) else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByHome:
+    return _ByHome(config, log)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -79,6 +79,7 @@ class Bao:
     def pause(self) -> None:
         """It answers nobody any more, as behind a broken network."""
         self.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WNOWAIT)  # until then it may still answer
 
     def resume(self) -> None:
         self.process.send_signal(signal.SIGCONT)
@@ -87,9 +88,12 @@ class Bao:
         self.root.sys.seal()
 
     def unseal(self) -> None:
-        log = (self._folder / "bao.log").read_text()
-        key = next(line.split()[-1] for line in log.splitlines() if line.startswith("Unseal Key:"))
-        self.root.sys.submit_unseal_key(key)
+        log, keys = self._folder / "bao.log", list[str]()
+        while not keys:  # it says its key once it serves, and no sooner
+            assert self.process.poll() is None, log.read_text()
+            keys = [line.split()[-1] for line in log.read_text().splitlines() if line.startswith("Unseal Key:")]
+            time.sleep(0.02)
+        self.root.sys.submit_unseal_key(keys[0])
 
     def stop(self) -> None:
         self.resume()

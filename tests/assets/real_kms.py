@@ -65,6 +65,7 @@ class Kms:
     def pause(self) -> None:
         """It answers nobody any more, as behind a broken network."""
         self.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WNOWAIT)  # until then it may still answer
 
     def resume(self) -> None:
         self.process.send_signal(signal.SIGCONT)

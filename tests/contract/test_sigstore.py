@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from tiny_models import doubling_model
 
 from casemate.cli import cli
 
@@ -124,3 +125,28 @@ def test_what_cannot_sign(sigstore: Path, folder: Path, tmp_path: Path) -> None:
     broken.write_text(json.dumps(away))
     assert run("model", "sign", folder, "--identity-token", token, "--sigstore", broken)[1] == "sigstore-failed"
     assert not (folder / "model.sig").exists()
+
+
+def test_a_training_without_a_key_is_believed_of_that_identity_alone(
+    sigstore: Path, token: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CASEMATE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("CASEMATE_KEYS", str(tmp_path / "keys"))
+    monkeypatch.chdir(tmp_path)
+    Path("model.onnx").write_bytes(doubling_model(2.0))
+    Path("train.py").write_text("print('training')\n")
+    assert run("init")[0] == 0
+    keyless = ["--identity-token", token, "--sigstore", sigstore]
+    assert run("model", "attest", "model.onnx", "--script", "train.py", *keyless)[0] == 0
+    push = ["model", "push", "outside", "model.onnx", "--provenance", "model.onnx.provenance.json", "--json"]
+    trust = ["--issuer", ISSUER, "--trusted-root", sigstore, "--model", "outside"]
+    assert run("signer", "add", "other", "--identity", WHO + "s", *trust)[0] == 0
+    assert run(*push)[1] == "signer-not-trusted"
+    assert run("signer", "add", "ci", "--identity", WHO, *trust)[0] == 0
+    assert json.loads(run(*push)[1])["version"] == 1
+    told = run("model", "card", "outside@1", "--json")[1]
+    assert f"{WHO} ({ISSUER})" in json.loads(told)["provenance"]["text"], told
+    bundle = json.loads(Path("model.onnx.provenance.json").read_bytes())
+    bundle["verificationMaterial"]["tlogEntries"][0]["integratedTime"] = "1700000000"
+    Path("model.onnx.provenance.json").write_text(json.dumps(bundle))
+    assert run(*push)[1] == "signer-not-trusted"

@@ -169,7 +169,7 @@ def build_services(
     models = Models(
         ground.stores, pen, scan=partial(scan, insecure=insecure), describe=partial(describe, insecure=insecure)
     )
-    uploads = Uploads(ground.stores.blobs)
+    uploads = Uploads(ground.stores.blobs.receive)
     evaluations = Evaluations(ground.stores, datasets, models, pen, measure=partial(evaluate, insecure=insecure))
     fingerprints = Fingerprints(
         ground.stores,

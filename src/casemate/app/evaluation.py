@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
 
 from casemate.core import InputError, SealedFile
-from casemate.evaluation import Columns, EvaluationConfig, EvaluationReport, answer_of, evaluate_dataset
-from casemate.evaluation.claims import Calibration
-from casemate.evaluation.confined import choose_questions
-from casemate.runtime import QueriedModel
 from casemate.signing import VerifiedModel
+
+if TYPE_CHECKING:  # loaded where something is measured, not by every command
+    from casemate.evaluation import Columns, EvaluationConfig, EvaluationReport
+    from casemate.evaluation.claims import Calibration
 
 _BATCH = 1000  # rows asked at a time
 
@@ -30,6 +29,9 @@ def evaluate(
 
     Raises: as `QueriedModel` and `evaluate_dataset`.
     """
+    from casemate.evaluation import answer_of, evaluate_dataset
+    from casemate.runtime import QueriedModel
+
     with QueriedModel(model, insecure=insecure) as queried:
         return evaluate_dataset(
             parquet,
@@ -48,6 +50,10 @@ def choose(
 
     Raises: as `QueriedModel` and `choose_questions`.
     """
+    from casemate.evaluation import Columns, answer_of
+    from casemate.evaluation.confined import choose_questions
+    from casemate.runtime import QueriedModel
+
     with QueriedModel(model, insecure=insecure) as queried:
         made = choose_questions(
             parquet,
@@ -70,6 +76,11 @@ def choose(
 
 def classes_for(model: VerifiedModel, rows: tuple[tuple[float, ...], ...], *, insecure: bool) -> list[str]:
     """The class that a version gives each row, by its name. Raises: InputError `other-inputs`: it takes other rows."""
+    import numpy as np
+
+    from casemate.evaluation import answer_of
+    from casemate.runtime import QueriedModel
+
     table = np.array(rows, np.float64)
     with QueriedModel(model, insecure=insecure) as queried:
         if queried.width != table.shape[1]:

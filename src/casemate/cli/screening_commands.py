@@ -22,6 +22,12 @@ _file = click.Path(path_type=Path)
 _SHOWN = 5  # suspects of a finding; --json has them all
 _MAX_VERDICTS = 256 << 20  # bytes
 _DEFAULT_LIMIT = 0.5  # share of the rows
+feedback_option = click.option(
+    "--feedback",
+    type=click.IntRange(min=1),
+    metavar="ROWS",
+    help="Users give the labels: at most so many rows of one contributor; training waits while there are more.",
+)
 
 
 @click.command("screen")
@@ -36,6 +42,7 @@ _DEFAULT_LIMIT = 0.5  # share of the rows
 @click.option(
     "--limit", type=click.FloatRange(0, 1), help="Share of the rows that one contributor may give.  [default: 0.5]"
 )
+@feedback_option
 @click.option("--verdicts", type=_file, help="FILE only: what people said of suspects before: JSON lines.")
 @click.option(
     "--quarantine",
@@ -55,6 +62,7 @@ def screen_dataset(
     time: str | None,
     against: str | None,
     limit: float | None,
+    feedback: int | None,
     verdicts: Path | None,
     folder: Path | None,
     findings: tuple[str, ...],
@@ -74,7 +82,14 @@ def screen_dataset(
             )
         with session.client() as casemate, output.working(f"screening {target}"):
             result = casemate.screenings.screen(
-                target, label=label, contributor=contributor, time=time, limit=limit, against=against, reason=reason
+                target,
+                label=label,
+                contributor=contributor,
+                time=time,
+                limit=limit,
+                feedback=feedback,
+                against=against,
+                reason=reason,
             )
         output.show(result, as_json, _say_version)
         if result["screening"]["state"] == "suspect":
@@ -88,7 +103,7 @@ def screen_dataset(
         columns={"label": label, "contributor": contributor, "time": time},
         against=Path(against) if against else None,
         verdicts=verdicts,
-        limit=_DEFAULT_LIMIT if limit is None else limit,
+        bounds={"limit": _DEFAULT_LIMIT if limit is None else limit, "feedback": feedback or 0},
         folder=folder,
         findings=findings,
         as_json=as_json,
@@ -114,7 +129,7 @@ def _screen_file(
     columns: dict[str, Any],
     against: Path | None,
     verdicts: Path | None,
-    limit: float,
+    bounds: dict[str, Any],
     folder: Path | None,
     findings: tuple[str, ...],
     as_json: bool,
@@ -146,7 +161,7 @@ def _screen_file(
                 former=None if against is None else table(*sources[1]),
                 verdicts=given,
                 set_aside=findings,
-                config=ScreeningConfig(limit=limit),
+                config=ScreeningConfig(**bounds),
                 insecure=insecure,
                 progress=told,
             )

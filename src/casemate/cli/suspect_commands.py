@@ -10,6 +10,7 @@ import click
 
 from casemate.cli import output
 from casemate.cli.output import json_option
+from casemate.cli.screening_commands import feedback_option
 from casemate.cli.session import Session, pass_session
 
 _file = click.Path(path_type=Path)
@@ -36,6 +37,7 @@ def show_screening(session: Session, ref: str, as_json: bool) -> None:
 @click.option(
     "--limit", type=click.FloatRange(0, 1), help="Share of the rows that one contributor may give.  [default: 0.5]"
 )
+@feedback_option
 @click.option("--reason", default="", help="Why; it goes into the audit log.")
 @json_option
 @pass_session
@@ -46,13 +48,14 @@ def configure_screening(
     contributor: str | None,
     time: str | None,
     limit: float | None,
+    feedback: int | None,
     reason: str,
     as_json: bool,
 ) -> None:
     """Say how every push to a dataset is screened from now on. The first dataset screen says it; changing it is an owner's."""
     with session.client() as casemate:
         result = casemate.screenings.configure(
-            name, label=label, contributor=contributor, time=time, limit=limit, reason=reason
+            name, label=label, contributor=contributor, time=time, limit=limit, feedback=feedback, reason=reason
         )
     output.show(result, as_json, output.facts)
 

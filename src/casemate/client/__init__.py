@@ -14,9 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
-import msgspec
-
-from casemate.client.answers import checked_body
+from casemate.client.answers import checked_body, json_body
 from casemate.client.cards import CardCalls
 from casemate.client.connection import Connection, StepUp
 from casemate.client.dataset_files import Sent, pull_rows, push_rows
@@ -211,7 +209,7 @@ class Casemate:
         `provenance`: what an outside trainer signed of the training; `script`, `environment`: digests that it must name.
         `claims`: what another system says of it, as `casemate.registry.ClaimedLineage` has it.
         """
-        files, claimed = model_files(path), msgspec.json.encode(claims) if claims else b""
+        files, claimed = model_files(path), json_body(claims, "lineage that is claimed") if claims else b""
         head = provenance + claimed
         total = len(head) + sum(file_size(file) for _, file in files)
         query = {"dataset": dataset, "base": base, "script": script, "environment": environment, "reason": reason}
@@ -264,7 +262,7 @@ class Casemate:
             "POST",
             f"/models/{_path(ref)}/approvals",
             query={"environment": environment, "reason": reason},
-            content=msgspec.json.encode(checked_body(envelope=envelope)) if envelope else b"",
+            json=checked_body(envelope=envelope) if envelope else None,
         )
 
     def revoke_model(self, ref: str, *, reason: str, cascade: bool = False) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager
 from typing import Any
 
 import httpx
+import msgspec
 
 from casemate.core import CasemateError, InputError, LimitError, UpstreamError, errors, is_text
 
@@ -21,6 +22,14 @@ def checked_body(**values: str) -> dict[str, str]:
         if text != text.encode(errors="replace").decode():
             raise InputError(f"The {name} is not valid text: type it again.", code="bad-value")
     return values
+
+
+def json_body(value: Mapping[str, Any], what: str) -> bytes:
+    """As it is sent. Args: what: it is called in the error. Raises: InputError `bad-value`: it holds what is no plain text or number."""
+    try:
+        return msgspec.json.encode(value)
+    except (UnicodeEncodeError, TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"The {what} holds what is no plain text: mend it.", code="bad-value") from error
 
 
 def checked_query(values: dict[str, Any]) -> dict[str, str | list[str]]:

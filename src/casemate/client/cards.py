@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from casemate.client.connection import Connection
 from casemate.client.files import file_size
 from casemate.client.paths import ref_path
@@ -29,7 +27,7 @@ class CardCalls:
             "PUT",
             f"/models/{ref_path(ref)}/card",
             query={"reason": reason},
-            content=msgspec.json.encode(dict(said)),
+            json=dict(said),
         )
 
     def reproduce(self, ref: str, script: Path, *, reason: str = "") -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import httpx
 import msgspec
 
-from casemate.client.answers import Download, answered, checked_query, error_in, wants_step_up
+from casemate.client.answers import Download, answered, checked_query, error_in, json_body, wants_step_up
 from casemate.client.files import CHUNK, write_private_file
 from casemate.core import InputError, UpstreamError, new_id
 
@@ -82,6 +82,9 @@ class Connection:
 
     def send(self, method: str, path: str, *, query: dict[str, Any] | None = None, **request: Any) -> httpx.Response:
         params = checked_query(query or {})
+        if (body := request.pop("json", None)) is not None:
+            request["content"] = json_body(body, "request")
+            request["headers"] = {"Content-Type": "application/json", **request.get("headers", {})}
         with answered():
             response = self.http.request(method, "/api/v1" + path, params=params, **request)
         if isinstance(request.get("content", b""), bytes) and self._stepped_up(response):

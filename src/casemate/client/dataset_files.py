@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import msgspec
 
-from casemate.client.answers import Download
+from casemate.client.answers import Download, json_body
 from casemate.client.files import CHUNK, file_size, model_files, private, replaceable, tar_stream
 from casemate.core import ConflictError, InputError, UpstreamError
 
@@ -37,10 +36,7 @@ class Sent:
         """(bytes of the datasheet, what is sent with it in front)."""
         if sheet is None:
             return 0, self
-        try:
-            head = msgspec.json.encode(sheet)
-        except (UnicodeEncodeError, TypeError) as error:
-            raise InputError("The datasheet holds what is no plain text: mend it.", code="bad-datasheet") from error
+        head = json_body(sheet, "datasheet")
         size = self.size + len(head) if self.size else 0
         return len(head), replace(self, size=size, chunks=_joined(head, self.chunks))
 

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from casemate.core import InputError, StorageError, UpstreamError, is_text
-from casemate.keys.secret_refs import Strength, resolve_secret
+from casemate.keys.secret_refs import resolve_secret
+from casemate.keys.secret_strength import Strength
 
 if TYPE_CHECKING:  # loaded where a query is asked, not by every command
     import pyarrow as pa

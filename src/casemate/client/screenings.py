@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from casemate.client.answers import checked_body
 from casemate.client.connection import Connection
 from casemate.client.paths import name_part, ref_path, version_part
@@ -28,16 +26,17 @@ class ScreeningCalls:
         contributor: str | None = None,
         time: str | None = None,
         limit: float | None = None,
+        feedback: int | None = None,
         against: str | None = None,
         reason: str = "",
     ) -> dict[str, Any]:
         """Screen a version for poison. `{"name", "version", "screening", "findings"}`; `screening["state"]` is what counts.
 
         What is stated the first time is kept: later pushes are screened so. `against`: a version whose labels are
-        believed; by default the last that people approved.
+        believed; by default the last that people approved. `feedback`: users give the labels, each at most so many rows.
         """
-        query = {"label": label, "contributor": contributor, "time": time, "limit": limit, "reason": reason}
-        query |= {"against": _version(ref, against) if against else None}
+        query = {"label": label, "contributor": contributor, "time": time, "limit": limit, "feedback": feedback}
+        query |= {"reason": reason, "against": _version(ref, against) if against else None}
         return self._change("POST", f"/datasets/{ref_path(ref)}/screening", query=query)
 
     def report(self, ref: str) -> dict[str, Any]:
@@ -52,10 +51,12 @@ class ScreeningCalls:
         contributor: str | None = None,
         time: str | None = None,
         limit: float | None = None,
+        feedback: int | None = None,
         reason: str = "",
     ) -> dict[str, Any]:
         """Screen what is pushed to a dataset so from now on."""
-        query = {"label": label, "contributor": contributor, "time": time, "limit": limit, "reason": reason}
+        query = {"label": label, "contributor": contributor, "time": time, "limit": limit, "feedback": feedback}
+        query |= {"reason": reason}
         return self._change("PUT", f"/datasets/{name_part(name)}/screening-settings", query=query)
 
     def forget(self, name: str, *, reason: str) -> dict[str, Any]:
@@ -75,7 +76,7 @@ class ScreeningCalls:
         """Say of a version, or of rows that a rule named, by their digests, that they are `fine` or `poisoned`."""
         body = {**checked_body(judged=judged, rule=rule), "rows": [checked_body(row=row)["row"] for row in rows]}
         path = f"/datasets/{ref_path(ref)}/verdicts"
-        return self._change("POST", path, query={"reason": reason}, content=msgspec.json.encode(body))
+        return self._change("POST", path, query={"reason": reason}, json=body)
 
 
 def _version(ref: str, against: str) -> str:

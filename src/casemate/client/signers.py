@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
 from casemate.client.connection import Connection
 from casemate.client.paths import name_part
-from casemate.core import InputError
 
 
 class SignerCalls:
@@ -22,12 +19,9 @@ class SignerCalls:
         """Believe what this signer says of trainings. `trust`: `models`, and `key`, or `roots` and `identity`, or `identity`
         and `issuer`; also `builders`, `scripts`, `environments`, `revoked`, `timestamp_roots`, `trusted_root`.
         """
-        try:
-            body = msgspec.json.encode({key: value for key, value in trust.items() if value})
-        except (UnicodeEncodeError, TypeError) as error:
-            raise InputError("The signer holds what is no plain text: mend it.", code="bad-signer") from error
+        body = {key: value for key, value in trust.items() if value}
         query = {"expires": expires, "reason": reason}
-        return self._change("POST", f"/signers/{name_part(name)}", query=query, content=body)
+        return self._change("POST", f"/signers/{name_part(name)}", query=query, json=body)
 
     def all(self) -> list[dict[str, Any]]:
         return self._items("/signers")

@@ -55,13 +55,14 @@ def _declare_screening(door: Door) -> None:
         contributor: str = "",
         time: str = "",
         limit: float = 0.5,
+        feedback: int = 0,
         against: str = "",
     ) -> dict[str, Any]:
         """Screen a version. Without `label`, as the dataset keeps it; `against`: a version of it whose labels are believed."""
         return plain(
             call.services.screenings.screen(
                 parse_ref(f"{name}@{version}"),
-                _stated(label, contributor, time, limit),
+                _stated(label, contributor, time, limit, feedback),
                 against=parse_ref(f"{name}@{against}") if against else None,
                 actor=call.principal,
                 intent=call.intent,
@@ -80,10 +81,16 @@ def _declare_screening(door: Door) -> None:
 
     @door.change("PUT", "/datasets/{name}/screening-settings", Action.DATASET_CONFIGURE)
     def configure(
-        call: Caller, name: str, label: str, contributor: str = "", time: str = "", limit: float = 0.5
+        call: Caller,
+        name: str,
+        label: str,
+        contributor: str = "",
+        time: str = "",
+        limit: float = 0.5,
+        feedback: int = 0,
     ) -> dict[str, Any]:
         """Screen what is pushed from now on so."""
-        settings = checked_settings(label, contributor, time, limit)
+        settings = checked_settings(label, contributor, time, limit, feedback)
         screenings = call.services.screenings
         return plain(screenings.configure(checked_name(name), settings, actor=call.principal, intent=call.intent))
 
@@ -147,10 +154,10 @@ def _declare_consequences(door: Door) -> None:
         )
 
 
-def _stated(label: str, contributor: str, time: str, limit: float) -> ScreeningSettings | None:
-    if not label and (contributor or time):
+def _stated(label: str, contributor: str, time: str, limit: float, feedback: int) -> ScreeningSettings | None:
+    if not label and (contributor or time or feedback):
         raise InputError("Name the label, too: --label COLUMN.", code="bad-screening")
-    return checked_settings(label, contributor, time, limit) if label else None
+    return checked_settings(label, contributor, time, limit, feedback) if label else None
 
 
 def _verdict(body: bytes) -> Verdict:

@@ -26,7 +26,7 @@ from casemate.core.paths import checked_path, is_text
 from casemate.core.sealed import SealedFile, memory_file, seal_bytes
 from casemate.core.secret import Secret
 from casemate.core.secrets import without_secrets
-from casemate.core.tensors import DATATYPES, ServedFile, Signature, TensorSpec
+from casemate.core.tensors import DATATYPES, MAX_DIMENSIONS, ServedFile, Signature, TensorSpec
 from casemate.core.words import (
     DEFAULT_PROJECT,
     SCHEMA,
@@ -55,6 +55,7 @@ __all__ = [
     "DEFAULT_PROJECT",
     "INTENT",
     "LATE",
+    "MAX_DIMENSIONS",
     "OUTCOME",
     "SCHEMA",
     "Action",

@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+MAX_DIMENSIONS = 8  # no served model has more; bounds the nesting that is tried
 DATATYPES = {  # Open Inference Protocol name -> numpy name
     "BOOL": "bool",
     "UINT8": "uint8",

@@ -11,10 +11,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from casemate.core import DATATYPES, InputError, Signature, TensorSpec, VerificationError
+from casemate.core import DATATYPES, MAX_DIMENSIONS, InputError, Signature, TensorSpec, VerificationError
 from casemate.guardrails.requests import InferInput, InferRequest
-
-MAX_DIMENSIONS = 8  # no served model has more; bounds the nesting that is tried
 
 Array = np.ndarray[Any, Any]
 

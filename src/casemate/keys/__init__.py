@@ -7,7 +7,9 @@ from casemate.keys.keeper import Head, Keeper, KeyService, Purpose, init_keys
 from casemate.keys.kept import KeptText
 from casemate.keys.remote import RemoteKeys, key_methods
 from casemate.keys.ring import HEADER, PROVIDERS, Kek, Keyring
-from casemate.keys.secret_refs import Strength, is_reference, resolve_secret
+from casemate.keys.secret_places import is_reference
+from casemate.keys.secret_refs import resolve_secret
+from casemate.keys.secret_strength import Strength
 from casemate.keys.signing_key import SIGNERS, ReleaseKey
 from casemate.keys.spent import SpentTokens
 from casemate.keys.token_keys import AccessClaims, Confirmation, TokenKeys

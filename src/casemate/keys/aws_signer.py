@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from casemate.keys.aws_kms import AwsKmsProvider, make_aws_kms
-from casemate.keys.signing_key import pem_of_der
+from casemate.keys.p256 import pem_of_der
 
 
 class AwsSigner:

@@ -32,7 +32,8 @@ from casemate.keys.interface import (
     unwrap_failed,
     with_checksum,
 )
-from casemate.keys.secret_refs import Strength, checked_place, read_secret
+from casemate.keys.secret_places import checked_place, read_secret
+from casemate.keys.secret_strength import Strength
 
 _TIMEOUT = 5  # seconds to connect, and for one answer
 _BITS = 3072

@@ -16,7 +16,8 @@ import msgspec
 
 from casemate.core import InputError, StorageError
 from casemate.keys.interface import checked, keys_refused, missing_extra, out_of_reach, with_checksum
-from casemate.keys.secret_refs import Strength, checked_place, read_secret
+from casemate.keys.secret_places import checked_place, read_secret
+from casemate.keys.secret_strength import Strength
 
 _BITS = 256
 _ID = 16  # bytes of a key's CKA_ID

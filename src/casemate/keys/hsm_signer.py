@@ -8,7 +8,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from casemate.keys.hsm import HsmProvider, make_hsm
-from casemate.keys.signing_key import pem_of_der
+from casemate.keys.p256 import pem_of_der
 
 _ID = 16  # bytes of a key's CKA_ID
 _HALF = 32  # bytes of each number in a signature

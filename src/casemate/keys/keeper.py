@@ -22,8 +22,9 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from casemate.core import ConflictError, StorageError, VerificationError
 from casemate.keys.files import make_private_folder, read_private, sync_folder, write_private
 from casemate.keys.kept import KeptText
+from casemate.keys.p256 import new_private_pem
 from casemate.keys.ring import Keyring
-from casemate.keys.signing_key import ReleaseKey, keep_record, load_release_key, new_private_pem, read_record
+from casemate.keys.signing_key import ReleaseKey, keep_record, load_release_key, read_record
 
 _Key = TypeVar("_Key")
 _KEK, _HEAD, _CHECKPOINT, _SETTLED = "kek.json", "head.json", "checkpoint.txt", "settled.txt"

@@ -12,12 +12,13 @@ from typing import Protocol
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
 from casemate.core import InputError, StorageError, VerificationError
 from casemate.keys.files import read_private, write_private
+from casemate.keys.p256 import load_private, load_public, new_private_pem, pem_of
 
 SIGNERS = ("file", "vault", "aws-kms", "pkcs11")
 _LAYOUT = 1
@@ -57,7 +58,7 @@ class ReleaseKey:
         """Args: home: its id. Raises: StorageError `missing-extra`; InputError `bad-key-settings`, `bad-public-key`."""
         self.record = record
         self._provider = signing_provider(record.provider, record.settings, home)
-        self._public = _load_public(record.pem.encode())
+        self._public = load_public(record.pem.encode())
 
     @classmethod
     def make(cls, provider: str, settings: dict[str, str], home: str) -> ReleaseKey:
@@ -86,7 +87,7 @@ class ReleaseKey:
 
     def verify_pin(self) -> None:
         """Return when the provider still names the pinned key. Raises: VerificationError `signing-key-changed`; StorageError."""
-        if _load_public(self._provider.public_pem(self.record.ref)) != self._public:
+        if load_public(self._provider.public_pem(self.record.ref)) != self._public:
             raise self._changed()
 
     def _changed(self) -> VerificationError:
@@ -104,10 +105,10 @@ class FileSigner:
         return new_private_pem().decode()
 
     def sign(self, ref: str, digest: bytes) -> bytes:
-        return _load_private(ref).sign(digest, ec.ECDSA(Prehashed(hashes.SHA256())))
+        return load_private(ref).sign(digest, ec.ECDSA(Prehashed(hashes.SHA256())))
 
     def public_pem(self, ref: str) -> bytes:
-        return pem_of(_load_private(ref).public_key())
+        return pem_of(load_private(ref).public_key())
 
 
 def signing_provider(name: str, settings: dict[str, str], home: str) -> SigningProvider:
@@ -150,7 +151,7 @@ def read_record(path: Path) -> SigningRecord:
     """Raises: StorageError `key-file-broken`, `key-file-missing`, `open-to-others`."""
     try:
         record = msgspec.json.decode(read_private(path), type=SigningRecord)
-        _load_public(record.pem.encode())
+        load_public(record.pem.encode())
     except (msgspec.DecodeError, InputError) as error:
         raise _broken(path) from error
     if record.layout != _LAYOUT:
@@ -160,49 +161,6 @@ def read_record(path: Path) -> SigningRecord:
 
 def keep_record(path: Path, record: SigningRecord) -> None:
     write_private(path, msgspec.json.encode(record))
-
-
-def new_private_pem() -> bytes:
-    return ec.generate_private_key(ec.SECP256R1()).private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-
-
-def pem_of(key: ec.EllipticCurvePublicKey) -> bytes:
-    return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-
-
-def pem_of_der(der: bytes) -> bytes:
-    """Raises: InputError `bad-public-key`."""
-    try:
-        key = serialization.load_der_public_key(der)
-    except ValueError as error:
-        raise _no_key() from error
-    return pem_of(_checked(key))
-
-
-def _load_public(pem: bytes) -> ec.EllipticCurvePublicKey:
-    try:
-        return _checked(serialization.load_pem_public_key(pem))
-    except ValueError as error:
-        raise _no_key() from error
-
-
-def _load_private(pem: str) -> ec.EllipticCurvePrivateKey:
-    key = serialization.load_pem_private_key(pem.encode(), password=None)
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise _no_key()
-    return key
-
-
-def _checked(key: object) -> ec.EllipticCurvePublicKey:
-    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise _no_key()
-    return key
-
-
-def _no_key() -> InputError:
-    return InputError("A signing key must be ECDSA on the curve P-256.", code="bad-public-key")
 
 
 def _broken(path: Path) -> StorageError:

@@ -13,6 +13,8 @@ import msgspec
 
 from casemate.core import Secret, StorageError
 from casemate.keys.interface import keys_refused, missing_extra, out_of_reach
+from casemate.keys.secret_places import checked_place, read_secret
+from casemate.keys.secret_strength import Strength
 
 _TIMEOUT = 5.0  # seconds for one answer
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -40,8 +42,6 @@ class VaultAccess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     namespace: str = ""
 
     def __post_init__(self) -> None:
-        from casemate.keys.secret_refs import checked_place
-
         address = urlsplit(self.address)
         if address.scheme != "https" and not (address.scheme == "http" and address.hostname in _LOOPBACK):
             raise ValueError("address must begin with https:// (http:// on this machine only)")
@@ -157,8 +157,6 @@ def hvac_modules() -> tuple[Any, type[Exception]]:
 
 
 def _secret(place: str) -> Secret:
-    from casemate.keys.secret_refs import Strength, read_secret
-
     return read_secret(place, Strength.TOKEN, setting="Vault's secret")
 
 

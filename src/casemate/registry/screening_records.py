@@ -27,16 +27,18 @@ class ScreeningState(StrEnum):
 
 
 class ScreeningSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Args: label, contributor, time: columns; the last two may be empty. limit: share of the rows that one contributor may give."""
+    """Args: label, contributor, time: columns; the last two may be empty. limit: share of the rows that one contributor may give.
+    feedback: rows that one contributor may give, where users give the labels; 0: they do not."""
 
     label: str
     contributor: str = ""
     time: str = ""
     limit: float = 0.5
+    feedback: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.limit <= 1:
-            raise ValueError("a limit is a share, from 0 to 1")
+        if not 0 <= self.limit <= 1 or self.feedback < 0:
+            raise ValueError("a limit is a share, from 0 to 1, and feedback a number of rows")
 
 
 class SettingsRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -124,7 +126,9 @@ _Judged = dict[VersionIdentity, _Numbered[VersionVerdict]]
 _Rows = dict[tuple[str, str], dict[tuple[str, Digest], RowVerdict]]  # by project and name, then by rule and row
 
 
-def checked_settings(label: str, contributor: str = "", time: str = "", limit: float = 0.5) -> ScreeningSettings:
+def checked_settings(
+    label: str, contributor: str = "", time: str = "", limit: float = 0.5, feedback: int = 0
+) -> ScreeningSettings:
     """Raises: InputError `bad-screening`."""
     named = [one for one in (label, contributor, time) if one]
     if not label or len(set(named)) < len(named) or any(len(one) > 1000 for one in named):
@@ -133,7 +137,12 @@ def checked_settings(label: str, contributor: str = "", time: str = "", limit: f
         )
     if not 0 <= limit <= 1:
         raise InputError("The limit of a contributor is a share of the rows, from 0 to 1.", code="bad-screening")
-    return ScreeningSettings(label=label, contributor=contributor, time=time, limit=limit)
+    if feedback < 0 or (feedback and not contributor):
+        raise InputError(
+            "Feedback is a number of rows, at least 1, that one contributor may give: name their column, too.",
+            code="bad-screening",
+        )
+    return ScreeningSettings(label=label, contributor=contributor, time=time, limit=limit, feedback=feedback)
 
 
 def settings_of(stores: Stores, name: str) -> ScreeningSettings | None:

@@ -316,7 +316,7 @@ class Screenings:
                     former=before.parquet if before else None,
                     verdicts=b"\n".join(msgspec.json.encode(one) for one in verdicts),
                     set_aside=set_aside,
-                    config=ScreeningConfig(limit=settings.limit),
+                    config=ScreeningConfig(limit=settings.limit, feedback=settings.feedback),
                 )
             )
             if former is not None and other:

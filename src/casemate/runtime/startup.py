@@ -8,9 +8,17 @@ from typing import Any
 
 import msgspec
 
-from casemate.core import DATATYPES, SandboxError, SealedFile, ServedFile, Signature, TensorSpec, VerificationError
+from casemate.core import (
+    DATATYPES,
+    MAX_DIMENSIONS,
+    SandboxError,
+    SealedFile,
+    ServedFile,
+    Signature,
+    TensorSpec,
+    VerificationError,
+)
 from casemate.runtime.formats import entry_of
-from casemate.runtime.tensors import MAX_DIMENSIONS
 from casemate.sandbox import Cell, ExitReason, Limits, Walls, spawn
 from casemate.signing import VersionIdentity
 

@@ -16,13 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from casemate.core import DATATYPES, SandboxError
+from casemate.core import DATATYPES, MAX_DIMENSIONS, SandboxError
 
 Array = np.ndarray[Any, Any]
 Buffer = bytes | bytearray | memoryview
 Header = tuple[str, str, list[int]]  # name, datatype, shape
 
-MAX_DIMENSIONS = 8
 _LENGTH = struct.Struct("<I")
 _DTYPES = {datatype: np.dtype(name) for datatype, name in DATATYPES.items()}
 _DATATYPES = {dtype: datatype for datatype, dtype in _DTYPES.items()}

@@ -80,6 +80,25 @@ def over_limit(rows: Rows, *, share: float, unless: int = 20) -> list[tuple[str,
     return [(rows.names[c], rows.contributors == c) for c in over]
 
 
+def beyond_feedback(rows: Rows, *, most: int) -> Bools:
+    """bool (n,): the rows by which contributors give more than `most`: their newest, or their last where no column says when.
+
+    Rows that name nobody are of one contributor. Raises: InputError `screen-feedback`: no column says who gave a row.
+    """
+    if rows.contributors is None:
+        raise InputError(
+            "Feedback is limited by contributor: name the column that says who gave a row (--contributor).",
+            code="screen-feedback",
+        )
+    times = np.arange(len(rows)) if rows.times is None else rows.times
+    order = np.lexsort((times, rows.contributors))
+    given = rows.contributors[order]
+    place = np.arange(len(rows)) - np.searchsorted(given, given)
+    beyond = np.zeros(len(rows), bool)
+    beyond[order[place >= most]] = True
+    return beyond
+
+
 def slow_drift(
     rows: Rows, *, seed: int = 0, base: float = BASE, slack: float = 0.02, bar: float = 8.0
 ) -> tuple[Bools, float]:

@@ -16,6 +16,7 @@ class ScreeningConfig(msgspec.Struct, frozen=True, kw_only=True):
         label_error: Probability, above which a label is called wrong.
         trigger: Score of `find_triggers`, above which a row is named. trigger_rows: that at least so many must exceed.
         outlier: Score of `outlier_scores`. duplicates: rows of a cluster. limit: share of the rows that one contributor may give.
+        feedback: Rows that one contributor may give of a table whose labels users gave; 0: it is no such table.
         seed: of all that is drawn: the same rows and seed give the same report.
     """
 
@@ -25,6 +26,7 @@ class ScreeningConfig(msgspec.Struct, frozen=True, kw_only=True):
     outlier: float = 1.0
     duplicates: int = 5
     limit: float = 0.5
+    feedback: int = 0
     seed: int = 20260101
 
 

@@ -48,6 +48,13 @@ CONTRIBUTOR_OVER_LIMIT = Rule(
     remediation="Take at most the limit of their rows, or raise --limit if you trust them.",
     references=_POISON,
 )
+FEEDBACK_OVER_LIMIT = Rule(
+    id="feedback-over-limit",
+    title="Contributors of feedback give more rows than one may",
+    severity=Severity.HIGH,
+    remediation="Set aside what is over (dataset quarantine), or have a person judge it. Several names may be one person's.",
+    references=_POISON,
+)
 TIME_DISAGREES = Rule(
     id="time-disagrees",
     title="Labels of one stretch of time are wrong far more often than those of others",
@@ -98,6 +105,6 @@ AGAINST_FORMER = Rule(
     references=_POISON,
 )
 ALL = (
-    LABEL_ERROR, TARGETED_FLIP, BACKDOOR_TRIGGER, CONTRIBUTOR_DISAGREES, CONTRIBUTOR_OVER_LIMIT, TIME_DISAGREES, SLOW_FEEDBACK,
-    NEAR_DUPLICATES, OUTLIERS, UNREAD_IMAGE, RELABELLED, AGAINST_FORMER,
+    LABEL_ERROR, TARGETED_FLIP, BACKDOOR_TRIGGER, CONTRIBUTOR_DISAGREES, CONTRIBUTOR_OVER_LIMIT, FEEDBACK_OVER_LIMIT, TIME_DISAGREES,
+    SLOW_FEEDBACK, NEAR_DUPLICATES, OUTLIERS, UNREAD_IMAGE, RELABELLED, AGAINST_FORMER,
 )  # fmt: skip

@@ -12,7 +12,7 @@ from casemate.scanning.rules import Rule
 from casemate.screening import rules
 from casemate.screening.clusters import near_duplicates, outlier_scores
 from casemate.screening.columns import Bools, Floats, Rows
-from casemate.screening.former import Change, change, over_limit, slow_drift
+from casemate.screening.former import Change, beyond_feedback, change, over_limit, slow_drift
 from casemate.screening.gatherings import Gathering, by_contributor, by_time, targeted_flips
 from casemate.screening.labels import label_errors
 from casemate.screening.large import Detected
@@ -88,6 +88,12 @@ def told(
             rules.CONTRIBUTOR_OVER_LIMIT, mine, np.ones(len(rows)),
             f"contributor {name[:80]!r} gave {{count}} of {len(rows)} rows; {config.limit:.0%} is the limit", sets_aside=False,
         )  # fmt: skip
+    if config.feedback:
+        beyond = beyond_feedback(rows, most=config.feedback)
+        found.add(
+            rules.FEEDBACK_OVER_LIMIT, beyond, np.ones(len(rows)),
+            f"{{count}} rows beyond {config.feedback} of one contributor, by {_givers(rows, beyond)}",
+        )  # fmt: skip
     found.add(
         rules.SLOW_FEEDBACK,
         detected.drifted,
@@ -133,6 +139,15 @@ def _told(one: Gathering) -> str:
         f"{one.what}: {one.hits} likely errors in {one.tries} rows, above {one.bound:.1%} with 99 % confidence; "
         f"{one.usual:.1%} elsewhere"
     ).replace("{", "(").replace("}", ")")  # fmt: skip
+
+
+def _givers(rows: Rows, named: Bools) -> str:
+    """Who gave these rows, the first of them by name."""
+    assert rows.contributors is not None
+    counts = np.bincount(rows.contributors[named], minlength=len(rows.names))
+    first = [f"{rows.names[c][:80]!r}" for c in np.argsort(-counts, kind="stable")[:3] if counts[c]]
+    more = int((counts > 0).sum()) - len(first)
+    return (", ".join(first) + (f" and {more} more" if more else "")).replace("{", "(").replace("}", ")")
 
 
 def _main_class(rows: Rows, chosen: Bools) -> str:

@@ -6,13 +6,14 @@ import hashlib
 import json
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
 
 from casemate.core import Digest, InputError
-from casemate.screening.columns import Bools, Ints, Rows
+
+if TYPE_CHECKING:  # every command knows these words, and NumPy is loaded where rows are judged
+    from casemate.screening.columns import Bools, Ints, Rows
 
 LEAST = 10  # verdicts on a rule before its threshold moves
 LOWEST, HIGHEST = 0.8, 1.5  # times the default; nobody's verdicts put a rule out of work
@@ -58,6 +59,8 @@ def learned(default: float, rule: str, verdicts: Sequence[HumanVerdict]) -> floa
 
     The default itself, below 10 verdicts on the rule.
     """
+    import numpy as np
+
     mine = sorted((v for v in verdicts if v.rule == rule), key=lambda v: -v.score)
     if len(mine) < LEAST:
         return default
@@ -69,6 +72,8 @@ def learned(default: float, rule: str, verdicts: Sequence[HumanVerdict]) -> floa
 
 def row_digests(rows: Rows, places: Sequence[int] | Ints) -> list[Digest]:
     """Name rows by their values and label, whoever gave them: a row has the same name in every version with these columns."""
+    import numpy as np
+
     if rows.said is None:
         data = [rows.features[place].tobytes() + rows.classes[rows.labels[place]].encode() for place in places]
         return [_digest(one) for one in data]
@@ -89,6 +94,8 @@ def _digest(data: bytes) -> Digest:
 
 def called_fine(rows: Rows, rule: str, named: Bools, verdicts: Sequence[HumanVerdict]) -> Bools:
     """Of the rows named, those that a person called fine for this rule, and whose newest verdict says so."""
+    import numpy as np
+
     newest = {v.row: v.judged for v in verdicts if v.rule == rule}
     fine = np.zeros(len(rows), bool)
     if newest:

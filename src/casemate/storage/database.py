@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 from sqlalchemy import (
@@ -26,16 +26,14 @@ from sqlalchemy import (
     UniqueConstraint,
     create_engine,
     event,
+    inspect,
+    text,
 )
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import QueuePool
 
 from casemate.core import Secret, StorageError
 from casemate.storage.postgresql import backup_command, is_postgresql, open_postgresql, vacuum
-
-if TYPE_CHECKING:  # loaded where migrations run, not by every process of the home
-    from alembic.config import Config
-    from alembic.script import ScriptDirectory
 
 METADATA = MetaData()
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -252,23 +250,19 @@ def is_append_only(engine: Engine | Connection) -> bool:
 
 def migrate(engine: Engine) -> None:
     """Bring the database to this release's tables. Raises: StorageError `newer-home`, `broken-database`."""
-    from alembic import command
-
-    config, script = _scripts()
     with _readable(engine), engine.begin() as connection:
-        current = _revision(connection)
-        if current is not None and current not in {revision.revision for revision in script.walk_revisions()}:
+        current, known = _revision(connection), _revisions()
+        if current is not None and current not in known:
             raise StorageError("This home was written by a newer Casemate: install that release.", code="newer-home")
-        if current != script.get_current_head():
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+        if current != known[-1]:
+            _upgrade(connection)
 
 
 def outdated(engine: Engine) -> str | None:
     """The revision of a database that an older release wrote; None when it is new, or empty."""
     with _readable(engine), reading(engine) as connection:
         current = _revision(connection)
-    return current if current != _scripts()[1].get_current_head() else None
+    return current if current != _revisions()[-1] else None
 
 
 def refuse_migration(url: str, old: str) -> None:
@@ -309,19 +303,25 @@ def shred(engine: Engine, *, wait: bool = True) -> None:
         vacuum(engine, blobs.name)
 
 
-def _scripts() -> tuple[Config, ScriptDirectory]:
+def _upgrade(connection: Connection, to: str = "head") -> None:
+    from alembic import command  # loaded where something changes, not by every command
     from alembic.config import Config
-    from alembic.script import ScriptDirectory
 
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    return config, ScriptDirectory.from_config(config)
+    config.attributes["connection"] = connection
+    command.upgrade(config, to)
+
+
+def _revisions() -> list[str]:
+    """Every revision, in order: a migration's file is called by its number."""
+    return sorted(path.name.partition("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*_*.py"))
 
 
 def _revision(connection: Connection) -> str | None:
-    from alembic.runtime.migration import MigrationContext
-
-    return MigrationContext.configure(connection).get_current_revision()
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
 
 
 @contextmanager

@@ -9,16 +9,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Self
+from typing import BinaryIO, Self
 
 import msgspec
 
 from casemate.core import ConflictError, Digest, InputError
 from casemate.storage.pending import Budget, writing
 from casemate.storage.stream import KEY_SIZE, StreamReader, StreamWriter
-
-if TYPE_CHECKING:
-    from casemate.storage.blobs import BlobStore
 
 _IN_MEMORY = 32 << 20  # bytes of an upload that stay in memory
 _KEPT_SECONDS = 3600.0  # that a sender has to go on
@@ -119,8 +116,9 @@ class Sending(msgspec.Struct, frozen=True, kw_only=True):
 class Uploads:
     """The uploads of one process, and those that broke off, for an hour. For use from many threads."""
 
-    def __init__(self, blobs: BlobStore, *, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._blobs, self._monotonic = blobs, monotonic
+    def __init__(self, begin: Callable[[], Upload], *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        """Args: begin: `BlobStore.receive`."""
+        self._begin, self._monotonic = begin, monotonic
         self._kept: dict[tuple[str, str], tuple[float, Upload]] = {}  # by sender and id, oldest first
         self._lock = threading.Lock()
 
@@ -159,7 +157,7 @@ class Uploads:
 
     def _begun(self, sending: Sending | None) -> Upload:
         if sending is None or not sending.start:
-            return self._blobs.receive()
+            return self._begin()
         with self._lock:
             key = (sending.sender, sending.id)
             found = self._kept.get(key)

@@ -100,6 +100,23 @@ def test_a_lying_contributor_is_found_at_push_and_set_aside(
 
 
 @pytest.mark.slow
+def test_feedback_of_one_user_beyond_the_limit_waits_for_a_person(casemate: Casemate, tmp_path: Path) -> None:
+    (tmp_path / "reports.csv").write_text(rows(lies=False))
+    casemate.push_dataset("reports", tmp_path / "reports.csv", target="kind")
+    with pytest.raises(InputError, match="name their column"):
+        casemate.screenings.screen("reports", label="kind", feedback=20)
+    found = casemate.screenings.screen("reports", label="kind", contributor="who", feedback=20)
+    assert (found["screening"]["state"], found["screening"]["high"]) == ("suspect", ["feedback-over-limit"])
+    (tmp_path / "train.py").write_text("raise SystemExit(0)\n")
+    with pytest.raises(PolicyError, match="feedback-over-limit"):
+        casemate.train(tmp_path / "train.py", dataset="reports", model="spam")
+    made = casemate.screenings.quarantine("reports@1", findings=["feedback-over-limit"], reason="too many of one user")
+    assert made["screening"]["state"] == "clean"
+    again = casemate.push_dataset("reports", tmp_path / "reports.csv", target="kind")
+    assert again["screening"]["state"] == "suspect"
+
+
+@pytest.mark.slow
 def test_verdicts_are_a_second_persons(app, casemate: Casemate, loans: str, tmp_path: Path) -> None:
     report = casemate.screenings.report(f"{loans}@2")
     row = next(one for one in report["suspicions"] if one["finding"]["id"] == "label-error")["suspects"][0]["digest"]

@@ -13,6 +13,8 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[3]
 
 
@@ -23,6 +25,7 @@ def commands() -> list[list[str]]:
     return [words for line in lines if (words := shlex.split(line, comments=True))]
 
 
+@pytest.mark.slow
 def test_the_block_on_ones_own_model_runs_as_it_stands(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "examples", tmp_path / "examples")  # all that it names of the checkout
     kept = {key: value for key, value in os.environ.items() if not key.startswith("CASEMATE_")}

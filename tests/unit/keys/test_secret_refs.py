@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from casemate.app.up import _own_database
 from casemate.core import CasemateError, InputError, Secret, StorageError
 from casemate.keys import Strength, resolve_secret
-from casemate.keys.secret_refs import check_strength, spread_bits
+from casemate.keys.secret_strength import check_strength, spread_bits
 from casemate.settings import Settings, _built, decode_value, encode_value, load_settings
 
 PLANTED = "planted-Kq7-xUe2-mV9z"

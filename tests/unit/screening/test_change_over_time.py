@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_wine
 
-from casemate.core import InputError
-from casemate.screening import rows_of, screen
+from casemate.core import InputError, Verdict
+from casemate.screening import ScreeningConfig, rows_of, screen
 from casemate.screening.clusters import near_duplicates, outlier_scores
-from casemate.screening.former import change, over_limit, slow_drift
+from casemate.screening.former import beyond_feedback, change, over_limit, slow_drift
 
 FEATURES, LABELS = load_wine(return_X_y=True)
 
@@ -52,6 +52,27 @@ def test_a_contributor_over_the_limit_is_named_and_not_set_aside() -> None:
     found = screen(rows)
     assert "contributor-over-limit" in {one.finding.id for one in found.report.suspicions}
     assert "contributor-over-limit" not in found.named
+
+
+def test_feedback_beyond_what_one_may_give_is_set_aside_the_newest_first() -> None:
+    who = ["eve"] * 60 + ["ann"] * 50 + [""] * 68
+    when = np.concatenate([np.arange(60)[::-1], np.arange(118)])
+    found = screen(rows_of(FEATURES, LABELS, contributors=who, times=when), config=ScreeningConfig(feedback=50))
+    (said,) = [one for one in found.report.suspicions if one.finding.id == "feedback-over-limit"]
+    assert found.report.verdict is Verdict.REFUSED
+    assert np.flatnonzero(found.named["feedback-over-limit"]).tolist() == [*range(10), *range(160, 178)]
+    assert said.finding.evidence == "28 rows beyond 50 of one contributor, by '', 'eve'"
+
+
+def test_feedback_within_what_one_may_give_is_no_finding() -> None:
+    rows = rows_of(FEATURES, LABELS, contributors=[f"user{place % 30}" for place in range(178)])
+    assert not beyond_feedback(rows, most=6).any()
+    assert beyond_feedback(rows, most=5).sum() == 28
+
+
+def test_feedback_without_a_contributor_is_refused() -> None:
+    with pytest.raises(InputError, match="--contributor"):
+        screen(rows_of(FEATURES, LABELS), config=ScreeningConfig(feedback=5))
 
 
 def test_near_duplicates_are_clusters() -> None:

@@ -48,6 +48,7 @@ def detected(table: pa.Table, block: int = 700, sample: int = 1500):
         return detect(blocks, whole, fitted, lambda done, total: seen.append((done, total)))
 
 
+@pytest.mark.slow
 def test_flips_are_found_in_rows_that_nothing_was_fitted_on_and_blocks_change_nothing() -> None:
     labels, bad = flipped(1)
     small, large = detected(made(labels), 700), detected(made(labels), 5000)

@@ -88,13 +88,9 @@ def test_shredding_leaves_no_trace_of_a_wrapped_key(tmp_path: Path) -> None:
 
 @pytest.mark.only("sqlite")
 def test_files_that_an_older_release_stored_whole_are_one_piece_each(tmp_path: Path) -> None:
-    from alembic import command
-
     engine = open_database(f"sqlite:///{tmp_path / 'old.db'}")
-    config, _ = database._scripts()
     with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0002")
+        database._upgrade(connection, "0002")
     with engine.begin() as connection:
         connection.execute(insert(blobs).values(_blob("blob_1")))
         connection.execute(
@@ -109,6 +105,7 @@ def test_files_that_an_older_release_stored_whole_are_one_piece_each(tmp_path: P
         )
     migrate(engine)
     with reading(engine) as connection:
+        assert database._revision(connection) == database._revisions()[-1]
         row = connection.execute(version_blobs.select()).one()
         assert (row.path, row.piece, row.blob_id) == ("f", 0, "blob_1")
         assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
@@ -134,7 +131,7 @@ def test_an_older_database_is_copied_and_upgraded(tmp_path: Path, monkeypatch: p
     assert not list(house.home.path.glob("*.backup"))
     scripts = tmp_path / "scripts"
     shutil.copytree(database.MIGRATIONS, scripts)
-    head = database._scripts()[1].get_current_head()
+    head = database._revisions()[-1]
     (scripts / "versions" / "9999_more.py").write_text(
         f"from alembic import op\nrevision, down_revision = '9999', '{head}'\n"
         "def upgrade():\n    op.execute('CREATE TABLE more (id INTEGER)')\n"

@@ -46,7 +46,7 @@ def uploads(
 ) -> Iterator[Uploads]:
     if request.param == "on the disk":
         monkeypatch.setattr(room, "_IN_MEMORY", 1000)
-    made = Uploads(house.blobs, monotonic=hour)
+    made = Uploads(house.blobs.receive, monotonic=hour)
     yield made
     made.close()
     assert not list(house.blobs.pending.iterdir())
