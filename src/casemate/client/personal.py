@@ -9,6 +9,7 @@ from typing import Any
 from casemate.client.connection import Connection
 from casemate.client.files import CHUNK, write_private_file
 from casemate.client.paths import ref_path
+from casemate.core import UpstreamError
 
 
 class PersonalCalls:
@@ -45,5 +46,8 @@ class PersonalCalls:
         """
         query = {"column": column, "value": list(values), "reason": reason}
         with self._told_once(f"/datasets/{ref_path(ref)}/reidentification", query) as response:
+            rows = response.headers.get("Casemate-Rows", "")
+            if not (rows.isascii() and rows.isdigit()):
+                raise UpstreamError("What answers there is no control plane of Casemate.", code="no-answer")
             write_private_file(to, response.iter_bytes(CHUNK))
-            return {"path": str(to), "column": column, "rows": int(response.headers["Casemate-Rows"])}
+        return {"path": str(to), "column": column, "rows": int(rows)}
