@@ -149,10 +149,12 @@ class Door:
         also: Also | tuple[Also, ...] = (),
         long: Long | None = None,
         urgent: bool = False,
+        media: str = "",
     ) -> Callable[[Handler], Handler]:
-        """A route that changes something, once for each Idempotency-Key.
+        """A route that changes something, once for each Idempotency-Key; or one whose outcome must be on record before it answers.
 
-        Args: about: what the gate must know first. urgent: has threads that no other act takes: it ends what does harm.
+        Args: about: what the gate must know first. urgent: has threads that no other act takes: it ends what does harm. media: as
+            for `read`; such an answer is never given again.
         """
         others = also if isinstance(also, tuple) else (also,)
         if others:
@@ -178,7 +180,7 @@ class Door:
                 entry.facts["answer"] = recordable_answer(answer)
             return answer
 
-        return self._route(method, path, action, run, about, long=long, urgent=urgent)
+        return self._route(method, path, action, run, about, long=long, urgent=urgent, media=media)
 
     def _route(
         self,
@@ -280,9 +282,10 @@ def _answer_again(
             "This Idempotency-Key came with another request before: send this one with a key of its own.",
             code="key-reused",
         )
-    if "answer" not in before.facts:
+    if before.facts.get("answer") is None:
         raise ConflictError(
-            "This request has failed or still runs; send it with a new Idempotency-Key.", code="repeated"
+            "This request has failed, still runs, or was answered what is told once; send it with a new Idempotency-Key.",
+            code="repeated",
         )
     answer: dict[str, Any] = before.facts["answer"]
     return answer

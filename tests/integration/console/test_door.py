@@ -56,8 +56,6 @@ LOCAL = {
     "doctor": "looks at this machine",
     "home adopt": "says which of two copies is the home, before any door of it opens",
     "dataset personal": "needs no home",
-    "dataset anonymize": "needs no home",
-    "dataset reidentify": "needs no home: the key file is the wall",
     "dataset personal-key": "makes a key on a person's own machine",
     "model scan": "needs no home",
     "model attest": "signs what a trainer says, with a key of their own",
@@ -198,6 +196,7 @@ EVERYTHING = {
     "user": "ada",
     "subject": "1",
     "label": "label",
+    "column": "name",
 }
 # What any key may do: ask for a grant, and look at its own and at itself.
 OWN_LISTS = {"/api/v1/grants", "/api/v1/reviews", "/api/v1/review-schedule"}
@@ -261,11 +260,14 @@ SPOKEN = {
     "dataset pull": [Action.DATASET_EXPORT],
     "dataset preview": [Action.DATASET_READ, Action.DATASET_EXPORT],
     "dataset datasheet": [Action.DATASET_READ],
+    "dataset anonymize": [Action.DATASET_ANONYMIZE, Action.DATASET_PUSH],  # a file needs no home
+    "dataset reidentify": [Action.DATASET_REIDENTIFY, Action.DATASET_EXPORT],  # of a file, the key file is the wall
     "dataset diff": [Action.DATASET_READ, Action.DATASET_EXPORT],
     "dataset tag": [Action.DATASET_TAG],
     "dataset untag": [Action.DATASET_TAG],
     "dataset restore": [Action.DATASET_RESTORE],
     "dataset retain": [Action.DATASET_DELETE],
+    "dataset retention": [Action.DATASET_READ, Action.DATASET_CONFIGURE],
     "dataset verify": [Action.DATASET_VERIFY],
     "dataset revoke": [Action.DATASET_REVOKE],
     "dataset delete": [Action.DATASET_DELETE],

@@ -183,6 +183,7 @@ def test_policies_that_do_not_fit_this_release_leave_only_the_way_back(house: Ho
         ('@id("a") permit (principal in Role::"chief", action == Action::"dataset:read", resource);', "policy-beyond-walls", "chief"),
         ('@id("a") permit (principal in Role::"caller", action == Action::"key:issue", resource);', "policy-beyond-walls", "key:issue"),
         ('@id("a") permit (principal in Role::"caller", action in [Action::"model:read", Action::"keys:move"], resource);', "policy-beyond-walls", "keys:move"),
+        ('@id("a") permit (principal in Role::"auditor", action == Action::"dataset:reidentify", resource);', "policy-beyond-walls", "an owner's alone"),
         ('@id("a") forbid (principal, action == Action::"policy:revert", resource);', "policy-beyond-walls", "policy:revert"),
         ('@id("four-eyes") forbid (principal, action == Action::"model:push", resource);', "policy-invalid", "four-eyes"),
         ('@id("a") forbid (principal, action == Action::"model:push", resource) when { context.mood };', "policy-invalid", "the policy a"),
