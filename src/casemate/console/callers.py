@@ -18,6 +18,7 @@ from casemate.core import (
     Action,
     AuthError,
     CasemateError,
+    InputError,
     LimitError,
     Principal,
     Resource,
@@ -123,7 +124,9 @@ async def authenticated(
     idempotency_key: Annotated[str, Header(max_length=200)] = "",
     reason: Annotated[str, Query(max_length=500)] = "",
 ) -> Call:
-    """Who calls, found in threads that no act takes. Raises: as `_authenticate`."""
+    """Who calls, found in threads that no act takes. Raises: as `_authenticate`; InputError `bad-framing`."""
+    if len(request.headers.getlist("authorization")) > 1:  # whatever stands before us may have looked at the other one
+        raise InputError("Two Authorization headers came: send one.", code="bad-framing")
     find = partial(_authenticate, request, authorization, idempotency_key, reason)
     return await to_thread.run_sync(find, limiter=request.app.state.doorways[LOCAL_OWNER in request.scope])
 
