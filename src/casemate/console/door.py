@@ -21,6 +21,7 @@ from typing import Any
 import msgspec
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Request
+from pydantic import BaseModel
 
 from casemate.console.callers import LOCAL_OWNER, Call, Caller, Stranger, recordable, refusal_of, refused
 from casemate.console.described import described, first_line
@@ -281,7 +282,8 @@ def _answer_again(
             "This Idempotency-Key came with another request before: send this one with a key of its own.",
             code="key-reused",
         )
-    if before.facts.get("answer") is None:
+    unkept = isinstance(arguments.get("body"), BaseModel)  # nothing of such a body is on record: it may hold secrets
+    if before.facts.get("answer") is None or unkept:
         raise ConflictError(
             "This request has failed, still runs, or was answered what is told once; send it with a new Idempotency-Key.",
             code="repeated",
