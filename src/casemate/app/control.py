@@ -15,7 +15,7 @@ from typing import Any
 from casemate.app.conversion import convert
 from casemate.app.evaluation import choose, classes_for, evaluate
 from casemate.app.ground import Ground
-from casemate.app.intake import look, push_dataset
+from casemate.app.intake import anonymise, look, push_dataset, reidentify
 from casemate.app.jwks import fetch_jwks
 from casemate.app.periodically import attempt, repeat
 from casemate.app.providers import provider_client
@@ -28,6 +28,7 @@ from casemate.console import (
     build_console,
     refresh_all,
     tend_break_glass,
+    tend_retention,
     tend_reviews,
 )
 from casemate.core.wire import peer_uid
@@ -50,12 +51,14 @@ from casemate.iam.providers.sign_in import ProviderSignIn
 from casemate.iam.tokens.verifier import TokenVerifier
 from casemate.keys import Purpose
 from casemate.registry import (
+    Anonymisations,
     Datasets,
     Deployments,
     Evaluations,
     Fingerprints,
     Models,
     Pen,
+    Retention,
     Rollout,
     Screenings,
     Signers,
@@ -80,6 +83,7 @@ _PATIENT = ServerConfig(
     limits=WireLimits(body_seconds=3600.0, body_rate=_SLOWEST_UPLOAD, connections=256, connections_per_address=32)
 )
 _FRESH = 3600.0  # s between two looks at issuers' keys; they publish a new one a day or more before they use it
+_RETAINED = 3600.0  # s between two looks at rules of retention; they speak of days
 _TENDED = 60.0  # s between two looks at the dates of access reviews
 _UNTENDED = "an access review was not opened or settled"
 
@@ -154,6 +158,15 @@ def build_services(
         convert=partial(convert_dataset, insecure=insecure),
         required=ground.settings.require_screening,
     )
+    anonymisations = Anonymisations(
+        ground.stores,
+        datasets,
+        screenings,
+        anonymise=partial(anonymise, insecure=insecure),
+        reidentify=partial(reidentify, insecure=insecure),
+        convert=partial(convert_dataset, insecure=insecure),
+        required=ground.settings.datasheets == "required",
+    )
     models = Models(
         ground.stores, pen, scan=partial(scan, insecure=insecure), describe=partial(describe, insecure=insecure)
     )
@@ -194,6 +207,8 @@ def build_services(
         settle=settle,
         datasets=datasets,
         screenings=screenings,
+        anonymisations=anonymisations,
+        retention=Retention(ground.stores, pen),
         models=models,
         evaluations=evaluations,
         fingerprints=fingerprints,
@@ -296,5 +311,7 @@ async def serve_console(
             repeat(tend, _UNTENDED, over, every=_TENDED)
             watch = partial(tend_break_glass, services)
             repeat(watch, "emergency grants were not looked at", over, every=_TENDED)
+            retain = partial(tend_retention, services, local_owner(os.geteuid()))
+            repeat(retain, "a rule of retention was not applied", over, every=_RETAINED, at_once=True)
         ready()
         await stop.wait()

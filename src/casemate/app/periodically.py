@@ -22,10 +22,12 @@ def attempt(task: Task, what: str) -> None:
         _log.exception("%s", what)
 
 
-def repeat(task: Task, what: str, stop: threading.Event, *, every: float) -> None:
-    """Do it every `every` seconds, in a thread, until `stop` is set."""
+def repeat(task: Task, what: str, stop: threading.Event, *, every: float, at_once: bool = False) -> None:
+    """Do it every `every` seconds, in a thread, until `stop` is set. Args: at_once: and in that thread before that."""
 
     def run() -> None:
+        if at_once and not stop.is_set():
+            attempt(task, what)
         while not stop.wait(every):
             attempt(task, what)
 

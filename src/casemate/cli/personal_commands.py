@@ -1,4 +1,4 @@
-"""`casemate dataset personal`, `anonymize`, `reidentify` and `personal-key`: personal data in a file, before it is pushed. No home needed."""
+"""`casemate dataset personal`, `anonymize`, `reidentify` and `personal-key`: personal data in a file, or in a version of the home."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ import msgspec
 
 from casemate.cli import output
 from casemate.cli.output import json_option
+from casemate.cli.personal_files import anonymize_file, config_of, new_file, read_file, reidentify_file, write_new
 from casemate.cli.scan_commands import sealed_file
 from casemate.cli.session import Session, pass_session
-from casemate.core import DataClass, InputError, SealedFile, Verdict, refused_by_system
+from casemate.cli.targets import is_version
+from casemate.core import DataClass, Verdict
 
 _file = click.Path(path_type=Path)
 _opinion = click.option("--second-opinion", is_flag=True, help="Ask Presidio too; it needs casemate[presidio].")
@@ -24,7 +26,7 @@ _regions = click.option(
     multiple=True,
     help="A country, as US, whose telephone numbers may stand without a +; may be repeated.",
 )
-_key = click.option("--key", "key", type=_file, help="The key of pseudonyms and replacements.")
+_key = click.option("--key", "key", type=_file, help="FILE only: the key of pseudonyms and replacements.")
 
 
 @click.command("personal")
@@ -57,17 +59,20 @@ def personal_dataset(
     from casemate.scanning import convert_dataset
 
     if proposal is not None:
-        _new(proposal)
+        new_file(proposal)
     insecure = session.insecure_no_sandbox
     with ExitStack() as closing, output.working(f"looking at {path.name}"):
         table = closing.enter_context(
             convert_dataset(closing.enter_context(sealed_file(path)), path.name, insecure=insecure)
         )
         report = find_personal_data(
-            table.parquet, declared=DataClass(data_class), config=_config(regions, second_opinion), insecure=insecure
+            table.parquet,
+            declared=DataClass(data_class),
+            config=config_of(regions, second_opinion=second_opinion),
+            insecure=insecure,
         )
     if proposal is not None:
-        _write(proposal, [proposed_policy(report).encode()])
+        write_new(proposal, [proposed_policy(report).encode()])
     output.show(
         {**msgspec.to_builtins(report), "proposal": None if proposal is None else str(proposal)}, as_json, _say_found
     )
@@ -76,83 +81,135 @@ def personal_dataset(
 
 
 @click.command("anonymize")
-@click.argument("path", metavar="FILE", type=_file)
+@click.argument("target", metavar="NAME@VERSION|FILE")
 @click.option("--policy", "policy_file", type=_file, required=True, help="What becomes of each column: TOML.")
-@click.option("--out", type=_file, required=True, help="The new Parquet file.")
+@click.option(
+    "--as", "new", metavar="NAME", help="A version only: the dataset that it becomes.  [default: NAME-anonymous]"
+)
+@click.option(
+    "--data-class",
+    type=click.Choice([one.value for one in DataClass]),
+    help="A version only.  [default: as before, or as of the source]",
+)
+@click.option(
+    "--purpose",
+    "purposes",
+    multiple=True,
+    help="A version only: it may be trained on for this one; may be repeated.  [default: as before, or as of the source]",
+)
+@click.option("--reason", default="", help="A version only: why; it goes into the audit log.")
+@click.option("--out", type=_file, help="FILE only: the new Parquet file.")
 @_key
-@click.option("--reversible-key", type=_file, help="The key of pseudonyms that can be turned back.")
+@click.option("--reversible-key", type=_file, help="FILE only: the key of pseudonyms that can be turned back.")
 @_regions
 @_opinion
 @json_option
 @pass_session
 def anonymize_dataset(
     session: Session,
-    path: Path,
+    target: str,
     policy_file: Path,
-    out: Path,
+    new: str | None,
+    data_class: str | None,
+    purposes: tuple[str, ...],
+    reason: str,
+    out: Path | None,
     key: Path | None,
     reversible_key: Path | None,
     regions: tuple[str, ...],
     second_opinion: bool,
     as_json: bool,
 ) -> None:
-    """Write FILE without what names people, as a policy says, once what is left was looked at and measured.
+    """Take out what names people, as a policy says, once what is left was looked at and measured.
 
-    Exits 1, and writes nothing, where more is left than the policy allows.
+    Of a version, the home makes a version of another dataset, with keys of pseudonyms that it keeps and shows to nobody; it is on
+    record. What has the form of a version is one; write ./NAME for a file of such a name. Of a FILE, this machine writes another,
+    with key files of yours, and nobody's record knows of it. Exits 1, and makes nothing, where more is left than the policy allows.
     """
-    from casemate.privacy import Keys, KeyUse, anonymise_dataset, read_key, read_policy
-    from casemate.scanning import convert_dataset
-
-    _new(out)
-    insecure = session.insecure_no_sandbox
-    with ExitStack() as closing, output.working(f"anonymizing {path.name}"):
-        source = closing.enter_context(sealed_file(path))
-        policy = read_policy(closing.enter_context(sealed_file(policy_file)).read())
-        keys = Keys(
-            pseudonym=read_key(key, KeyUse.PSEUDONYM) if key else b"",
-            reversible=read_key(reversible_key, KeyUse.REVERSIBLE) if reversible_key else b"",
-        )
-        table = closing.enter_context(convert_dataset(source, path.name, insecure=insecure))
-        done = closing.enter_context(
-            anonymise_dataset(
-                table.parquet, policy, keys=keys, config=_config(regions, second_opinion), insecure=insecure
+    if is_version(target):
+        if out or key or reversible_key or regions or second_opinion:
+            raise click.UsageError("--out, --key, --reversible-key, --region and --second-opinion are for files.")
+        policy = read_file(policy_file)
+        with session.client() as casemate, output.working(f"anonymizing {target}"):
+            result = casemate.personal.anonymize(
+                target, policy, new=new, data_class=data_class, purposes=purposes, reason=reason
             )
-        )
-        if done.parquet is not None:
-            _copy(done.parquet, out)
-    result = {**msgspec.to_builtins(done.report), "path": None if done.parquet is None else str(out)}
-    output.show(result, as_json, _say_done)
-    if done.parquet is None:
+        output.show(result, as_json, _say_made)
+        if result["version"] is None:
+            sys.exit(output.REFUSED)
+        return
+    if out is None:
+        raise click.UsageError(f"{target} is taken for a file: name its --out.")
+    if new or data_class or purposes or reason:
+        raise click.UsageError("--as, --data-class, --purpose and --reason are for versions.")
+    done = anonymize_file(
+        Path(target),
+        out,
+        read_file(policy_file),
+        key=key,
+        reversible_key=reversible_key,
+        config=config_of(regions, second_opinion=second_opinion),
+        insecure=session.insecure_no_sandbox,
+    )
+    output.show(done, as_json, _say_done)
+    if done["path"] is None:
         sys.exit(output.REFUSED)
 
 
 @click.command("reidentify")
-@click.argument("path", metavar="FILE", type=_file)
+@click.argument("target", metavar="NAME@VERSION|FILE")
 @click.option("--column", required=True, help="The column of reversible pseudonyms.")
-@click.option("--domain", default="", help="The domain that the policy named.  [default: the column's name]")
-@click.option("--reversible-key", type=_file, required=True, help="The key that made them.")
-@click.option("--out", type=_file, required=True, help="The new Parquet file.")
+@click.option(
+    "--value",
+    "values",
+    multiple=True,
+    metavar="PSEUDONYM",
+    help="Only the rows that hold this one; may be repeated.  [default: all rows]",
+)
+@click.option("--out", "to", type=_file, required=True, help="The new Parquet file.")
+@click.option("--reason", default="", help="A version only, and needed there: why; it goes into the audit log.")
+@click.option("--domain", default="", help="FILE only: the domain that the policy named.  [default: the column's name]")
+@click.option("--reversible-key", type=_file, help="FILE only: the key that made them.")
 @json_option
 @pass_session
 def reidentify_dataset(
-    session: Session, path: Path, column: str, domain: str, reversible_key: Path, out: Path, as_json: bool
+    session: Session,
+    target: str,
+    column: str,
+    values: tuple[str, ...],
+    to: Path,
+    reason: str,
+    domain: str,
+    reversible_key: Path | None,
+    as_json: bool,
 ) -> None:
-    """Turn the reversible pseudonyms of one column back. Whoever has the key can: it is the wall."""
-    from casemate.privacy import KeyUse, read_key
-    from casemate.privacy import reidentify_dataset as reidentified
-    from casemate.scanning import convert_dataset
+    """Turn the reversible pseudonyms of one column back.
 
-    _new(out)
-    key = read_key(reversible_key, KeyUse.REVERSIBLE)
-    insecure = session.insecure_no_sandbox
-    with ExitStack() as closing, output.working(f"reading {path.name}"):
-        source = closing.enter_context(sealed_file(path))
-        table = closing.enter_context(convert_dataset(source, path.name, insecure=insecure))
-        shown = closing.enter_context(
-            reidentified(table.parquet, column=column, domain=domain, key=key, insecure=insecure)
-        )
-        _copy(shown, out)
-    output.show({"path": str(out), "column": column}, as_json, lambda _: output.say(f"{out} written."))
+    Of a version that the home made anonymous: an owner's alone, with a fresh second factor and a --reason, and on record before
+    a row leaves. Of a FILE: whoever has the key file can, and it is on nobody's record.
+    """
+    new_file(to)
+    if is_version(target):
+        if domain or reversible_key:
+            raise click.UsageError("--domain and --reversible-key are for files: the home has its own.")
+        with session.client() as casemate, output.working(f"turning {target} back"):
+            result = casemate.personal.reidentify(target, column, to, values=values, reason=reason)
+        output.show(result, as_json, lambda _: output.say(f"{to} written: {result['rows']} rows. It is on record."))
+        return
+    if reversible_key is None:
+        raise click.UsageError(f"{target} is taken for a file: name its --reversible-key.")
+    if reason:
+        raise click.UsageError("--reason is for versions: a file is turned back on nobody's record.")
+    shown = reidentify_file(
+        Path(target),
+        to,
+        column=column,
+        values=values,
+        domain=domain,
+        reversible_key=reversible_key,
+        insecure=session.insecure_no_sandbox,
+    )
+    output.show(shown, as_json, lambda _: output.say(f"{to} written: {shown['rows']} rows. It is on nobody's record."))
 
 
 @click.command("personal-key")
@@ -166,45 +223,6 @@ def personal_key(path: Path, reversible: bool, as_json: bool) -> None:
     use = KeyUse.REVERSIBLE if reversible else KeyUse.PSEUDONYM
     make_key(path, use)
     output.show({"path": str(path), "use": use.value}, as_json, lambda _: output.say(f"{path} written."))
-
-
-def _config(regions: tuple[str, ...], second_opinion: bool) -> Any:
-    from casemate.privacy import PersonalConfig
-
-    plain = PersonalConfig(second_opinion=second_opinion)
-    named = tuple(region.upper() for region in regions)
-    if named:
-        from phonenumbers import SUPPORTED_REGIONS
-
-        unknown = sorted(set(named) - set(SUPPORTED_REGIONS))
-        if unknown:
-            raise InputError(
-                f"There is no region {unknown[0][:20]!r}: name a country by two letters, as US.", code="personal-region"
-            )
-    return msgspec.structs.replace(plain, regions=named) if named else plain
-
-
-def _new(path: Path) -> None:
-    if path.exists() or path.is_symlink():
-        raise InputError(f"{path} exists: name a new file.", code="exists")
-
-
-def _copy(file: SealedFile, path: Path) -> None:
-    with file.open() as data:
-        _write(path, iter(lambda: data.read(1 << 20), b""))
-
-
-def _write(path: Path, chunks: Any) -> None:
-    """A new file of the owner's alone. Raises: InputError: the system refuses."""
-    import os
-
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            for chunk in chunks:
-                file.write(chunk)
-    except OSError as error:
-        raise refused_by_system(error) from error
 
 
 def _say_found(result: Any) -> None:
@@ -231,15 +249,29 @@ def _say_found(result: Any) -> None:
     )
 
 
-def _say_done(result: Any) -> None:
-    output.findings(result["findings"])
-    after = result["after"]
+def _say_measured(report: Any) -> None:
+    before, after = report["before"], report["after"]
     if after:
-        before = result["before"]
         output.say(
             f"k {before['k']} -> {after['k']}; alone {before['unique']:.1%} -> {after['unique']:.1%} of the rows"
         )
+
+
+def _say_made(result: Any) -> None:
+    output.findings(result["findings"])
+    _say_measured(result["report"])
+    if result["version"] is None:
+        output.say("Refused; nothing was kept.")
+        return
+    rows, out = result["report"]["rows"], result["report"]["suppressed"]
+    output.say(f"{result['name']}@{result['version']}  {result['digest']}  {rows} rows, {out} left out.")
+
+
+def _say_done(result: Any) -> None:
+    output.findings(result["findings"])
+    _say_measured(result)
     if result["path"] is None:
         output.say("Refused; nothing was written.")
         return
     output.say(f"{result['path']} written: {result['rows']} rows, {result['suppressed']} left out.")
+    output.people.print("A file is on nobody's record: neither this, nor who turns its pseudonyms back.", markup=False)

@@ -15,7 +15,8 @@ from casemate.cli import output
 from casemate.cli.output import json_option
 from casemate.cli.scan_commands import sealed_file, write_files
 from casemate.cli.session import Session, pass_session
-from casemate.core import InputError, SealedFile, Verdict, parse_ref, refused_by_system, seal_bytes
+from casemate.cli.targets import is_version
+from casemate.core import InputError, SealedFile, Verdict, refused_by_system, seal_bytes
 
 _file = click.Path(path_type=Path)
 _SHOWN = 5  # suspects of a finding; --json has them all
@@ -74,7 +75,7 @@ def screen_dataset(
     value is shown. A version's result is signed and kept, and so are the options, with which later pushes are screened;
     a file needs no home, and nothing of it leaves the machine.
     """
-    if _is_version(target):
+    if is_version(target):
         if verdicts is not None or folder is not None or findings:
             raise click.UsageError(
                 "--verdicts, --quarantine and --finding are for files; of a version, see dataset verdict and quarantine."
@@ -107,23 +108,6 @@ def screen_dataset(
         findings=findings,
         as_json=as_json,
     )
-
-
-def _is_version(target: str) -> bool:
-    """Whether it names a version of a dataset. Raises: InputError `which`: it names a file of this folder as well."""
-    try:
-        parse_ref(target)
-    except InputError:
-        if target.partition("@")[1] and not Path(target).exists():
-            raise
-        return False
-    if Path(target).exists():
-        raise InputError(
-            f"{target} is a file here and has the form of a version: write ./{target}, or {target.partition('@')[0]}@latest "
-            "in another folder.",
-            code="which",
-        )
-    return True
 
 
 def _say_version(result: Any) -> None:

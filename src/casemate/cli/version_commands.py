@@ -1,4 +1,4 @@
-"""`casemate dataset diff|tag|untag|restore|retain`: versions of a dataset beside each other."""
+"""`casemate dataset diff|tag|untag|restore|retain|retention|revoke`: versions of a dataset beside each other."""
 
 from __future__ import annotations
 
@@ -78,10 +78,40 @@ def restore_dataset(session: Session, ref: str, reason: str, as_json: bool) -> N
 def retain_dataset(
     session: Session, name: str, keep: int, life: str | None, trial: bool, reason: str, as_json: bool
 ) -> None:
-    """Delete older versions, once, and their keys. What has a tag, or a model was made from, stays."""
+    """Delete older versions, once, now, and their keys. What has a tag, or a model was made from, stays.
+
+    dataset retention lets the home do it by itself.
+    """
     with session.client() as casemate, output.working(f"looking through {name}"):
         result = casemate.versions.retain(name, keep=keep, life=life, trial=trial, reason=reason)
     output.show(result, as_json, _retained)
+
+
+@click.command("retention")
+@click.argument("name")
+@click.option("--keep", default=0, metavar="N", help="From now on, keep the newest N versions.")
+@click.option("--for", "life", metavar="TIME", help="From now on, keep what was pushed in this time, as in 90d.")
+@click.option("--end", is_flag=True, help="Delete nothing by itself any more.")
+@_reason
+@json_option
+@pass_session
+def retention(session: Session, name: str, keep: int, life: str | None, end: bool, reason: str, as_json: bool) -> None:
+    """The rule by which the home deletes older versions by itself, and what it would delete now; with options, another.
+
+    An owner's, who says why. The home looks every hour, and what it deletes is on record as dataset delete is. What has a tag, or a
+    model was made from, stays, and the newest; a version takes no other's place before it has stood for a week.
+    """
+    if end and (keep or life):
+        raise click.UsageError("--end takes no other rule.")
+    with session.client() as casemate, output.working(f"looking through {name}"):
+        versions = casemate.versions
+        if end:
+            found = versions.end_rule(name, reason=reason)
+        elif keep or life:
+            found = versions.keep_rule(name, keep=keep, life=life, reason=reason)
+        else:
+            found = versions.rule(name)
+    output.show(found, as_json, _ruled)
 
 
 @click.command("revoke")
@@ -99,13 +129,25 @@ def revoke_dataset(session: Session, ref: str, reason: str, cascade: bool, as_js
     output.show(result, as_json, say_revoked)
 
 
-COMMANDS = (diff_dataset, tag_dataset, untag_dataset, restore_dataset, retain_dataset, revoke_dataset)
+COMMANDS = (diff_dataset, tag_dataset, untag_dataset, restore_dataset, retain_dataset, retention, revoke_dataset)
 
 
 def _retained(result: dict[str, Any]) -> None:
     output.table(result["kept"], {"version": "kept", "why": "why"}, empty="Nothing is kept.")
     word = "would be deleted" if result["trial"] else "deleted"
     output.say(f"{word}: {', '.join(map(str, result['deleted'])) or 'none'}")
+
+
+def _ruled(found: dict[str, Any]) -> None:
+    rule = found["rule"]
+    if rule is None:
+        output.say(f"The home deletes nothing by itself of {found['name']}.")
+        return
+    newest = [f"the newest {rule['keep']}"] if rule["keep"] else []
+    young = [f"what is younger than {rule['life'] / 86400:g} days"] if rule["life"] else []
+    output.say(f"The home keeps {' and '.join(newest + young)} of {found['name']}: {found['reason']} ({found['by']})")
+    output.table(found["kept"], {"version": "kept", "why": "why"}, empty="Nothing is kept.")
+    output.say(f"due: {', '.join(map(str, found['due'])) or 'none'}")
 
 
 def _difference(found: dict[str, Any]) -> None:

@@ -37,6 +37,7 @@ from casemate.client.paths import id_part as _id
 from casemate.client.paths import name_part as _name
 from casemate.client.paths import ref_path as _path
 from casemate.client.people import PeopleCalls
+from casemate.client.personal import PersonalCalls
 from casemate.client.policies import PolicyCalls
 from casemate.client.providers import ProviderCalls
 from casemate.client.queries import query_rows
@@ -77,6 +78,7 @@ class Casemate:
         self._opened, self._download = connection.opened, connection.download
         self.cards = CardCalls(connection)
         self.versions = VersionCalls(connection)
+        self.personal = PersonalCalls(connection)
         self.screenings = ScreeningCalls(connection)
         self.evaluations = EvaluationCalls(connection)
         self.trainings = TrainingCalls(connection)

@@ -71,8 +71,11 @@ class Download:
         url: str,
         query: dict[str, str | list[str]],
         stepped_up: Callable[[httpx.Response], bool],
+        *,
+        method: str = "GET",
     ) -> None:
         self._http, self._url, self._query, self._stepped_up = http, url, query, stepped_up
+        self._method = method
 
     def __enter__(self) -> httpx.Response:
         if not self._ask() and not (self._stepped_up(self._response) and self._ask()):
@@ -83,7 +86,7 @@ class Download:
         """Whether the server answers with what was asked for."""
         with answered():
             self._response = self._http.send(
-                self._http.build_request("GET", self._url, params=self._query), stream=True
+                self._http.build_request(self._method, self._url, params=self._query), stream=True
             )
             if not self._response.is_success:
                 with closing(self._response):

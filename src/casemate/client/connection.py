@@ -97,6 +97,10 @@ class Connection:
         query = checked_query({"reason": reason, "start": start or None})
         return Download(self.http, "/api/v1" + path, query, self._stepped_up)
 
+    def told_once(self, path: str, query: dict[str, Any]) -> Download:
+        """A file to read that a POST answers with: what leaves is on record first, and asking again is another act."""
+        return Download(self.http, "/api/v1" + path, checked_query(query), self._stepped_up, method="POST")
+
     def lines(self, path: str, query: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """What the server says line by line, as it comes."""
         with Download(self.http, "/api/v1" + path, checked_query(query), lambda _: False) as response:

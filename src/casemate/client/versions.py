@@ -70,6 +70,19 @@ class VersionCalls:
         query = {"keep": keep or None, "life": life, "trial": "true" if trial else None, "reason": reason}
         return self._change("POST", f"/datasets/{name_part(name)}/retention", query=query)
 
+    def rule(self, name: str) -> dict[str, Any]:
+        """The rule by which the home deletes older versions by itself: `{"rule", "by", "at", "due", "kept"}`; `rule` None: it does not."""
+        return self._get(f"/datasets/{name_part(name)}/retention-rule")
+
+    def keep_rule(self, name: str, *, keep: int = 0, life: str | None = None, reason: str) -> dict[str, Any]:
+        """Let the home delete by itself, from now on, what `retain` would: all but the newest `keep`, and those of the last `life`."""
+        query = {"keep": keep or None, "life": life, "reason": reason}
+        return self._change("PUT", f"/datasets/{name_part(name)}/retention-rule", query=query)
+
+    def end_rule(self, name: str, *, reason: str) -> dict[str, Any]:
+        """Let the home delete nothing of it by itself."""
+        return self._change("DELETE", f"/datasets/{name_part(name)}/retention-rule", query={"reason": reason})
+
 
 def _tag(text: str) -> str:
     version = parse_ref(f"dataset@{text}").version

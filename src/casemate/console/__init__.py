@@ -5,6 +5,7 @@ from casemate.console.callers import LOCAL_OWNER
 from casemate.console.grant_routes import tend_break_glass
 from casemate.console.issuer_routes import refresh_all
 from casemate.console.live_runs import LiveRun
+from casemate.console.retention_routes import tend_retention
 from casemate.console.review_routes import tend_reviews
 from casemate.console.services import Asked, AskedConversion, Converted, Services, Trained
 
@@ -20,5 +21,6 @@ __all__ = [
     "build_door",
     "refresh_all",
     "tend_break_glass",
+    "tend_retention",
     "tend_reviews",
 ]

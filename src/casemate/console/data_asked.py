@@ -19,7 +19,7 @@ from casemate.core import (
     parse_ref,
 )
 from casemate.iam import stated_reason
-from casemate.registry import Datasets, DataUse, Models, stated_use
+from casemate.registry import Datasets, DataUse, Models, anonymous_use, stated_use
 
 _HIGHEST = DataUse(data_class=DataClass.HEALTH)
 Attributes = dict[str, str | int | bool]
@@ -80,12 +80,64 @@ def dataset_as_pushed(call: Call, arguments: dict[str, Any]) -> Resource:
     return Resource("dataset", name, attributes={"data_class": use.data_class.value, "lowers_class": lowers})
 
 
+def anonymous_name(name: str, new: str) -> str:
+    """Of what is made anonymous of a dataset. Raises: InputError."""
+    return checked_name(new or f"{name}-anonymous", what="dataset")
+
+
+def dataset_made_anonymous(call: Call, arguments: dict[str, Any]) -> Resource:
+    """A version of which an anonymous one is made, with its class. What may be used for more than before needs a reason.
+
+    Raises: InputError.
+    """
+    source, _, lowers = _anonymous(call, arguments)
+    if lowers:
+        stated_reason(call.reason)
+    attributes: Attributes = {"data_class": source.data_class.value, "lowers_class": lowers}
+    return Resource("dataset", checked_name(arguments["name"]), attributes=attributes)
+
+
+def dataset_of_anonymous(call: Call, arguments: dict[str, Any]) -> Resource:
+    """The dataset that it becomes a version of, as it would be."""
+    _, use, lowers = _anonymous(call, arguments)
+    attributes: Attributes = {"data_class": use.data_class.value, "lowers_class": lowers}
+    return Resource("dataset", anonymous_name(arguments["name"], arguments["new"]), attributes=attributes)
+
+
+def _anonymous(call: Call, arguments: dict[str, Any]) -> tuple[DataUse, DataUse, bool]:
+    """What the source may be used for, what comes of it, and whether that is more."""
+    purposes = arguments["purpose"]
+    source = _use(call, parse_ref(f"{arguments['name']}@{arguments['version']}"))
+    before = call.services.datasets.use_of_newest(anonymous_name(arguments["name"], arguments["new"]))
+    stated = [purposes] if isinstance(purposes, str) and purposes else purposes
+    return source, *anonymous_use(source, before, arguments["data_class"], stated)
+
+
+def dataset_turned_back(call: Call, arguments: dict[str, Any]) -> Resource:
+    """A version whose pseudonyms are turned back, with the class of the people behind them. That needs a reason. Raises: InputError."""
+    stated_reason(call.reason)
+    ref = parse_ref(f"{arguments['name']}@{arguments['version']}")
+    try:
+        data_class = call.services.anonymisations.class_turned_back(ref)
+    except NotFoundError:
+        data_class = DataClass.INTERNAL
+    except CasemateError:
+        data_class = _HIGHEST.data_class
+    return Resource("dataset", ref.name, attributes={"data_class": data_class.value})
+
+
 def dataset_newest(call: Call, arguments: dict[str, Any]) -> Resource:
     """A dataset as its newest version is; one that is not there yet holds nothing."""
     name = checked_name(arguments["name"])
     before = call.services.datasets.use_of_newest(name)
     data_class = before.data_class if before else DataClass.INTERNAL
     return Resource("dataset", name, attributes={"data_class": data_class.value})
+
+
+def dataset_reasoned(call: Call, arguments: dict[str, Any]) -> Resource:
+    """A dataset as its newest version is. What is said of it needs a reason. Raises: InputError."""
+    stated_reason(call.reason)
+    return dataset_newest(call, arguments)
 
 
 def dataset_as_restored(call: Call, arguments: dict[str, Any]) -> Resource:

@@ -21,6 +21,7 @@ from typing import Any
 import msgspec
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Request
+from pydantic import BaseModel
 
 from casemate.console.callers import LOCAL_OWNER, Call, Caller, Stranger, recordable, refusal_of, refused
 from casemate.console.described import described, first_line
@@ -131,6 +132,7 @@ class Door:
             call: Call = arguments["call"]
             noted = named_in(call.services, action, arguments)
             call.read(action, _asked(call, action, arguments, about), noted, reason=call.reason)
+            call.check_parameters()
             if "digest" in noted and "version" in arguments:
                 arguments = arguments | {"version": str(noted["version"])}  # the very one that is on record
             if "to_digest" in noted:
@@ -149,10 +151,12 @@ class Door:
         also: Also | tuple[Also, ...] = (),
         long: Long | None = None,
         urgent: bool = False,
+        media: str = "",
     ) -> Callable[[Handler], Handler]:
-        """A route that changes something, once for each Idempotency-Key.
+        """A route that changes something, once for each Idempotency-Key; or one whose outcome must be on record before it answers.
 
-        Args: about: what the gate must know first. urgent: has threads that no other act takes: it ends what does harm.
+        Args: about: what the gate must know first. urgent: has threads that no other act takes: it ends what does harm. media: as
+            for `read`; such an answer is never given again.
         """
         others = also if isinstance(also, tuple) else (also,)
         if others:
@@ -164,11 +168,9 @@ class Door:
             if call.request_key and (before := call.services.log.outcome_of(intent)) is not None:
                 return _answer_again(call, action, arguments, about, others, before)
             resource = _asked(call, action, arguments, about)
-            if (
-                others
-                and call.services.authorizer.decide(call.principal, action, resource, address=call.address).allowed
-            ):
-                _ask_also(call, others, arguments)  # whoever may not do it at all is refused that, below
+            if call.services.authorizer.decide(call.principal, action, resource, address=call.address).allowed:
+                call.check_parameters()  # whoever may not do it at all is refused that, below
+                _ask_also(call, others, arguments)
             noted = named_in(call.services, action, arguments)
             with call.open(action, resource, intent=intent, noted=noted) as entry:
                 if call.request_key:
@@ -178,7 +180,7 @@ class Door:
                 entry.facts["answer"] = recordable_answer(answer)
             return answer
 
-        return self._route(method, path, action, run, about, long=long, urgent=urgent)
+        return self._route(method, path, action, run, about, long=long, urgent=urgent, media=media)
 
     def _route(
         self,
@@ -280,9 +282,11 @@ def _answer_again(
             "This Idempotency-Key came with another request before: send this one with a key of its own.",
             code="key-reused",
         )
-    if "answer" not in before.facts:
+    unkept = isinstance(arguments.get("body"), BaseModel)  # nothing of such a body is on record: it may hold secrets
+    if before.facts.get("answer") is None or unkept:
         raise ConflictError(
-            "This request has failed or still runs; send it with a new Idempotency-Key.", code="repeated"
+            "This request has failed, still runs, or was answered what is told once; send it with a new Idempotency-Key.",
+            code="repeated",
         )
     answer: dict[str, Any] = before.facts["answer"]
     return answer

@@ -13,7 +13,7 @@ _ASKED = 100  # characters kept of a name that stands for nothing here
 
 def named_in(services: Services, action: Action, arguments: dict[str, Any]) -> dict[str, str | int]:
     """Facts for the record: `version` and `digest`, `model` where that is not what is acted on, `dataset` likewise; `to`
-    and `to_digest` of a version that it is compared with.
+    and `to_digest` of a version that it is compared with; `column` that is turned back.
 
     What is not there is named as it was asked for. Nobody but the record is told.
     """
@@ -28,6 +28,8 @@ def named_in(services: Services, action: Action, arguments: dict[str, Any]) -> d
     if kind == AssetKind.DATASET and (asked := str(arguments.get("to") or "")):
         version = _found(services, AssetKind.DATASET, f"{name}@{asked}")
         found |= {"to": version.number, "to_digest": version.digest} if version else {"to": asked[:_ASKED]}
+    if action is Action.DATASET_REIDENTIFY:
+        found["column"] = str(arguments.get("column") or "")[:_ASKED]
     if action is Action.DEPLOYMENT_DEPLOY and (asked := str(arguments.get("model") or "")):
         version = _found(services, AssetKind.MODEL, asked)
         found |= {"model": version.about.name, **_facts(version)} if version else {"model": asked[:_ASKED]}

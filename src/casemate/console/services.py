@@ -12,12 +12,14 @@ from casemate.core.datasheets import Datasheet
 from casemate.iam import Access, Authorizer, Enrolment, Gate, Passkeys, PasskeySignIn, Policies, Sessions, SignIn
 from casemate.iam.providers.sign_in import ProviderSignIn
 from casemate.registry import (
+    Anonymisations,
     Datasets,
     Deployments,
     Evaluations,
     Fingerprints,
     Models,
     Pushed,
+    Retention,
     Screenings,
     Signers,
     Trainings,
@@ -165,6 +167,8 @@ class Services:
     settle: Callable[[Callable[[], list[tuple[str, dict[str, Any]]]], str], None]  # commits what the call makes, alone
     datasets: Datasets
     screenings: Screenings
+    anonymisations: Anonymisations
+    retention: Retention
     models: Models
     evaluations: Evaluations
     fingerprints: Fingerprints

@@ -161,11 +161,13 @@ class Action(StrEnum):
     DATASET_EXPORT = "dataset:export"  # rows
     DATASET_PUSH = "dataset:push"
     DATASET_TAG = "dataset:tag"
+    DATASET_ANONYMIZE = "dataset:anonymize"  # a version of a dataset of its own, made by the home
+    DATASET_REIDENTIFY = "dataset:reidentify"  # reversible pseudonyms turned back, and rows that leave so
     DATASET_RESTORE = "dataset:restore"  # an older version as the newest
     DATASET_VERIFY = "dataset:verify"
     DATASET_REVOKE = "dataset:revoke"  # for good: nothing is made from it any more
     DATASET_SCREEN = "dataset:screen"  # for poison, and what that found
-    DATASET_CONFIGURE = "dataset:configure"  # how its versions are screened, once that is kept
+    DATASET_CONFIGURE = "dataset:configure"  # how its versions are screened, once that is kept, and how long they stay
     DATASET_QUARANTINE = "dataset:quarantine"  # a new version without the suspects
     DATASET_JUDGE = "dataset:judge"  # a version, or rows that a screening named
     DATASET_DELETE = "dataset:delete"

@@ -78,6 +78,8 @@ GIVING = frozenset(
         Action.USER_RESET,
     }
 )
+# What protects people is undone by an owner, on record: a home's own policies may forbid it and give it to nobody else.
+OWNERS_ALONE = frozenset({Action.DATASET_REIDENTIFY})
 
 # The parser is native and keeps a place on its stack for each level: deeper text would end the whole process.
 MAX_NESTED = 60  # brackets within each other
@@ -138,6 +140,8 @@ def _check_permit(name: str, policy: dict[str, Any], actions: set[str]) -> None:
         raise _beyond(name, 'a permit names its actions: action == Action::"dataset:read", or action in [...]')
     if giving := sorted(actions & GIVING):
         raise _beyond(name, f"a home's own policies cannot permit {', '.join(giving)}, which could give all the rest")
+    if owners := sorted(actions & OWNERS_ALONE):
+        raise _beyond(name, f"a home's own policies cannot permit {', '.join(owners)}, which is an owner's alone")
     principal = policy["principal"]
     entity = principal.get("entity") or principal.get("in", {}).get("entity") or {}
     kind, who = entity.get("type"), entity.get("id")

@@ -171,6 +171,7 @@ class SignIn:
         charge = self.lockout.charge(f"password {person.id}", visitor, person=person.id, now=now)
         if not self.passwords.verify(person.password.hash if person.password else None, password):
             self.record(person, visitor, now, "refused", "bad-password", failures=charge.failures)
+            self.tell_lock(person, visitor, now, charge)
             raise AuthError("The current password is wrong.", code="bad-password")
         self.lockout.clear(charge, now=now)
 

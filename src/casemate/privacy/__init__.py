@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from casemate.privacy.anonymise import AnonymisationReport, TreatedColumn, anonymise_table
-    from casemate.privacy.confined import Anonymised, anonymise_dataset, find_personal_data, reidentify_dataset
+    from casemate.privacy.confined import (
+        Anonymised,
+        Reidentified,
+        anonymise_dataset,
+        find_personal_data,
+        reidentify_dataset,
+    )
     from casemate.privacy.kinds import Kind, Treatment
     from casemate.privacy.look import Look, facts_of, look_at_table, without_purpose
     from casemate.privacy.measures import Hidden, measure
@@ -42,6 +48,7 @@ _PLACES = {
     "PersonalReport": "report",
     "Policy": "policy",
     "Recognition": "recognise",
+    "Reidentified": "confined",
     "Span": "spans",
     "TreatedColumn": "anonymise",
     "Treatment": "kinds",
@@ -76,6 +83,7 @@ __all__ = [
     "PersonalReport",
     "Policy",
     "Recognition",
+    "Reidentified",
     "Span",
     "TreatedColumn",
     "Treatment",

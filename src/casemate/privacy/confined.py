@@ -38,6 +38,19 @@ class Anonymised(msgspec.Struct, frozen=True, kw_only=True):
             self.parquet.close()
 
 
+class Reidentified(msgspec.Struct, frozen=True, kw_only=True):
+    """A context manager that closes the file. Args: parquet: the table. rows: in it."""
+
+    parquet: SealedFile
+    rows: int
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.parquet.close()
+
+
 def find_personal_data(
     parquet: SealedFile,
     *,
@@ -89,20 +102,30 @@ def anonymise_dataset(
 
 
 def reidentify_dataset(
-    parquet: SealedFile, *, column: str, domain: str = "", key: bytes, insecure: bool = False
-) -> SealedFile:
+    parquet: SealedFile,
+    *,
+    column: str,
+    domain: str = "",
+    key: bytes,
+    values: Sequence[str] = (),
+    insecure: bool = False,
+) -> Reidentified:
     """The table with one column's reversible pseudonyms turned back. Whoever has the key can do it. Blocks.
 
-    Args: domain: of the policy; empty: the column's name. Raises: InputError `personal-column`, `not-reversible`; SandboxError.
+    Args: domain: of the policy; empty: the column's name. values: pseudonyms whose rows alone are wanted; none: all rows.
+    Raises: InputError `personal-column`, `not-reversible`, `no-such-pseudonym`; TooLargeError `personal-too-large`; SandboxError.
     """
-    message = {"do": "reidentify", "column": column, "domain": domain or column}
+    message = {"do": "reidentify", "column": column, "domain": domain or column, "values": list(values)}
     output = memory_file("reidentified")
     try:
-        _run(message, parquet, PersonalConfig(), buffers=[key], output=output, insecure=insecure)
+        answer = _run(message, parquet, PersonalConfig(), buffers=[key], output=output, insecure=insecure)
+        rows = answer.get("rows") if isinstance(answer, dict) else None
+        if not isinstance(rows, int):
+            raise SandboxError("Turning pseudonyms back broke the protocol.", code="sandbox-protocol")
     except BaseException:
         os.close(output)
         raise
-    return SealedFile(output)
+    return Reidentified(parquet=SealedFile(output), rows=rows)
 
 
 def _run(

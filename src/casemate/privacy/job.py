@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import phonenumbers
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from casemate.core import DataClass, InputError, Verdict
@@ -34,7 +35,8 @@ def main(frame: Frame) -> Frame:
 def work(frame: Frame, opinion: Opinion | None) -> Frame:
     """message: {"do": "look", "declared", "config"}, answer: the report; or {"do": "anonymise", "policy", "config"}, buffers: both keys,
     empty where there is none, answer: the report, the table goes to the last descriptor unless it is refused; or
-    {"do": "reidentify", "column", "domain"}, buffers: the reversible key."""
+    {"do": "reidentify", "column", "domain", "values"}, buffers: the reversible key, answer: {"rows"}; values: pseudonyms whose
+    rows alone are wanted, all where there are none."""
     message = frame.message
     table = _table(frame.fds[0])
     if message["do"] == "look":
@@ -57,9 +59,13 @@ def work(frame: Frame, opinion: Opinion | None) -> Frame:
 
 
 def _reidentify(frame: Frame, table: Any) -> Frame:
-    name, domain = frame.message["column"], frame.message["domain"]
+    name, domain, wanted = (frame.message[part] for part in ("column", "domain", "values"))
     if name not in table.column_names:
         raise InputError(f"There is no column {name[:80]!r}.", code="personal-column")
+    if wanted:
+        table = table.filter(pc.is_in(table.column(name).cast(pa.string()), pa.array(wanted, pa.string())))
+        if not table.num_rows:
+            raise InputError("No row holds one of these pseudonyms: copy them as they stand.", code="no-such-pseudonym")
     reversible = Reversible(bytes(frame.buffers[0]), domain)
     shown = [
         None if text is None else reversible.shown(text) for text in table.column(name).cast(pa.string()).to_pylist()

@@ -8,11 +8,12 @@ A gateway reads with `Deployments(stores).load(name)` and needs no pen.
 """
 
 from casemate.registry.admission import admitted
+from casemate.registry.anonymisations import MAX_POLICY, Anonymisations
 from casemate.registry.approval_words import ApprovalWords
 from casemate.registry.approvers import APPROVALS, PASSKEY, Approver, Approvers
 from casemate.registry.cards import checked_description
 from casemate.registry.claims import MAX_CLAIMS, read_claims
-from casemate.registry.data_use import DataUse, check_purpose, stated_use
+from casemate.registry.data_use import DataUse, anonymous_use, check_purpose, stated_use
 from casemate.registry.datasets import Datasets, VerifiedDataset
 from casemate.registry.deletions import deleted_of
 from casemate.registry.deployments import Deployments, Rollout
@@ -25,6 +26,7 @@ from casemate.registry.models import Models
 from casemate.registry.own_approvals import challenge, passkey_envelope
 from casemate.registry.provenance import Brought
 from casemate.registry.releases import finish_deletions, took_effect
+from casemate.registry.retention import Retention, checked_rule
 from casemate.registry.revocations import revoked_digests
 from casemate.registry.screening_records import ScreeningSettings, ScreeningState, checked_settings
 from casemate.registry.screenings import Screenings
@@ -37,9 +39,11 @@ from casemate.registry.versions import Lineage, Manifest, Version, known_blobs
 __all__ = [
     "APPROVALS",
     "MAX_CLAIMS",
+    "MAX_POLICY",
     "MAX_SIGNER",
     "PASSKEY",
     "RELEASING",
+    "Anonymisations",
     "ApprovalWords",
     "Approver",
     "Approvers",
@@ -61,6 +65,7 @@ __all__ = [
     "Pen",
     "Pushed",
     "Released",
+    "Retention",
     "Rollout",
     "Scan",
     "ScreeningSettings",
@@ -73,9 +78,11 @@ __all__ = [
     "VerifiedDataset",
     "Version",
     "admitted",
+    "anonymous_use",
     "challenge",
     "check_purpose",
     "checked_description",
+    "checked_rule",
     "checked_settings",
     "deleted_of",
     "deployments_of",

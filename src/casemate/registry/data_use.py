@@ -14,14 +14,12 @@ from casemate.core import (
     NotFoundError,
     PolicyError,
     Ref,
-    VerificationError,
     checked_data_class,
     checked_name,
     data_class_of,
-    digest_of,
 )
 from casemate.registry.stores import Stores
-from casemate.registry.verification import verified_pusher
+from casemate.registry.verification import signed_manifest
 from casemate.registry.versions import Manifest, Version, find_version
 
 ANY = "any"  # stated at a push: no purpose is ruled out
@@ -53,12 +51,7 @@ def use_in(manifest: Manifest) -> DataUse:
 
 def signed_use(stores: Stores, version: Version) -> DataUse:
     """As the manifest says that a trusted signer released. Raises: VerificationError."""
-    verified_pusher(stores, version)
-    if digest_of(version.manifest) != version.digest:
-        raise VerificationError(
-            f"The manifest of {version.about} is not the one that was signed.", code="manifest-changed"
-        )
-    return use_in(version.read_manifest())
+    return use_in(signed_manifest(stores, version))
 
 
 def use_of_newest(stores: Stores, kind: AssetKind, name: str) -> DataUse | None:
@@ -86,6 +79,17 @@ def stated_use(before: DataUse | None, data_class: str, purposes: Sequence[str])
         data_class=checked_data_class(data_class) if data_class else known.data_class,
         purposes=known.purposes if not stated else () if ANY in stated else stated,
     )
+
+
+def anonymous_use(
+    source: DataUse, before: DataUse | None, data_class: str, purposes: Sequence[str]
+) -> tuple[DataUse, bool]:
+    """What is stated of a dataset that is made anonymous, and whether it may be used where its source may not, or its newest version.
+
+    What is left out is as it was, or as of the source. Args: before: its newest version; None: it has none. Raises: as `stated_use`.
+    """
+    use = stated_use(before or source, data_class, purposes)
+    return use, use.is_wider_than(source) or (before is not None and use.is_wider_than(before))
 
 
 def check_purpose(use: DataUse, purpose: str, about: object) -> None:

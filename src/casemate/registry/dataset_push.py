@@ -21,21 +21,20 @@ from casemate.core import (
     SealedFile,
     TooLargeError,
     Verdict,
-    VerificationError,
     canonical,
     checked_name,
-    digest_of,
     memory_file,
 )
 from casemate.core.datasheets import Datasheet, settled_sheet
 from casemate.registry.data_use import DataUse, signed_use, stated_use, use_of_newest
+from casemate.registry.pseudonym_keys import Keys, carried, check_current, keep_keys
 from casemate.registry.releases import Draft, check_held, commit_version
 from casemate.registry.revocations import check_not_revoked
 from casemate.registry.stores import Pen, Stores
-from casemate.registry.verification import verified_pusher
+from casemate.registry.verification import signed_manifest
 from casemate.registry.versions import FileEntry, Manifest, Version, find_version, pieces_stored
 from casemate.signing import VersionIdentity
-from casemate.storage import PiecedFile
+from casemate.storage import BlobRecord, PiecedFile
 
 if TYPE_CHECKING:
     from casemate.privacy import Look, PersonalReport
@@ -67,7 +66,8 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True):
     """What whoever pushes says of the rows; what is left out is as it was.
 
     Args: data_class, purposes: as `stated_use` takes them. widening: it may have a lower class, or more purposes, than the
-        version before it. required: that the datasheet be whole. origin: the version that they were made from, elsewhere.
+        version before it. required: that the datasheet be whole. origin: the version that they were made from. facts: more of
+        the manifest's. keys: that made pseudonyms in the rows, for the version to hold.
     """
 
     data_class: str = ""
@@ -76,6 +76,8 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True):
     sheet: Datasheet | None = None
     required: bool = False
     origin: VersionIdentity | None = None
+    facts: Mapping[str, Any] = {}
+    keys: Keys = {}
 
 
 def push_version(
@@ -119,6 +121,7 @@ def push_version(
             }
         schema = push.add(SCHEMA_FILE, [canonical(told.schema)])
         columns = [column["name"] for column in told.schema["columns"]]
+        keys, held = keep_keys(push, said.keys)
         manifest = Manifest(
             schema=SCHEMA,
             project=stores.project,
@@ -132,14 +135,19 @@ def push_version(
                 "columns": len(columns),
                 **({} if personal is None else {"personal": _kinds_in(personal)}),
                 **({"made_from": _told(said.origin)} if said.origin else {}),
+                **said.facts,
             },
+            kept=keys,
             datasheet=settled_sheet(said.sheet, _sheet_of_newest(stores, name), columns, required=said.required),
         )
         with pen.deciding:  # no deletion takes the shared pieces between the look at them and the commit
-            check_held(stores, AssetKind.DATASET, name, push.shared)
+            check_held(stores, AssetKind.DATASET, name, push.shared | _ids(held))
+            check_current(stores, name, said.keys)
             if said.origin:
                 check_not_revoked(stores, find_version(stores, AssetKind.DATASET, _ref(said.origin)))
-            version, created = commit_version(stores, pen, Draft(manifest=manifest), push, actor=actor, intent=intent)
+            version, created = commit_version(
+                stores, pen, Draft(manifest=manifest), push, actor=actor, intent=intent, shared=held
+            )
         stored = sum(record.size for record in push.made) if created else 0
     return {
         "verdict": Verdict.CLEAN,
@@ -150,6 +158,10 @@ def push_version(
         "created": created,
         "stored": stored,
     }
+
+
+def _ids(files: Mapping[str, Sequence[BlobRecord]]) -> set[str]:
+    return {record.id for pieces in files.values() for record in pieces}
 
 
 def _told(about: VersionIdentity) -> dict[str, Any]:
@@ -186,7 +198,8 @@ def push_clean(
     use, newest = signed_use(stores, version), use_of_newest(stores, AssetKind.DATASET, name)
     if newest is not None and use.is_wider_than(newest) and not aside.widening:
         raise ConflictError(f"The newest version of {name} has changed: quarantine again.", code="wider-use")
-    sheet = signed_sheet(stores, version)
+    sheet, before = signed_sheet(stores, version), version.read_manifest()
+    keys, anonymised = carried(stores, version), before.facts.get("anonymised")
     known = pieces_stored(stores, AssetKind.DATASET, name)
     with stores.blobs.push(stores.project, f"{AssetKind.DATASET}/{name}", known) as push:
         file = push.pieces(PARQUET)
@@ -206,13 +219,17 @@ def push_clean(
             | {path: FileEntry(digest=blob.digest, size=blob.size) for path, blob in small.items()},
             data_class=use.data_class.value,
             purposes=use.purposes,
-            facts={"rows": told.schema["rows"], "columns": len(told.schema["columns"]), "quarantined": origin},
+            facts={"rows": told.schema["rows"], "columns": len(told.schema["columns"]), "quarantined": origin}
+            | ({"anonymised": anonymised} if anonymised else {}),
+            kept=before.kept,
             datasheet=sheet,
         )
         with pen.deciding:
             check_not_revoked(stores, version)
-            check_held(stores, AssetKind.DATASET, name, push.shared)
-            made, created = commit_version(stores, pen, Draft(manifest=manifest), push, actor=actor, intent=intent)
+            check_held(stores, AssetKind.DATASET, name, push.shared | _ids(keys))
+            made, created = commit_version(
+                stores, pen, Draft(manifest=manifest), push, actor=actor, intent=intent, shared=keys
+            )
     return {
         "name": name,
         "version": made.number,
@@ -258,12 +275,7 @@ class _Copied:
 
 def signed_sheet(stores: Stores, version: Version) -> Datasheet | None:
     """As the manifest says that a trusted signer released. Raises: VerificationError."""
-    verified_pusher(stores, version)
-    if digest_of(version.manifest) != version.digest:
-        raise VerificationError(
-            f"The manifest of {version.about} is not the one that was signed.", code="manifest-changed"
-        )
-    return version.read_manifest().datasheet
+    return signed_manifest(stores, version).datasheet
 
 
 def _sheet_of_newest(stores: Stores, name: str) -> Datasheet | None:

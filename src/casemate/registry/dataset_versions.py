@@ -9,11 +9,12 @@ import msgspec
 
 from casemate.core import AssetKind, ConflictError, InputError, NotFoundError, Principal, Ref, parse_rfc3339
 from casemate.registry.data_use import signed_use
+from casemate.registry.pseudonym_keys import carried
 from casemate.registry.releases import Draft, commit_version, record_deletion, remove_version
 from casemate.registry.revocations import check_not_revoked
 from casemate.registry.stores import Pen, Stores
 from casemate.registry.tags import MOST_TAGS, checked_tag, find_tagged, tagging, tags_of
-from casemate.registry.verification import verify_stored
+from casemate.registry.verification import is_released, verify_stored
 from casemate.registry.versions import Version, blobs_of, find_version, list_versions
 
 
@@ -65,19 +66,27 @@ def restore_version(
         facts = {"restored": {"version": old.number, "digest": old.digest, "after": newest.number}}
         draft = Draft(manifest=msgspec.structs.replace(manifest, facts={**manifest.facts, **facts}))
         with stores.blobs.push(stores.project, f"{AssetKind.DATASET}/{ref.name}") as push:
-            version, _ = commit_version(
-                stores, pen, draft, push, actor=actor, intent=intent, shared=blobs_of(stores, old)
-            )
+            files = {**blobs_of(stores, old), **carried(stores, old)}
+            version, _ = commit_version(stores, pen, draft, push, actor=actor, intent=intent, shared=files)
     return {"name": ref.name, "version": version.number, "digest": version.digest, "restored": old.number}
 
 
 def retain_versions(
-    stores: Stores, pen: Pen, name: str, *, keep: int, since: datetime | None, trial: bool, intent: str
+    stores: Stores,
+    pen: Pen,
+    name: str,
+    *,
+    keep: int,
+    since: datetime | None,
+    stood: datetime | None = None,
+    trial: bool,
+    intent: str,
 ) -> dict[str, Any]:
     """Delete the versions of a dataset that nothing needs: not the newest, none with a tag, none that a model was made from.
 
-    Args: keep: so many of the newest stay; 0: not asked. since: what was pushed after stays; None: not asked. trial:
-        say what would be deleted, and delete nothing.
+    Args: keep: so many of the newest stay; 0: not asked. since: what was pushed after stays; None: not asked. stood: what was
+        pushed after stays, and is no newer version than another yet; nor is one whose time is not as it was signed. trial: say
+        what would be deleted, and delete nothing.
     Returns: `{"name", "deleted", "kept": {number: why}}`.
     Raises: NotFoundError; InputError `bad-retention`. StorageError `deletion-unfinished`: do it again.
     """
@@ -88,7 +97,8 @@ def retain_versions(
         if not versions:
             raise NotFoundError(f"There is no dataset {name}: see casemate dataset list.", code="not-found")
         why = _needed(stores, name, versions)
-        for place, version in enumerate(versions):
+        standing = versions if stood is None else _standing(stores, versions, stood, why)
+        for place, version in enumerate(standing):
             if place < keep:
                 why.setdefault(version.number, f"one of the newest {keep}")
             elif since is not None and parse_rfc3339(version.created_at) >= since:
@@ -100,6 +110,21 @@ def retain_versions(
             warnings |= remove_version(stores, version, intent=intent)
     kept = [{"version": number, "why": reason} for number, reason in sorted(why.items())]
     return {"name": name, "trial": trial, "deleted": sorted(one.number for one in ended), "kept": kept, **warnings}
+
+
+def _standing(stores: Stores, versions: list[Version], stood: datetime, why: dict[int, str]) -> list[Version]:
+    """Those that were there by then, newest first; `why` is told what stays without them."""
+    found = []
+    for version in versions:
+        if not is_released(stores, version):
+            why.setdefault(version.number, "its record is not what was signed")
+        elif parse_rfc3339(version.created_at) > stood:
+            why.setdefault(version.number, "it has not stood long enough")
+        else:
+            found.append(version)
+    if found:
+        why.setdefault(found[0].number, "the newest that has stood long enough")
+    return found
 
 
 def _needed(stores: Stores, name: str, versions: list[Version]) -> dict[int, str]:

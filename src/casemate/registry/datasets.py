@@ -130,6 +130,12 @@ class Datasets:
             required=sheet_required,
             origin=self.find(origin).about if origin else None,
         )
+        return self.push_stated(name, dataset, said, actor=actor, intent=intent)
+
+    def push_stated(
+        self, name: str, dataset: Table, said: Statement, *, actor: Principal, intent: str
+    ) -> dict[str, Any]:
+        """As `push_version`."""
         pen = writable(self._pen)
         return push_version(self._stores, pen, name, dataset, said, look=self._look, actor=actor, intent=intent)
 

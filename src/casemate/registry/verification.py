@@ -13,6 +13,7 @@ from casemate.registry.screening_records import standing_of
 from casemate.registry.screening_statements import open_statement
 from casemate.registry.stores import Stores
 from casemate.registry.versions import (
+    Manifest,
     Version,
     blobs_of,
     is_deleted,
@@ -28,7 +29,7 @@ Released = frozenset[tuple[AssetKind, str, int]]  # kind, name and number of ver
 
 # What ends in or ends one.
 RELEASING = (
-    "dataset:push", "dataset:restore", "dataset:quarantine", "dataset:delete",
+    "dataset:push", "dataset:anonymize", "dataset:restore", "dataset:quarantine", "dataset:delete",
     "model:push", "model:train", "model:convert", "model:delete",
 )  # fmt: skip
 
@@ -52,7 +53,7 @@ def verify_stored(stores: Stores, version: Version, files: Mapping[str, list[Blo
 
 
 def check_kept(version: Version, found: Mapping[str, Digest]) -> None:
-    """Return when what is kept beside a model is what its manifest, which the caller verified, names.
+    """Return when what is kept beside a model, or the keys beside a dataset, are what its manifest, which the caller verified, names.
 
     Raises: VerificationError `file-changed`.
     """
@@ -71,6 +72,16 @@ def verified_pusher(stores: Stores, version: Version) -> str:
     release = verify_statement(envelope, Predicate.RELEASE, version.about, trust=stores.trust(), at=stores.clock.now())
     _check_row(version, release)
     return version.created_by
+
+
+def signed_manifest(stores: Stores, version: Version) -> Manifest:
+    """What a trusted signer released. Raises: VerificationError."""
+    verified_pusher(stores, version)
+    if digest_of(version.manifest) != version.digest:
+        raise VerificationError(
+            f"The manifest of {version.about} is not the one that was signed.", code="manifest-changed"
+        )
+    return version.read_manifest()
 
 
 def newest_of(stores: Stores, kind: AssetKind) -> list[dict[str, Any]]:

@@ -95,7 +95,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     purposes: tuple[str, ...] = ()  # that it may be trained on, or further, for; empty: any
     datasheet: Datasheet | None = None
     conversion: Conversion | None = None  # that this home did, and whose result the files are
-    kept: dict[str, FileEntry] = {}  # beside the model and no part of it: log, metrics and checkpoints of its training
+    # Beside the asset and no part of it: log, metrics and checkpoints of a model's training, keys of a dataset's pseudonyms.
+    kept: dict[str, FileEntry] = {}
 
 
 class Version(msgspec.Struct, frozen=True, kw_only=True):
@@ -205,7 +206,7 @@ def blobs_of(stores: Stores, version: Version) -> dict[str, list[BlobRecord]]:
 
 
 def kept_blobs_of(stores: Stores, version: Version) -> dict[str, list[BlobRecord]]:
-    """The same of what is kept beside the model."""
+    """The same of what is kept beside the asset."""
     found = _stored(stores, version).items()
     return {path.removeprefix(KEPT): pieces for path, pieces in found if path.startswith(KEPT)}
 

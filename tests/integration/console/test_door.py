@@ -56,8 +56,6 @@ LOCAL = {
     "doctor": "looks at this machine",
     "home adopt": "says which of two copies is the home, before any door of it opens",
     "dataset personal": "needs no home",
-    "dataset anonymize": "needs no home",
-    "dataset reidentify": "needs no home: the key file is the wall",
     "dataset personal-key": "makes a key on a person's own machine",
     "model scan": "needs no home",
     "model attest": "signs what a trainer says, with a key of their own",
@@ -170,7 +168,11 @@ def test_refused_credentials_are_on_record_and_limited_by_address(services: Serv
         assert [answer.status_code for answer in told] == [401] * 19 + [429] * 41
         assert told[-1].headers["retry-after"] == "1"
         assert tried("198.51.100.8", guessed).status_code == 401
-    entries = [one for one in casemate.audit_entries(kind="decision", outcome="refused") if not one["actor"]]
+    entries = [
+        one
+        for one in casemate.audit_entries(kind="decision", limit=200)
+        if one["outcome"] == "refused" and not one["actor"]
+    ]
     found = [one for one in entries if one["facts"]["address"] == "198.51.100.7"]
     assert {one.get("credential") for one in found if one["reason"] == "revoked-credential"} == {issued["id"]}
     assert sum(one["facts"]["count"] for one in found) == 61
@@ -198,6 +200,7 @@ EVERYTHING = {
     "user": "ada",
     "subject": "1",
     "label": "label",
+    "column": "name",
 }
 # What any key may do: ask for a grant, and look at its own and at itself.
 OWN_LISTS = {"/api/v1/grants", "/api/v1/reviews", "/api/v1/review-schedule"}
@@ -261,11 +264,14 @@ SPOKEN = {
     "dataset pull": [Action.DATASET_EXPORT],
     "dataset preview": [Action.DATASET_READ, Action.DATASET_EXPORT],
     "dataset datasheet": [Action.DATASET_READ],
+    "dataset anonymize": [Action.DATASET_ANONYMIZE, Action.DATASET_PUSH],  # a file needs no home
+    "dataset reidentify": [Action.DATASET_REIDENTIFY, Action.DATASET_EXPORT],  # of a file, the key file is the wall
     "dataset diff": [Action.DATASET_READ, Action.DATASET_EXPORT],
     "dataset tag": [Action.DATASET_TAG],
     "dataset untag": [Action.DATASET_TAG],
     "dataset restore": [Action.DATASET_RESTORE],
     "dataset retain": [Action.DATASET_DELETE],
+    "dataset retention": [Action.DATASET_READ, Action.DATASET_CONFIGURE],
     "dataset verify": [Action.DATASET_VERIFY],
     "dataset revoke": [Action.DATASET_REVOKE],
     "dataset delete": [Action.DATASET_DELETE],

@@ -186,6 +186,20 @@ def test_the_client_asks_for_a_code_and_repeats_the_same_request(
     ada.token = asking.kept
 
 
+def test_a_password_that_is_sent_again_under_the_same_key_is_not_told_to_be_changed(app, casemate: Casemate) -> None:
+    pia = Person(app, casemate, "pia", "auditor")
+
+    def change(old: str, new: str) -> Any:
+        headers = {"Authorization": f"Bearer {pia.token}", "Idempotency-Key": "req_" + "1" * 32}
+        return pia.send("POST", "session/password", json={"password": old, "new": new}, headers=headers)
+
+    changed = change(WORDS, "another-tidal-gravel-plinth")
+    assert changed.status_code == 200, changed.text
+    pia.token = changed.json()["token"]
+    again = change("another-tidal-gravel-plinth", "glacier-tuba-nickel-fog")
+    assert (again.status_code, again.json()["code"]) == (409, "repeated")
+
+
 def cookie_of(answer: Any) -> dict[str, str]:
     return {
         "cookie": next(one for one in answer.headers.get_list("set-cookie") if "casemate=cms_" in one).split(";")[0]

@@ -237,10 +237,8 @@ def test_what_comes_out_inherits_the_class_and_the_purposes(app, casemate: Casem
     made = casemate.train(text, dataset="run-patients", model="run-health", purpose="research")
     assert (made["verdict"], casemate.model("run-health@1")["data_class"]) == ("clean", "health")
     with pytest.raises(PolicyError):  # nor by way of the model that was made of them
-        casemate.train(folder / "honest.py", dataset="run-rows", model="run-sold", base="run-health@1")
-    further = casemate.train(
-        folder / "honest.py", dataset="run-rows", model="run-well", base="run-health@1", purpose="research"
-    )
+        casemate.train(text, dataset="run-rows", model="run-sold", base="run-health@1")
+    further = casemate.train(text, dataset="run-rows", model="run-well", base="run-health@1", purpose="research")
     assert (further["verdict"], casemate.model("run-well@1")["data_class"]) == ("clean", "health")
     casemate.train(text, dataset="run-rows", model="run-kind", parameters='{"kind": 1}')
     key = casemate.issue_key("scientist", role="data-scientist", expires="1h")

@@ -33,4 +33,17 @@ def test_nothing_is_done_once_it_is_over() -> None:
     stop = threading.Event()
     stop.set()
     repeat(lambda: pytest.fail("it was over"), "never", stop, every=0.001)
+    repeat(lambda: pytest.fail("it was over"), "never", stop, every=0.001, at_once=True)
     attempt(list, "nothing")
+
+
+def test_what_is_to_be_done_at_once_waits_for_no_period() -> None:
+    stop, done = threading.Event(), threading.Event()
+
+    def task() -> list:
+        done.set()
+        return []
+
+    repeat(task, "at once", stop, every=3600, at_once=True)
+    assert done.wait(30)
+    stop.set()

@@ -11,6 +11,8 @@ TABLE = {
     "dataset:export": "owner data-scientist",
     "dataset:push": "owner data-scientist",
     "dataset:tag": "owner data-scientist",
+    "dataset:anonymize": "owner data-scientist",
+    "dataset:reidentify": "owner",
     "dataset:restore": "owner data-scientist",
     "dataset:verify": "owner data-scientist auditor",
     "dataset:revoke": "owner approver operator",

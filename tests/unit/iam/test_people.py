@@ -150,6 +150,12 @@ def test_a_new_password_ends_every_other_session(house: PeopleHouse) -> None:
     with pytest.raises(AuthError) as caught:
         house.enrolment.change_password(principal, "not-the-old-one", new, HERE, intent="int_1")
     assert caught.value.code == "bad-password"
+    for _ in range(4):
+        house.clock.advance(60)
+        with pytest.raises(AuthError):
+            house.enrolment.change_password(principal, "not-the-old-one", new, HERE, intent="int_1")
+    assert house.log.events[-1].reason == "locked"
+    house.clock.advance(60)
     started = house.enrolment.change_password(principal, WORDS, new, HERE, intent="int_1")
     house.who(started.token)
     for ended in (ada.signed_in.started.token, other.started.token):

@@ -29,6 +29,7 @@ HIGH = [
     (Action.DEPLOYMENT_ROLLBACK, DEPLOY),
     (Action.MODEL_EXPORT, Resource("model", "m", attributes={"data_class": "internal"})),
     (Action.DATASET_EXPORT, Resource("dataset", "d", attributes={"data_class": "internal"})),
+    (Action.DATASET_REIDENTIFY, Resource("dataset", "d", attributes={"data_class": "internal"})),
     (Action.KEY_ISSUE, key("owner")),
     (Action.KEY_ROTATE, key("operator")),
     (Action.KEYS_ROTATE, Resource("keys")),

@@ -1,0 +1,139 @@
+"""A kept rule of retention over the real console: an owner's, on record when it is kept, applied and ended."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from test_door import call
+from test_people_routes import Person, stale
+
+from casemate.cli import cli
+from casemate.client import Casemate
+from casemate.console import Services, tend_retention
+from casemate.core import CasemateError, InputError
+from casemate.doors import Rate, RefusalLimit
+from casemate.registry import Retention
+from casemate.settings import Settings
+
+RULE = "/api/v1/datasets/{name}/retention-rule"
+
+
+@pytest.fixture(autouse=True)
+def _unhurried(app) -> None:
+    app.state.attempts = RefusalLimit(Rate(per_second=1000, burst=1000))
+    app.state.refusals = RefusalLimit(Rate(per_second=1000, burst=1000))
+
+
+def pushed(casemate: Casemate, name: str, folder: Path, versions: int = 3) -> str:
+    for number in range(versions):
+        (folder / "rows.csv").write_text(f"a\n{number}\n")
+        casemate.push_dataset(name, folder / "rows.csv")
+    return name
+
+
+class Later:
+    """The clock of the services, some days ahead."""
+
+    def __init__(self, services: Services, days: float) -> None:
+        self._clock, self._ahead = services.clock, timedelta(days=days)
+
+    def now(self) -> datetime:
+        return self._clock.now() + self._ahead
+
+
+@pytest.fixture
+def next_week(services: Services) -> Services:
+    """The same services, whose rules of retention go by a clock eight days ahead."""
+    retention = services.retention
+    stores = replace(retention._stores, clock=Later(services, 8))
+    return replace(services, retention=Retention(stores, retention._pen))
+
+
+def test_the_home_deletes_by_itself_and_says_by_whose_rule(
+    casemate: Casemate, services: Services, next_week: Services, tmp_path: Path
+) -> None:
+    name = pushed(casemate, "aged", tmp_path)
+    casemate.versions.tag(f"{name}@1", "golden", reason="audited")
+    said = casemate.versions.keep_rule(name, keep=1, reason="our rule")
+    assert (said["rule"]["keep"], said["by"], said["due"]) == (1, services.access.owner.id, [])
+    assert tend_retention(services, services.access.owner) == []
+    assert casemate.dataset(f"{name}@2")["version"] == 2, "it has not stood for a week"
+    assert tend_retention(next_week, services.access.owner) == []
+    assert casemate.dataset(name)["version"] == 3
+    assert casemate.dataset(f"{name}@1")["tags"] == ["golden"]
+    with pytest.raises(CasemateError, match=f"no dataset {name}@2"):
+        casemate.dataset(f"{name}@2")
+    intent, outcome = (
+        casemate.audit_entries(action="dataset:delete", kind=kind, limit=1)[0] for kind in ("intent", "outcome")
+    )
+    assert (intent["actor"], intent["resource"]) == (services.access.owner.id, f"default/dataset:{name}")
+    assert "our rule" in intent["reason"]
+    assert (outcome["outcome"], outcome["facts"]["deleted"]) == ("done", [2])
+    before = services.log.size()
+    assert tend_retention(next_week, services.access.owner) == []
+    assert services.log.size() == before, "nothing to do is nothing to record"
+    assert casemate.verify_datasets()["ok"]
+    casemate.versions.end_rule(name, reason="seen")
+
+
+def test_a_rule_is_an_owners_with_a_fresh_factor_and_a_reason(
+    app, casemate: Casemate, services: Services, tmp_path: Path
+) -> None:
+    name = pushed(casemate, "ruled", tmp_path)
+    path = RULE.format(name=name)
+    for role in ("data-scientist", "approver", "operator", "auditor"):
+        key = casemate.issue_key(f"ruler-{role}", role=role, expires="1h")["key"]
+        headers = {"Authorization": f"Bearer {key}"}
+        for method in ("PUT", "DELETE"):
+            answer = call(app, method, path, headers=headers, params={"keep": "1", "reason": "tidy"})
+            assert answer.status_code == 403, (role, method, answer.text)
+    person = Person(app, casemate, "ruth", "owner")
+    route = path.removeprefix("/api/v1/")
+    assert person.ask("PUT", route, params={"keep": "1"}).json()["code"] == "no-reason"
+    assert person.ask("PUT", route, params={"reason": "tidy"}).json()["code"] == "bad-retention"
+    assert person.ask("PUT", route, params={"keep": "1", "reason": "tidy"}).status_code == 200
+    stale(services, person)
+    late = person.ask("DELETE", route, params={"reason": "tidy"})
+    assert (late.status_code, late.json()["code"]) == (401, "step-up-required")
+    assert casemate.versions.rule(name)["by"] == person.id
+    casemate.versions.end_rule(name, reason="seen")
+    assert casemate.versions.rule(name) == {"name": name, "rule": None}
+
+
+def test_whose_hand_may_not_delete_deletes_nothing(
+    casemate: Casemate, services: Services, next_week: Services, tmp_path: Path
+) -> None:
+    """The home's own hand goes through the gate as every other does."""
+    name = pushed(casemate, "held", tmp_path)
+    casemate.versions.keep_rule(name, keep=1, reason="our rule")
+    stranger = casemate.issue_key("nobody", role="caller", expires="1h")
+    by = services.authenticate(stranger["key"])
+    (refused,) = tend_retention(next_week, by)
+    assert refused.code == "forbidden"
+    assert casemate.dataset(f"{name}@1")["version"] == 1
+    assert casemate.audit_entries(action="dataset:delete", outcome="refused", limit=1)[0]["actor"] == by.id
+    casemate.versions.end_rule(name, reason="seen")
+
+
+@pytest.mark.slow
+def test_the_command_keeps_shows_and_ends_a_rule(settings: Settings, casemate: Casemate, tmp_path: Path) -> None:
+    name = pushed(casemate, "typed", tmp_path)
+
+    def run(*words: str) -> Any:
+        environment = {"CASEMATE_HOME": str(settings.home), "CASEMATE_KEYS": str(settings.keys)}
+        return CliRunner().invoke(cli, ["dataset", "retention", name, *words], env=environment)
+
+    assert "deletes nothing by itself" in run().stdout
+    done = run("--keep", "2", "--for", "90d", "--reason", "our rule", "--json")
+    assert json.loads(done.stdout)["rule"] == {"keep": 2, "life": 90 * 86400, "stands": 7 * 86400}
+    assert "newest 2" in run().stdout
+    assert run("--end", "--keep", "2").exit_code == 2
+    assert json.loads(run("--end", "--reason", "seen", "--json").stdout)["rule"] is None
+    with pytest.raises(InputError):
+        casemate.versions.keep_rule(name, reason="nothing said")

@@ -1,0 +1,160 @@
+"""Rules of retention: what they end as the clock moves, what stays whatever they say, and what no pusher can bring about at once."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from registry_house import ANA, BEN, House, push_model, table
+from sqlalchemy import update
+
+from casemate.core import InputError, NotFoundError, VerificationError, parse_ref, rfc3339
+from casemate.registry import Lineage, Retention, checked_rule
+from casemate.storage.database import versions
+
+DAY = 86400.0
+
+
+def push(house: House, *rows: int, name: str = "visits") -> None:
+    for number in rows:
+        with table(number) as made:
+            house.datasets.push(name, made, actor=ANA, intent=f"evt_{name}_{number}")
+
+
+def later(house: House, days: float) -> None:
+    house.clock.at += timedelta(days=days)
+
+
+def left(house: House, name: str = "visits") -> list[int]:
+    return [one.number for one in _live(house, name)]
+
+
+def _live(house: House, name: str):
+    found = []
+    for number in range(1, 20):
+        try:
+            found.append(house.datasets.find(parse_ref(f"{name}@{number}")))
+        except NotFoundError:
+            continue
+    return found
+
+
+def tended(house: House) -> dict[str, list[int]]:
+    """What the home deletes by itself at this moment."""
+    retention = Retention(house.stores, house.pen)
+    return {name: retention.apply(name, intent=f"evt_tend_{house.clock.at}")["deleted"] for name in retention.due()}
+
+
+def kept(house: House, keep: int = 0, days: float = 0, name: str = "visits") -> Retention:
+    retention = Retention(house.stores, house.pen)
+    rule = checked_rule(keep, days * DAY)
+    retention.keep(name, rule, reason="our rule", actor=BEN, intent="evt_rule")
+    return retention
+
+
+def test_what_is_too_old_ends_as_the_clock_moves(house: House) -> None:
+    push(house, 2, 3)
+    retention = kept(house, days=30)
+    assert tended(house) == {}
+    later(house, 20)
+    push(house, 4)
+    later(house, 9)
+    assert tended(house) == {}
+    later(house, 2)
+    assert retention.show("visits")["due"] == [1, 2]
+    assert tended(house) == {"visits": [1, 2]}
+    assert (left(house), tended(house)) == ([3], {})
+    later(house, 400)
+    assert (tended(house), left(house)) == ({}, [3]), "the newest stays whatever its age"
+
+
+def test_the_newest_stay_and_what_is_needed(house: House) -> None:
+    push(house, 2, 3, 4, 5, 6)
+    house.datasets.tag(parse_ref("visits@1"), "golden", actor=ANA, intent="evt_tag")
+    about = house.datasets.find(parse_ref("visits@2")).about
+    push_model(house, lineage=Lineage(dataset=about))
+    kept(house, keep=2)
+    later(house, 8)
+    assert tended(house) == {"visits": [3]}
+    assert left(house) == [1, 2, 4, 5]
+
+
+def test_whoever_pushes_ends_nothing_before_a_week_has_passed(house: House) -> None:
+    push(house, 2, 3)
+    kept(house, keep=2, days=10)
+    later(house, 100)
+    push(house, 4, 5, 6)  # as somebody would who may push and not delete
+    assert tended(house) == {}
+    later(house, 6.9)
+    assert (tended(house), left(house)) == ({}, [1, 2, 3, 4, 5])
+    house.datasets.delete(parse_ref("visits@5"), intent="evt_seen")  # an owner saw it
+    house.datasets.delete(parse_ref("visits@4"), intent="evt_seen_too")
+    later(house, 1)
+    assert tended(house) == {"visits": [1]}
+    assert left(house) == [2, 3]
+
+
+def test_a_rule_of_days_waits_no_longer_than_it_keeps(house: House) -> None:
+    push(house, 2, 3)
+    kept(house, days=1)
+    later(house, 0.9)
+    push(house, 4)
+    later(house, 0.2)
+    assert tended(house) == {"visits": [1]}
+    assert left(house) == [2, 3], "the newest that has stood, and the newest"
+
+
+def test_a_version_whose_age_is_not_as_it_was_signed_stays_and_takes_no_place(house: House) -> None:
+    push(house, 2, 3)
+    kept(house, days=30)
+    old = rfc3339(house.clock.at - timedelta(days=365))
+    with house.stores.engine.begin() as connection:
+        connection.execute(update(versions).where(versions.c.number == 1).values(created_at=old))
+    later(house, 8)
+    assert (tended(house), left(house)) == ({}, [1, 2])
+
+
+def test_a_rule_is_seen_and_ended(house: House) -> None:
+    push(house, 2, 3)
+    retention = kept(house, keep=1)
+    shown = retention.show("visits")
+    assert (shown["rule"], shown["by"], shown["reason"], shown["due"]) == (
+        {"keep": 1, "life": 0.0, "stands": 7 * DAY}, BEN.id, "our rule", []
+    )  # fmt: skip
+    later(house, 8)
+    assert list(retention.due()) == ["visits"]
+    retention.keep("visits", None, reason="no more", actor=ANA, intent="evt_end")
+    assert (retention.due(), retention.show("visits")) == ({}, {"name": "visits", "rule": None})
+    assert retention.apply("visits", intent="evt_late") == {"name": "visits", "deleted": []}
+    assert left(house) == [1, 2]
+    for ask in (
+        lambda: retention.keep("visits", None, reason="again", actor=ANA, intent="evt_again"),
+        lambda: retention.keep("none", checked_rule(1, 0), reason="x", actor=ANA, intent="evt_none"),
+        lambda: retention.show("none"),
+    ):
+        with pytest.raises(NotFoundError):
+            ask()
+
+
+def test_one_dataset_that_is_gone_keeps_no_other_waiting(house: House) -> None:
+    push(house, 2, name="gone")
+    push(house, 2, 3)
+    kept(house, keep=1, name="gone")
+    kept(house, keep=1)
+    house.datasets.delete(parse_ref("gone@1"), intent="evt_del")
+    later(house, 8)
+    assert tended(house) == {"visits": [1]}
+
+
+@pytest.mark.parametrize(("keep", "life"), [(0, 0.0), (-1, DAY), (10_001, 0.0)])
+def test_what_is_no_rule_is_refused(keep: int, life: float) -> None:
+    with pytest.raises(InputError) as told:
+        checked_rule(keep, life)
+    assert told.value.code == "bad-retention"
+
+
+def test_a_rule_that_nobody_can_read_stops_all(house: House) -> None:
+    push(house, 2, 3)
+    house.commit([("retention-rule", {"schema": 2})], "evt_x")
+    with pytest.raises(VerificationError):
+        Retention(house.stores, house.pen).due()
