@@ -296,7 +296,12 @@ def _control() -> Iterator[tuple[str, ...]]:
 
 
 def _also(action: Action) -> str:
-    what = {"dataset:": " on the dataset named", "model:ex": " on the model named", "model:re": " on the model named"}
+    what = {
+        "dataset:": " on the dataset named",
+        "model:ex": " on the model named",
+        "model:re": " on the model named",
+        "issuer:b": " where keys are given",
+    }
     return f", and `{action}`" + what.get(action[:8], "")
 
 

@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
+from casemate.app.conversion import convert
 from casemate.app.evaluation import choose, classes_for, evaluate
 from casemate.app.ground import Ground
 from casemate.app.intake import anonymise, look, push_dataset, reidentify
@@ -234,6 +235,7 @@ def build_services(
                 insecure=insecure,
             ),
         ),
+        convert=partial(convert, datasets, models, clock=ground.clock, insecure=insecure),
         trainings=trainings,
         reproduce=partial(reproduce, datasets, models, trainings, insecure=insecure),
         sessions=sessions,

@@ -26,7 +26,7 @@ from casemate.core import (
     seal_bytes,
     verdict_of,
 )
-from casemate.registry import Datasets, Lineage, Models, Pushed, Screenings, Trainings, check_purpose
+from casemate.registry import Datasets, Lineage, Made, Models, Pushed, Screenings, Trainings, check_purpose
 from casemate.runtime import (
     Reach,
     TrainingResult,
@@ -167,12 +167,14 @@ def _push(
     pushed = models.push(
         name,
         _streams(files),
+        Made(
+            lineage=lineage,
+            environment=run.result.environment,
+            kept=[*_written(run.result), *_streams(kept)],
+            run=_told(asked, run),
+        ),
         actor=actor,
         intent=intent,
-        lineage=lineage,
-        environment=run.result.environment,
-        kept=[*_written(run.result), *_streams(kept)],
-        run=_told(asked, run),
     )
     return msgspec.structs.replace(pushed, findings=(*found, *pushed.findings))
 

@@ -101,6 +101,7 @@ def _facts(card: dict[str, Any]) -> Rows:
         ("Data class", card["data_class"]),
         ("Pushed by", f"{card['pushed_by']}, {minute(card['pushed_at'])}"),
         ("Training", card["provenance"]["text"]),
+        ("Converted", converted(card.get("conversion"))),
         ("Scan", found),
         ("Evaluation", evaluated(card["evaluation"])),
         ("Described by", by),
@@ -108,6 +109,18 @@ def _facts(card: dict[str, Any]) -> Rows:
         *((f"File {path}", f"{entry['size']} bytes, {entry['digest']}") for path, entry in card["files"].items()),
     ]
     return [("", ""), *((name, value) for name, value in rows if value)]
+
+
+def converted(conversion: dict[str, Any] | None) -> str:
+    """What this home did, in one line; empty: nothing."""
+    if not conversion:
+        return ""
+    source, compared = conversion["source"], conversion["compared"]
+    held = f", despite {', '.join(source['findings'])}" if conversion.get("despite_findings") else ""
+    return (
+        f"here, from {source['name']} ({source['digest']}), {minute(conversion['ended'])}, by {conversion['by']}{held}; differs by "
+        f"at most {compared['max_difference']:g} on {conversion['sample']['rows']} rows ({conversion['sample']['origin']})"
+    )
 
 
 def evaluated(evaluation: dict[str, Any]) -> str:

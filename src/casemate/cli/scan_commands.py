@@ -16,7 +16,7 @@ from casemate.cli.session import Session, pass_session
 from casemate.core import InputError, SealedFile, Verdict, refused_by_system, seal_bytes
 
 _file = click.Path(path_type=Path)
-_TARGETS = ("onnx", "skops", "xgboost", "lightgbm")
+_TARGETS = ("onnx", "skops", "xgboost", "lightgbm", "safetensors")
 _READ = 1 << 20  # bytes at a time
 
 
@@ -64,11 +64,15 @@ def scan_model(session: Session, path: Path, form: str, opinions: Any, as_json: 
 @click.option("--to", "target", type=click.Choice(_TARGETS), required=True, help="What it becomes.")
 @click.option("--out", type=_file, help="The new folder for it; FILE without its ending where none is named.")
 @click.option("--sample", type=_file, help="A CSV, JSON Lines or Parquet file of the model's features, to compare on.")
-@click.option("--push", "name", metavar="NAME", help="Push it as a new version of this model, too.")
+@click.option(
+    "--push", "name", metavar="NAME", help="Have the home convert it, and keep it as a new version of this model."
+)
+@click.option("--dataset", metavar="DATASET[@VERSION]", help="With --push: what it was trained on.")
+@click.option("--sample-dataset", metavar="DATASET[@VERSION]", help="With --push: the rows to compare on.")
 @click.option(
     "--despite-findings", is_flag=True, help="Load it in the sandbox though the scan found more than a pickle."
 )
-@click.option("--reason", default="", help="Why it is pushed; it goes into the audit log.")
+@click.option("--reason", default="", help="With --push: why; it goes into the audit log.")
 @json_option
 @pass_session
 def convert_model(
@@ -78,25 +82,45 @@ def convert_model(
     out: Path | None,
     sample: Path | None,
     name: str | None,
+    dataset: str | None,
+    sample_dataset: str | None,
     despite_findings: bool,
     reason: str,
     as_json: bool,
 ) -> None:
     """Turn a scikit-learn, XGBoost or LightGBM pickle into a format that is served.
 
-    It is loaded in the sandbox only, exported, scanned, and compared: the new model must predict as the old one did. What
-    was done stands in conversion.json beside it, and is signed with it when it is pushed.
+    It is loaded in the sandbox only, exported, scanned, and compared: the new model must predict as the old one did. On this
+    machine, conversion.json beside it says what was done. With --push the home does it all, and signs what it has done.
     """
-    from casemate.runtime import conversion
-
+    if name:
+        if out is not None:
+            raise click.UsageError("With --push nothing is written here: leave --out out, and pull the version later.")
+        asked = {"dataset": dataset, "sample_dataset": sample_dataset, "despite_findings": despite_findings}
+        result = _at_home(session, name, path, to=target, sample=sample, reason=reason, **asked)
+        output.verdict(result, as_json, f"{result['name']}@{result['version']}  {result['digest']}")
+        if not as_json:
+            _say_compared(result["conversion"])
+        return
+    if dataset or sample_dataset:
+        raise click.UsageError("--dataset and --sample-dataset name what a home holds: they go with --push.")
     folder = out or path.with_suffix("")
     if folder.exists() or folder.is_symlink():
         raise InputError(f"{folder} exists: name a new folder with --out.", code="exists")
-    insecure = session.insecure_no_sandbox
+    result = _here(path, folder, target, sample, despite_findings, session.insecure_no_sandbox)
+    output.show(result, as_json, _say)
+
+
+def _here(
+    path: Path, folder: Path, target: Any, sample: Path | None, despite_findings: bool, insecure: bool
+) -> dict[str, Any]:
+    from casemate.runtime import conversion
+    from casemate.runtime.conversion_rows import read_sample
+
     with ExitStack() as closing, output.working(f"converting {path.name}"):
         rows = None
         if sample is not None:
-            rows = conversion.read_sample(closing.enter_context(sealed_file(sample)), sample.name, insecure=insecure)
+            rows = read_sample(closing.enter_context(sealed_file(sample)), sample.name, insecure=insecure)
         converted = closing.enter_context(
             conversion.convert_model(
                 closing.enter_context(sealed_file(path)),
@@ -109,28 +133,26 @@ def convert_model(
         )
         record = closing.enter_context(conversion.seal_record(converted))
         write_files(folder, {converted.path: converted.file, conversion.RECORD: record})
-    result = {"path": str(folder), "record": converted.record}
-    if name:
-        result |= _pushed(session, name, folder, reason)
-        output.verdict(result, as_json, f"{result['name']}@{result['version']}  {result['digest']}")
-        return
-    output.show(result, as_json, _say)
+        return {"path": str(folder), "record": converted.record}
 
 
-def _pushed(session: Session, name: str, folder: Path, reason: str) -> dict[str, Any]:
-    """As `casemate model push`."""
-    with session.client() as casemate, output.sending(f"pushing {name}") as progress:
-        return casemate.push_model(name, folder, reason=reason, progress=progress)
+def _at_home(session: Session, name: str, path: Path, **asked: Any) -> dict[str, Any]:
+    with session.client() as casemate, output.sending(f"converting {path.name}") as progress:
+        return casemate.conversions.make(name, path, progress=progress, **asked)
 
 
 def _say(result: Any) -> None:
-    record = result["record"]
+    output.say(f"{result['path']} written.")
+    _say_compared(result["record"])
+
+
+def _say_compared(record: Any) -> None:
     compared, sample = record["compared"], record["sample"]
     output.say(
-        f"{result['path']} written. On {sample['rows']} rows ({sample['origin']}) it differs by at most "
-        f"{compared['max_difference']:.3g}, and in the class of {compared['labels_differ']}."
+        f"On {sample['rows']} rows ({sample['origin']}) it differs by at most {compared['max_difference']:.2g}, and in the "
+        f"class of {compared['labels_differ']}."
     )
-    if sample["origin"] != "given":
+    if sample["origin"] == "made up":
         output.say("Made-up rows say little about yours: name some with --sample.")
 
 

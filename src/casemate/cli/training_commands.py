@@ -10,6 +10,7 @@ import click
 from casemate.cli import output
 from casemate.cli.output import json_option
 from casemate.cli.session import Session, pass_session
+from casemate.client.files import write_private_file
 
 _file = click.Path(path_type=Path)
 _reason = click.option("--reason", default="", help="Why; it goes into the audit log.")
@@ -48,12 +49,20 @@ def train(session: Session, /, script: Path, dataset_ref: str, model: str, as_js
 @click.argument("ref")
 @click.option("--log", is_flag=True, help="Print what the script printed. A script can print rows: this is recorded.")
 @click.option("--metrics", is_flag=True, help="Print every line of its metrics, in the same way.")
+@click.option("--provenance", "to", type=_file, help="Write what is signed of it, SLSA provenance, to this new file.")
 @_reason
 @json_option
 @pass_session
-def show_training(session: Session, ref: str, log: bool, metrics: bool, reason: str, as_json: bool) -> None:
+def show_training(
+    session: Session, ref: str, log: bool, metrics: bool, to: Path | None, reason: str, as_json: bool
+) -> None:
     """The run that made a version: from what, by whom, when, under which limits. REF is NAME[@VERSION]."""
     with session.client() as casemate:
+        if to is not None:
+            told = casemate.trainings.provenance(ref)
+            write_private_file(to, [told["envelope"].encode()])
+            output.show({**told, "path": str(to)}, as_json, lambda _: output.say(f"{to} written: {told['type']}."))
+            return
         if not (log or metrics):
             output.show(casemate.trainings.show(ref), as_json, _told)
             return

@@ -17,6 +17,7 @@ from typing import Any, Self
 from casemate.client.answers import checked_body, json_body
 from casemate.client.cards import CardCalls
 from casemate.client.connection import Connection, StepUp
+from casemate.client.conversions import ConversionCalls
 from casemate.client.dataset_files import Sent, pull_rows, push_rows
 from casemate.client.evaluations import EvaluationCalls
 from casemate.client.files import (
@@ -81,6 +82,7 @@ class Casemate:
         self.screenings = ScreeningCalls(connection)
         self.evaluations = EvaluationCalls(connection)
         self.trainings = TrainingCalls(connection)
+        self.conversions = ConversionCalls(connection)
         self.grants = GrantCalls(connection)
         self.issuers = IssuerCalls(connection)
         self.signers = SignerCalls(connection)

@@ -81,6 +81,10 @@ class TrainingCalls:
         """What is signed of the run that made a version: from what, by whom, when, and each metric's last value."""
         return self._connection.get(f"/models/{ref_path(ref)}/training")
 
+    def provenance(self, ref: str) -> dict[str, Any]:
+        """`{"type", "envelope"}`: what was signed of the training of a version, to hand on with its files."""
+        return self._connection.get(f"/models/{ref_path(ref)}/provenance")
+
     def output(self, ref: str, *, reason: str = "") -> dict[str, Any]:
         """`{"log", "metrics"}` of that run. A script can write rows into both: they leave the walls as the weights do."""
         return self._connection.get(f"/models/{ref_path(ref)}/training/output", {"reason": reason})

@@ -7,11 +7,13 @@ from casemate.console.issuer_routes import refresh_all
 from casemate.console.live_runs import LiveRun
 from casemate.console.retention_routes import tend_retention
 from casemate.console.review_routes import tend_reviews
-from casemate.console.services import Asked, Services, Trained
+from casemate.console.services import Asked, AskedConversion, Converted, Services, Trained
 
 __all__ = [
     "LOCAL_OWNER",
     "Asked",
+    "AskedConversion",
+    "Converted",
     "LiveRun",
     "Services",
     "Trained",

@@ -14,6 +14,7 @@ from casemate.console import (
     audit_routes,
     card_routes,
     command_routes,
+    conversion_routes,
     dataset_routes,
     deployment_routes,
     evaluation_routes,
@@ -59,7 +60,7 @@ def build_door() -> Door:
     """All routes."""
     door = Door()
     for rooms in (
-        asset_routes, training_routes, card_routes, evaluation_routes, dataset_routes, personal_routes, retention_routes, screening_routes, approval_routes, deployment_routes, key_routes, grant_routes, issuer_routes,
+        asset_routes, training_routes, conversion_routes, card_routes, evaluation_routes, dataset_routes, personal_routes, retention_routes, screening_routes, approval_routes, deployment_routes, key_routes, grant_routes, issuer_routes,
         keyring_routes, people_routes,
         session_routes, command_routes, passkey_routes, provider_routes, access_routes, review_routes, audit_routes, policy_routes,
         prediction_routes, signer_routes,

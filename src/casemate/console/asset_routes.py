@@ -42,6 +42,7 @@ from casemate.registry import (
     Brought,
     Datasets,
     Lineage,
+    Made,
     Models,
     Pushed,
     read_claims,
@@ -251,7 +252,7 @@ def _declare_making(door: Door) -> None:
         origin = services.models.find(parse_ref(base)).about if base else None
         lineage = Lineage(dataset=about, claimed=claimed, base=origin) if about or claimed or origin else None
         pushed = services.models.push(
-            name, files_in_tar(body), actor=call.principal, intent=call.intent, lineage=lineage, brought=brought
+            name, files_in_tar(body), Made(lineage=lineage, brought=brought), actor=call.principal, intent=call.intent
         )
         return told(pushed)
 

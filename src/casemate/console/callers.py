@@ -1,6 +1,6 @@
 """Who calls: found before a route runs, counted and put on record where refused; and a stranger, where nobody is needed."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -9,6 +9,7 @@ from typing import Annotated
 import msgspec
 from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Header, Query, Request
+from fastapi.dependencies.models import Dependant
 
 from casemate.console.bounds import DecisionRefusals
 from casemate.console.problems import problem_of
@@ -18,6 +19,7 @@ from casemate.core import (
     Action,
     AuthError,
     CasemateError,
+    InputError,
     LimitError,
     Principal,
     Resource,
@@ -47,6 +49,7 @@ class Call:
     refusals: DecisionRefusals
     urgent: CapacityLimiter  # threads for acts that wait for no others
     csrf: str = ""  # of the session's cookie, where it came as one
+    unasked: str = ""  # a query parameter that the route does not take
     entry: Entry | None = None
 
     @property
@@ -79,6 +82,22 @@ class Call:
         """What the gate decided on, to the last attribute."""
         assert self.entry is not None, "only a change has what it decided on"
         return self.entry.resource
+
+    def note(self, name: str, value: str | int) -> None:
+        """Have the record say it of this change, however that ends."""
+        assert self.entry is not None, "only a change has facts of its own"
+        self.entry.facts[name] = value
+
+    def check_parameters(self) -> None:
+        """Return if the route takes each query parameter: one that is misspelt would leave a key as wide as can be.
+
+        Raises: InputError `unknown-parameter`.
+        """
+        if self.unasked:
+            raise InputError(
+                f"This route takes no query parameter {without_secrets(self.unasked)[:40]!r}: see /api/openapi.json.",
+                code="unknown-parameter",
+            )
 
     def read(self, action: Action, resource: Resource, noted: Noted = _NOTHING, *, reason: str = "") -> None:
         """Put a question to the gate that changes nothing. `noted`: for the record. Raises: PolicyError; on record
@@ -118,7 +137,9 @@ async def authenticated(
     idempotency_key: Annotated[str, Header(max_length=200)] = "",
     reason: Annotated[str, Query(max_length=500)] = "",
 ) -> Call:
-    """Who calls, found in threads that no act takes. Raises: as `_authenticate`."""
+    """Who calls, found in threads that no act takes. Raises: as `_authenticate`; InputError `bad-framing`."""
+    if len(request.headers.getlist("authorization")) > 1:  # whatever stands before us may have looked at the other one
+        raise InputError("Two Authorization headers came: send one.", code="bad-framing")
     find = partial(_authenticate, request, authorization, idempotency_key, reason)
     return await to_thread.run_sync(find, limiter=request.app.state.doorways[LOCAL_OWNER in request.scope])
 
@@ -153,9 +174,17 @@ def _authenticate(request: Request, authorization: str, idempotency_key: str, re
         request=digest_of(asked),
         visitor=visitor,
         csrf=csrf_of(request) if not owner and not authorization else "",
+        unasked=min(set(request.query_params) - set(_parameters(request.scope["route"].dependant)), default=""),
         refusals=request.app.state.decision_refusals,
         urgent=request.app.state.urgent[LOCAL_OWNER in request.scope],
     )
+
+
+def _parameters(dependant: Dependant) -> Iterator[str]:
+    """The query parameters of a route, and of all that it depends on."""
+    yield from (one.alias for one in dependant.query_params)
+    for below in dependant.dependencies:
+        yield from _parameters(below)
 
 
 def refused(request: Request, error: AuthError, visitor: Visitor) -> CasemateError:

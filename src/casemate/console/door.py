@@ -131,6 +131,7 @@ class Door:
             call: Call = arguments["call"]
             noted = named_in(call.services, action, arguments)
             call.read(action, _asked(call, action, arguments, about), noted, reason=call.reason)
+            call.check_parameters()
             if "digest" in noted and "version" in arguments:
                 arguments = arguments | {"version": str(noted["version"])}  # the very one that is on record
             if "to_digest" in noted:
@@ -166,11 +167,9 @@ class Door:
             if call.request_key and (before := call.services.log.outcome_of(intent)) is not None:
                 return _answer_again(call, action, arguments, about, others, before)
             resource = _asked(call, action, arguments, about)
-            if (
-                others
-                and call.services.authorizer.decide(call.principal, action, resource, address=call.address).allowed
-            ):
-                _ask_also(call, others, arguments)  # whoever may not do it at all is refused that, below
+            if call.services.authorizer.decide(call.principal, action, resource, address=call.address).allowed:
+                call.check_parameters()  # whoever may not do it at all is refused that, below
+                _ask_also(call, others, arguments)
             noted = named_in(call.services, action, arguments)
             with call.open(action, resource, intent=intent, noted=noted) as entry:
                 if call.request_key:

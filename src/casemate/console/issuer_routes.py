@@ -7,7 +7,7 @@ from fastapi import Query
 
 from casemate.console.asset_routes import Body, plain
 from casemate.console.callers import Call, Caller
-from casemate.console.door import Door
+from casemate.console.door import Also, Door
 from casemate.console.key_routes import per_second
 from casemate.console.services import Services
 from casemate.core import (
@@ -35,6 +35,7 @@ from casemate.iam.tokens.issuers import (
     IssuerRequest,
     add_issuer,
     find_issuer,
+    given_keys_resource,
     issuer_request,
     issuer_resource,
     live_issuers,
@@ -111,7 +112,9 @@ def _declare_issuers(door: Door) -> None:
         )
         return plain(shown_issuer(services.access, find_issuer(services.access, name)))
 
-    @door.change("POST", "/issuers/{name}/keys", Action.ISSUER_REFRESH)
+    given = Also(action=Action.ISSUER_BIND, about=_given)
+
+    @door.change("POST", "/issuers/{name}/keys", Action.ISSUER_REFRESH, also=given)
     def refresh(call: Caller, name: str, body: Body) -> dict[str, Any]:
         """Read an issuer's keys anew, or take those in the body."""
         return refresh_issuer(call.services, name, by=call.principal, intent=call.intent, given=body.whole(MAX_JWKS))
@@ -230,6 +233,13 @@ def _added(_: Call, arguments: dict[str, Any]) -> Resource:
     """What was typed goes on record; it is checked once the gate has let it in."""
     stated = ("kind", "issuer", "audience", "algorithms", "source")
     return Resource("issuer", arguments["name"][:80], attributes={name: str(arguments[name])[:300] for name in stated})
+
+
+def _given(call: Call, arguments: dict[str, Any]) -> Resource | None:
+    """Keys that come with the request sign for all that is bound to the issuer; those that it names itself do not ask."""
+    if not arguments["body"].first(1):
+        return None
+    return given_keys_resource(call.services.access, arguments["name"], now=call.services.clock.now())
 
 
 def _service(call: Call, arguments: dict[str, Any]) -> KeyRequest:

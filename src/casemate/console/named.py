@@ -33,7 +33,7 @@ def named_in(services: Services, action: Action, arguments: dict[str, Any]) -> d
     if action is Action.DEPLOYMENT_DEPLOY and (asked := str(arguments.get("model") or "")):
         version = _found(services, AssetKind.MODEL, asked)
         found |= {"model": version.about.name, **_facts(version)} if version else {"model": asked[:_ASKED]}
-    if action in {Action.MODEL_TRAIN, Action.MODEL_PUSH, Action.MODEL_EVALUATE} and (
+    if action in {Action.MODEL_TRAIN, Action.MODEL_PUSH, Action.MODEL_CONVERT, Action.MODEL_EVALUATE} and (
         asked := str(arguments.get("dataset") or "")
     ):
         version = _found(services, AssetKind.DATASET, asked)

@@ -24,7 +24,7 @@ from casemate.registry import (
     Signers,
     Trainings,
 )
-from casemate.storage import Rewrapped, Sending, Uploads
+from casemate.storage import Rewrapped, Sending, Upload, Uploads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +101,43 @@ class Train(Protocol):
     ) -> Trained: ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskedConversion:
+    """What whoever has a pickle converted asks for.
+
+    Args:
+        to: The format. filename: of the pickle.
+        dataset: That the model was trained on, as they say.
+        sample: A table of rows to compare on, whose name is `sample_name`; or `sample_dataset`: a version's rows; or neither.
+        despite_findings: Load it though the scan holds more against it. reason: why it is done.
+    """
+
+    to: str
+    filename: str
+    dataset: Ref | None = None
+    sample: bytes = b""
+    sample_name: str = ""
+    sample_dataset: Ref | None = None
+    despite_findings: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Converted:
+    """What became of a conversion. Args: conversion: what is signed of it; None where nothing was kept."""
+
+    pushed: Pushed
+    conversion: dict[str, Any] | None
+
+
+class Convert(Protocol):
+    """Loads a pickle behind the walls, exports it, compares both, and pushes what it became."""
+
+    def __call__(
+        self, name: str, upload: Upload, asked: AskedConversion, *, actor: Principal, intent: str
+    ) -> Converted: ...
+
+
 class DataKeys(Protocol):
     """`storage.DataKeys`, in this process or the keeper's."""
 
@@ -141,6 +178,7 @@ class Services:
     push_dataset: PushDataset
     uploads: Uploads
     train: Train
+    convert: Convert
     trainings: Trainings
     reproduce: Callable[..., dict[str, Any]]  # `app.reproduction.reproduce`
     sessions: Sessions

@@ -37,6 +37,11 @@ def declare(door: Door) -> None:
         """What is signed of the run that made a version: from what, by whom, when, and each metric's last value."""
         return plain(call.services.trainings.show(parse_ref(f"{name}@{version}")))
 
+    @door.read("/models/{name}/versions/{version}/provenance", Action.MODEL_READ, about=model_version)
+    def provenance(call: Caller, name: str, version: str) -> dict[str, Any]:
+        """What was signed of the training of a version, here or elsewhere: a DSSE envelope around SLSA provenance, to hand on."""
+        return plain(call.services.trainings.provenance(parse_ref(f"{name}@{version}")))
+
     # As the weights: a script can write rows into either.
     @door.read(
         "/models/{name}/versions/{version}/training/output", Action.MODEL_EXPORT, about=model_version, long=Long.BYTES

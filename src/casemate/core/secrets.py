@@ -5,8 +5,13 @@ from __future__ import annotations
 import re
 
 # An API key, a session, an invitation or a device's secret (`iam.bearer`), and any part of one that is long enough to
-# matter, since messages cut what they repeat; and a signed token, which begins with the base64url of `{"`.
-_SECRET = re.compile(r"cm[a-z]?_[A-Za-z0-9_-]{16,}|eyJ[A-Za-z0-9_-]{12,}(?:\.[A-Za-z0-9_-]*){0,2}", re.ASCII)
+# matter, since messages cut what they repeat; a signed token, which begins with the base64url of `{"`; and a recovery code
+# (`iam.factors`), of which all but one in 180 hold a digit: five words of five letters may be a name.
+_SECRET = re.compile(
+    r"cm[a-z]?_[A-Za-z0-9_-]{16,}|eyJ[A-Za-z0-9_-]{12,}(?:\.[A-Za-z0-9_-]*){0,2}"
+    r"|(?<![A-Za-z0-9-])(?=[A-Za-z-]{0,28}[2-7])[A-Za-z2-7]{5}(?:-[A-Za-z2-7]{5}){4}(?![A-Za-z0-9-])",
+    re.ASCII,
+)
 
 
 def without_secrets(text: str) -> str:

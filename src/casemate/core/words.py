@@ -176,6 +176,8 @@ class Action(StrEnum):
     MODEL_PUSH = "model:push"
     MODEL_TRAIN = "model:train"
     MODEL_TRAIN_ONLINE = "model:train-online"  # with a script that is let out to named hosts
+    MODEL_CONVERT = "model:convert"  # load a pickle in the sandbox, and push what it becomes
+    MODEL_CONVERT_FLAGGED = "model:convert-flagged"  # one that the scan holds more against than being a pickle
     MODEL_VERIFY = "model:verify"
     MODEL_DESCRIBE = "model:describe"  # what people say of a version: its card
     MODEL_EVALUATE = "model:evaluate"  # measure a version on rows, signed

@@ -18,7 +18,7 @@ from casemate.core import DEFAULT_PROJECT, Principal, PrincipalKind, Resource, R
 from casemate.iam.records import Grant
 from casemate.iam.scope import environment_covers, scopes_covering
 from casemate.iam.snapshot import GrantsByScope, SignedEntry, Snapshot, fold
-from casemate.iam.tokens.records import TokenBinding, is_ci
+from casemate.iam.tokens.records import AnyCredential, TokenBinding, is_ci
 
 LOCAL = "local:"  # ids of people known by their user id on this machine; the ledger cannot create one
 
@@ -113,7 +113,8 @@ class Access:
         return other in self.line(principal)
 
     def hands(self, principal: str, *, invited: bool = False) -> set[str]:
-        """Who may act as `principal`: whoever issued or rotated a key of it saw the secret, and so did whoever made theirs.
+        """Who may act as `principal`: whoever issued or rotated a key of it saw the secret, and so did whoever made theirs;
+        whoever chose the issuer of its tokens, or its keys, may sign one.
 
         The home's owner is left out, from whom all keys of a new home come. So are what binds a CI job, whose tokens are
         nobody's. Args: invited: and of a person, whoever invited or reset them last, since the code with which all their
@@ -123,7 +124,7 @@ class Access:
         makers = self._vouchers() if invited else {}
         for credential in snapshot.credentials.values():
             if not is_ci(credential):
-                makers.setdefault(credential.principal, set()).add(credential.created_by)
+                makers.setdefault(credential.principal, set()).update(self._makers(credential))
         found, ahead = {principal}, [principal]
         while ahead:
             one = ahead.pop()
@@ -133,13 +134,13 @@ class Access:
         return found
 
     def line(self, principal: str) -> set[str]:
-        """`principal`, whoever issued a key of theirs or invited them, and the line before those.
+        """`principal`, whoever issued a key of theirs, chose its issuer or invited them, and the line before those.
 
         Of a person the newest invitation counts: whoever made it saw the code with which all factors began.
         """
         issuers: dict[str, set[str]] = {}
         for credential in self.snapshot.credentials.values():
-            issuers.setdefault(credential.principal, set()).add(credential.created_by)
+            issuers.setdefault(credential.principal, set()).update(self._makers(credential))
         for person, vouchers in self._vouchers().items():
             issuers.setdefault(person, set()).update(vouchers)
         line, ahead = {principal}, [principal]
@@ -148,6 +149,13 @@ class Access:
             line |= found
             ahead += found
         return line
+
+    def _makers(self, credential: AnyCredential) -> set[str]:
+        """Who made it; and who chose the issuer of its tokens, or recorded the keys that now sign them: they may hold one."""
+        if not isinstance(credential, TokenBinding):
+            return {credential.created_by}
+        issuer = self.snapshot.issuers[credential.issuer]
+        return {credential.created_by, issuer.about.created_by, issuer.keys.recorded_by}
 
     def _vouchers(self) -> dict[str, set[str]]:
         """Of each person: who invited or reset them last, and who chose the provider that vouches for them."""

@@ -116,12 +116,18 @@ def answer_policy_resource(access: Access, proposal: str) -> Resource:
 def approve_policy(
     access: Access, policies: Policies, proposal: str, *, by: Principal, reason: str, now: datetime
 ) -> list[LedgerItem]:
-    """The entry that puts a proposal in force. Raises: NotFoundError; ConflictError; InputError, as `Policies.check`."""
+    """The entry that puts a proposal in force. Raises: NotFoundError; ConflictError (policy-outdated, principal-gone, and
+    as answered before); InputError, as `Policies.check`."""
     state, known = access.snapshot.policy, _open_proposal(access, proposal, now)
     if known.base != state.in_force.version:
         raise ConflictError(
             f"It was compared with version {known.base}, and {state.in_force.version} is in force: propose it again.",
             code="policy-outdated",
+        )
+    if _is_gone(access, known):
+        raise ConflictError(
+            "Whoever proposed it was revoked meanwhile: propose it yourself, if it is right, and let another approve it.",
+            code="principal-gone",
         )
     policies.check(known.text)
     record = PolicyApproved(
@@ -132,6 +138,13 @@ def approve_policy(
         approved_at=access.instant(now),
     )
     return [(KIND, record.body())]
+
+
+def _is_gone(access: Access, proposed: PolicyProposed) -> bool:
+    """Whether its author was revoked, or the key that proposed it: a person's session that ended is no such end."""
+    snapshot = access.snapshot
+    keys = {proposed.credential} & snapshot.credentials.keys()
+    return bool(({proposed.proposed_by} | keys) & snapshot.revoked)
 
 
 def deny_policy(access: Access, proposal: str, *, by: Principal, reason: str, now: datetime) -> list[LedgerItem]:

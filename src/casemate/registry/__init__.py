@@ -21,7 +21,8 @@ from casemate.registry.deployments_state import Deployment, DeploymentRecord, de
 from casemate.registry.evaluation_records import EvaluationState
 from casemate.registry.evaluations import Asked, Evaluations
 from casemate.registry.fingerprints import Fingerprints
-from casemate.registry.models import Describe, Models, Pushed, Scan
+from casemate.registry.model_push import Describe, Made, Pushed, Scan
+from casemate.registry.models import Models
 from casemate.registry.own_approvals import challenge, passkey_envelope
 from casemate.registry.provenance import Brought
 from casemate.registry.releases import finish_deletions, took_effect
@@ -58,6 +59,7 @@ __all__ = [
     "Evaluations",
     "Fingerprints",
     "Lineage",
+    "Made",
     "Manifest",
     "Models",
     "Pen",

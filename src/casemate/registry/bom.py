@@ -103,6 +103,7 @@ def _model(card: dict[str, Any], ref: str, data: list[dict[str, Any]]) -> dict[s
             {"name": "casemate:scan", "value": str(card["scan"]["verdict"])},
             {"name": "casemate:training_seen_by", "value": card["provenance"]["witness"]},
             *_outside(card),
+            *_converted(card),
             {"name": "casemate:evaluation", "value": card["evaluation"]["state"]},
             {"name": "casemate:revoked", "value": str(card["revoked"]).lower()},
             *({"name": "casemate:missing", "value": name} for name in card["missing"]),
@@ -193,6 +194,12 @@ def _outside(card: dict[str, Any]) -> list[dict[str, str]]:
             names = ("signer", "signed_by", "builder", "by", "finished", "digest")
             return [{"name": f"casemate:outside_{name}", "value": origin[name]} for name in names if origin.get(name)]
     return []
+
+
+def _converted(card: dict[str, Any]) -> list[dict[str, str]]:
+    """The pickle that this home converted, which is not kept."""
+    conversion = card["conversion"]
+    return [{"name": "casemate:converted_from", "value": conversion["source"]["digest"]}] if conversion else []
 
 
 def _unique(components: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ import msgspec
 
 from casemate.core import InputError, PolicyError, Principal, Ref, rfc3339
 from casemate.registry.approvals import approvals_of
+from casemate.registry.conversion_statements import conversion_facts
 from casemate.registry.evaluation_records import evaluation_standing
 from casemate.registry.lineage import lineage_tree, provenance_of
 from casemate.registry.revocations import is_revoked
@@ -143,6 +144,7 @@ def card_of(stores: Stores, version: Version) -> dict[str, Any]:
         "complete": not described.missing,
         "made_from": lineage_tree(stores, Ref(version.about.name, version.number, version.about.project))["from"],
         "provenance": provenance_of(manifest.lineage),
+        "conversion": conversion_facts(stores, version),
         "environment": manifest.facts.get("environment"),
         "run": (training_facts(stores, version) or {}).get("run"),
         "scan": _scan(stores, version),

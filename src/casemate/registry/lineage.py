@@ -1,4 +1,5 @@
-"""Where a model comes from: the dataset version, the model it was made from, the script, the parameters, the environment."""
+"""Where a model comes from: the dataset version, the model or the file it was made from, the script, the parameters, the
+environment."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ import msgspec
 
 from casemate.core import AssetKind, NotFoundError, Ref
 from casemate.registry.claims import ClaimedLineage
+from casemate.registry.conversions import Conversion
 from casemate.registry.revocations import is_revoked
 from casemate.registry.stores import Stores
 from casemate.registry.versions import Lineage, OutsideLineage, find_version
@@ -42,8 +44,9 @@ def provenance_of(lineage: Lineage | None) -> dict[str, Any]:
 def lineage_tree(stores: Stores, ref: Ref, *, depth: int = _DEEPEST) -> dict[str, Any]:
     """A model version with what it was made from, under `from`. Raises: NotFoundError."""
     version = find_version(stores, AssetKind.MODEL, ref)
-    lineage = version.read_manifest().lineage
-    parents: list[dict[str, Any]] = []
+    manifest = version.read_manifest()
+    lineage = manifest.lineage
+    parents: list[dict[str, Any]] = [_converted(manifest.conversion)] if manifest.conversion else []
     if lineage and lineage.dataset:
         parents.append(_origin(stores, lineage.dataset))
     if lineage and lineage.base:
@@ -65,6 +68,22 @@ def lineage_tree(stores: Stores, ref: Ref, *, depth: int = _DEEPEST) -> dict[str
         "digest": version.digest,
         "provenance": provenance_of(lineage),
         "from": parents,
+    }
+
+
+def _converted(conversion: Conversion) -> dict[str, Any]:
+    """The file that this home loaded, behind walls, and did not keep."""
+    source, sample, compared = conversion.source, conversion.sample, conversion.compared
+    on = f"{sample.dataset.name}@{sample.dataset.number}" if sample.dataset else sample.origin
+    return {
+        "kind": "converted file",
+        "name": source.name,
+        "digest": source.digest,
+        "format": source.format,
+        "findings": list(source.findings),
+        "compared_on": f"{sample.rows} rows, {on}",
+        "max_difference": compared.max_difference,
+        "labels_differ": compared.labels_differ,
     }
 
 

@@ -1,94 +1,40 @@
-"""Models: encrypted as they arrive, scanned and described behind walls, signed, and only then a version."""
+"""The models of a project: pushed, shown, loaded as signed, approved, deleted."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack
-from typing import Any, Protocol
+from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 
 from casemate.core import (
-    SCHEMA,
     AssetKind,
     ConflictError,
-    DataClass,
     Environment,
-    Finding,
-    InputError,
     Principal,
     Ref,
     SealedFile,
-    ServedFile,
-    Severity,
-    Signature,
-    TooLargeError,
-    Verdict,
-    VerificationError,
-    checked_name,
-    checked_path,
-    highest_class,
-    rfc3339,
 )
 from casemate.registry.approval_words import ApprovalWords, approval_words
 from casemate.registry.approvals import APPROVAL, approvals_of, signed_approval
 from casemate.registry.bom import bom_of, signed_bom
 from casemate.registry.cards import Described, card_entry, card_of, is_complete
-from casemate.registry.data_use import DataUse, signed_use, use_of_newest
-from casemate.registry.datasets import Datasets, writable
+from casemate.registry.conversion_statements import conversion_shown
+from casemate.registry.data_use import DataUse, signed_use
+from casemate.registry.datasets import writable
 from casemate.registry.deployments_state import deployments_of
 from casemate.registry.evaluation_records import evaluation_standing
-from casemate.registry.features import with_ranges, without_ranges
+from casemate.registry.features import without_ranges
 from casemate.registry.lineage import lineage_tree, provenance_of
-from casemate.registry.provenance import Brought, check_provenance, use_provenance
-from casemate.registry.releases import Draft, commit_version, record_deletion, remove_version
+from casemate.registry.model_push import Describe, Eyes, Made, Pushed, Scan, Streams, push_model
+from casemate.registry.releases import record_deletion, remove_version
 from casemate.registry.revocations import check_not_revoked, is_revoked
 from casemate.registry.stores import Pen, Stores
-from casemate.registry.trainings import add_kept, check_base, inherited_use, is_refused, scan_checkpoints
 from casemate.registry.verification import Released, is_released, newest_of, verified_pusher, verify_report
-from casemate.registry.versions import (
-    FileEntry,
-    Lineage,
-    Manifest,
-    Version,
-    blobs_of,
-    find_version,
-    latest_versions,
-    signed_version,
-)
-from casemate.scanning import ScanReport
+from casemate.registry.versions import Version, blobs_of, find_version, latest_versions, signed_version
 from casemate.signing import StoredModel, VerifiedModel, verify_model
-from casemate.signing.provenance import PROVENANCE
-from casemate.storage import Push
 
-MAX_FILES = 200  # the scanner's own bound; one frame to the sandbox carries at most 250 descriptors
 _CHUNK = 1 << 20  # bytes read at a time
-
-
-class Scan(Protocol):
-    """`scanning.scan`."""
-
-    def __call__(self, files: Mapping[str, SealedFile]) -> ScanReport: ...
-
-
-class Describe(Protocol):
-    """Learns what a model takes and gives by loading `served` behind the walls; None for what nobody can load.
-
-    Raises: VerificationError: the model is at fault. SandboxError: the walls are missing or it crashed.
-    """
-
-    def __call__(self, files: Mapping[str, SealedFile], served: ServedFile | None) -> Signature | None: ...
-
-
-class Pushed(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a push. `version` and `digest` are None when it was refused; then nothing was kept."""
-
-    verdict: Verdict
-    findings: tuple[Finding, ...]
-    name: str
-    version: int | None = None
-    digest: str | None = None
-    created: bool = False
 
 
 class Models:
@@ -97,90 +43,15 @@ class Models:
     def __init__(
         self, stores: Stores, pen: Pen | None = None, *, scan: Scan | None = None, describe: Describe | None = None
     ) -> None:
-        self._stores, self._pen, self._scan, self._describe = stores, pen, scan, describe
-        self._datasets = Datasets(stores)
+        self._stores, self._pen = stores, pen
+        self._eyes = Eyes(scan=scan, describe=describe) if scan and describe else None
 
-    def push(
-        self,
-        name: str,
-        files: Iterable[tuple[str, Iterable[bytes]]],
-        *,
-        actor: Principal,
-        intent: str,
-        lineage: Lineage | None = None,
-        environment: Mapping[str, Any] | None = None,
-        brought: Brought | None = None,
-        kept: Iterable[tuple[str, Iterable[bytes]]] = (),
-        run: Mapping[str, Any] | None = None,
-    ) -> Pushed:
-        """Stream files into encrypted blobs, scan and describe the sealed bytes, and commit them if they are clean.
-
-        Args: files: (path, chunks), read once, in order. lineage: its dataset must exist; it gives feature ranges, and
-            the data class. environment: what it was trained with, of which the lineage has the digest. Where nobody says what a version was made from, its class is at least that of the one before.
-            brought: what an outside trainer signed of it.
-            kept: what its training left beside it, in the same way. run: what is signed of that run beside the lineage.
-        Returns: the version, or REFUSED with findings; the live version when it has this very content.
-        Raises: InputError, TooLargeError, StorageError, SandboxError, VerificationError: the dataset's schema, and as
-            `check_provenance` and `use_provenance`.
-        """
-        stores = self._stores
-        checked_name(name)
-        schema = self._schema_of(lineage)
-        use = self._use_of(name, lineage)
-        with stores.blobs.push(stores.project, f"{AssetKind.MODEL}/{name}") as push, ExitStack() as closing:
-            _receive(push, files)
-            sealed = {
-                path: closing.enter_context(stores.blobs.seal(record, pending=True))
-                for path, (record,) in push.files.items()
-            }
-            believed = brought and check_provenance(stores, brought, name, sealed, dataset=self._origin_of(lineage))
-            if believed:
-                lineage = msgspec.structs.replace(lineage or Lineage(), outside=believed.lineage)
-            report, signature = self._examine(sealed)
-            beside = add_kept(push, kept)
-            findings = (*report.findings, *scan_checkpoints(stores.blobs, push, self._scan))
-            if report.verdict is not Verdict.CLEAN or is_refused(findings):
-                return Pushed(verdict=Verdict.REFUSED, findings=findings, name=name)
-            if signature and schema:
-                signature = with_ranges(signature, schema)
-            manifest = Manifest(
-                schema=SCHEMA,
-                project=stores.project,
-                kind=AssetKind.MODEL,
-                name=name,
-                files={path: FileEntry(digest=file.digest, size=file.size) for path, file in sealed.items()},
-                data_class=use.data_class.value,
-                purposes=use.purposes,
-                signature=signature,
-                lineage=lineage,
-                kept=beside,
-                facts={
-                    "format": report.format,
-                    "served": msgspec.to_builtins(report.served),
-                    **({"environment": dict(environment)} if environment else {}),
-                },
-            )
-            draft = Draft(
-                manifest=manifest,
-                scan=_scan_facts(report, at=rfc3339(stores.clock.now())),
-                run=run,
-                outside={PROVENANCE: believed.envelope} if believed else {},
-            )
-            pen = writable(self._pen)
-            with pen.deciding:  # what it was made from may have been revoked meanwhile
-                self._origin_of(lineage)
-                if believed:
-                    use_provenance(stores, pen, believed, manifest, intent=intent)
-                check_base(stores, lineage)
-                version, created = commit_version(stores, pen, draft, push, actor=actor, intent=intent)
-        return Pushed(
-            verdict=Verdict.CLEAN,
-            findings=findings,
-            name=name,
-            version=version.number,
-            digest=version.digest,
-            created=created,
-        )
+    def push(self, name: str, files: Streams, made: Made | None = None, *, actor: Principal, intent: str) -> Pushed:
+        """As `push_model`. Args: made: None: nobody says how it was made."""
+        if self._eyes is None:
+            raise TypeError("built without scan and describe: it takes no push")
+        pen = writable(self._pen)
+        return push_model(self._stores, pen, self._eyes, name, files, made=made or Made(), actor=actor, intent=intent)
 
     def find(self, ref: Ref) -> Version:
         """Raises: NotFoundError."""
@@ -211,6 +82,7 @@ class Models:
             "verified": is_released(self._stores, version),
             **{name: fact for name, fact in manifest.facts.items() if name != "environment"},
             "provenance": provenance_of(manifest.lineage),
+            "conversion": conversion_shown(self._stores, version),
             "card": {"complete": is_complete(self._stores, version)},
             "evaluation": evaluation_standing(self._stores, version).summary(),
             "signature": msgspec.to_builtins(without_ranges(manifest.signature) if manifest.signature else None),
@@ -335,70 +207,6 @@ class Models:
             record_deletion(self._stores, pen, version, intent=intent)
         left = remove_version(self._stores, version, intent=intent)
         return {"name": version.about.name, "version": version.number, "state": "deleted", **left}
-
-    def _origin_of(self, lineage: Lineage | None) -> Version | None:
-        if lineage is None or lineage.dataset is None:
-            return None
-        about = lineage.dataset
-        version = self._datasets.find(Ref(about.name, about.number, about.project))
-        if version.about != about:
-            raise InputError(f"The dataset {about} is not the one that is stored.", code="lineage-mismatch")
-        check_not_revoked(self._stores, version)
-        return version
-
-    def _schema_of(self, lineage: Lineage | None) -> dict[str, Any] | None:
-        origin = self._origin_of(lineage)
-        return self._datasets.read_schema(origin) if origin else None
-
-    def _use_of(self, name: str, lineage: Lineage | None) -> DataUse:
-        """Of what it is made from; where no dataset is named, at least of the class of the version before."""
-        about = lineage.dataset if lineage is not None else None
-        named = self._datasets.use_of(Ref(about.name, about.number, about.project)) if about else None
-        use = inherited_use(self._stores, named, lineage)
-        if use is not None and named is not None:
-            return use
-        before = use_of_newest(self._stores, AssetKind.MODEL, name)
-        classes = [one.data_class for one in (before, use) if one]
-        return DataUse(data_class=highest_class([DataClass.INTERNAL, *classes]), purposes=use.purposes if use else ())
-
-    def _examine(self, sealed: Mapping[str, SealedFile]) -> tuple[ScanReport, Signature | None]:
-        if self._scan is None or self._describe is None:
-            raise TypeError("built without scan and describe: it takes no push")
-        report = self._scan(sealed)
-        if report.verdict is not Verdict.CLEAN:
-            return report, None
-        try:
-            return report, self._describe(sealed, report.served)
-        except VerificationError as error:
-            finding = Finding(
-                id=error.code,
-                title="The model does not load",
-                severity=Severity.HIGH,
-                evidence=error.message,
-                remediation="Export the model again and check that it runs.",
-            )
-            return msgspec.structs.replace(report, verdict=Verdict.REFUSED, findings=(*report.findings, finding)), None
-
-
-def _receive(push: Push, files: Iterable[tuple[str, Iterable[bytes]]]) -> None:
-    for path, chunks in files:
-        if checked_path(path) in push.files:
-            raise InputError(f"The file {path!r} comes twice.", code="duplicate-file")
-        if len(push.files) == MAX_FILES:
-            raise TooLargeError(f"A model has at most {MAX_FILES} files.", code="too-many-files")
-        push.add(path, chunks)
-    if not push.files:
-        raise InputError("There is no file in this push.", code="no-files")
-
-
-def _scan_facts(report: ScanReport, *, at: str) -> dict[str, Any]:
-    return {
-        "verdict": report.verdict.value,
-        "format": report.format,
-        "served": msgspec.to_builtins(report.served),
-        "findings": [{"id": f.id, "severity": f.severity.value, "location": f.location} for f in report.findings],
-        "scanned_at": at,
-    }
 
 
 def _handing_on(model: VerifiedModel) -> Iterator[tuple[str, int, Iterator[bytes]]]:

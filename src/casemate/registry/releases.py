@@ -30,8 +30,9 @@ from casemate.registry.deletions import DELETION, deleted_of, deletion, read_del
 from casemate.registry.deployments_state import is_undoing
 from casemate.registry.provenance import USED
 from casemate.registry.stores import Pen, Stores
-from casemate.registry.versions import Manifest, Version, find_version, manifest_context, pieces_stored
-from casemate.signing import Predicate, VersionIdentity, sign_files, sign_statement
+from casemate.registry.versions import FileEntry, Manifest, Version, find_version, manifest_context, pieces_stored
+from casemate.signing import RUN, Predicate, VersionIdentity, is_run_here, sign_files, sign_statement, sign_training
+from casemate.signing.provenance import PROVENANCE
 from casemate.storage import BlobRecord, Push, reading, shred
 from casemate.storage.database import assets, attestations, blobs, version_blobs, versions
 
@@ -44,7 +45,8 @@ _ATTEMPTS = 50  # other pushes of the same name that may come between; each atte
 class Draft:
     """A version that has no number yet.
 
-    Args: scan: facts of the scan statement; None for a dataset. run: what its training statement says beside the lineage.
+    Args: scan: facts of the scan statement; None for a dataset. run: what is signed of the training, or conversion, beside
+        what the manifest says of it.
         outside: by type, what others signed and is stored beside it; the manifest has its digest.
     """
 
@@ -92,8 +94,8 @@ def commit_version(
             if not kept:
                 push.keep()
                 kept = True
-            kept_beside = {**{predicate.value: said for predicate, said in signed.items()}, **draft.outside}
-            rows = _Rows(about=about, manifest=data, data_class=manifest.data_class, signed=kept_beside)
+            beside = {**signed, **draft.outside}
+            rows = _Rows(about=about, manifest=data, data_class=manifest.data_class, signed=beside)
             try:
                 _insert(
                     stores, rows, push, {**push.files, **(shared or {})}, actor=actor, intent=intent, at=rfc3339(now)
@@ -225,19 +227,29 @@ class _Rows(msgspec.Struct, frozen=True, kw_only=True):
 
 def _sign(
     pen: Pen, draft: Draft, about: VersionIdentity, bundle: bytes, *, actor: Principal, at: datetime
-) -> dict[Predicate, bytes]:
+) -> dict[str, bytes]:
     release = {"bundle": digest_of(bundle), "pushed_by": actor.id}
     facts: dict[Predicate, Mapping[str, Any]] = {Predicate.RELEASE: release}
     if draft.scan is not None:
         facts[Predicate.SCAN] = draft.scan
+    run = {RUN: {**draft.run, "by": actor.id}} if draft.run else {}
+    conversion = draft.manifest.conversion
+    if conversion is not None:
+        facts[Predicate.CONVERSION] = {**msgspec.to_builtins(conversion), **run}
     if draft.manifest.lineage is not None:
-        run = {"run": {**draft.run, "by": actor.id}} if draft.run else {}
-        facts[Predicate.TRAINING] = {**msgspec.to_builtins(draft.manifest.lineage), **run}
-    statements = {
-        predicate: sign_statement(predicate, about, dict(said), signer=pen.signer, at=at)
-        for predicate, said in facts.items()
-    }
-    return {Predicate.FILES: bundle, **statements}
+        facts[Predicate.TRAINING] = {**msgspec.to_builtins(draft.manifest.lineage), **({} if conversion else run)}
+    signed: dict[str, bytes] = {Predicate.FILES.value: bundle}
+    for predicate, said in facts.items():
+        if predicate is Predicate.TRAINING and is_run_here(said):
+            files, kept = (_digests(entries) for entries in (draft.manifest.files, draft.manifest.kept))
+            signed[PROVENANCE] = sign_training(about, dict(said), files, kept, signer=pen.signer, at=at)
+        else:
+            signed[predicate.value] = sign_statement(predicate, about, dict(said), signer=pen.signer, at=at)
+    return signed
+
+
+def _digests(files: Mapping[str, FileEntry]) -> dict[str, Digest]:
+    return {path: entry.digest for path, entry in files.items()}
 
 
 def _insert(

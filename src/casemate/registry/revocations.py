@@ -38,7 +38,8 @@ def descendants_of(stores: Stores, version: Version) -> list[Version]:
     """The live versions that were made from `version`, at whatever remove, as their manifests tell.
 
     Made from a dataset: what was restored, parted or, as its pusher says, anonymised from it; models that were trained on it,
-    here or elsewhere. Made from a model: what holds the file that it serves, under whatever name, and what began from it.
+    here or elsewhere. Made from a model: what holds the file that it serves, under whatever name, what began from it, and what
+    this home converted from the same pickle.
     A version whose manifest was altered is left out, since nobody knows what it was made from: see `altered_versions`.
     """
     whole = [
@@ -116,7 +117,12 @@ def _marks(version: Version, manifest: Manifest | None) -> set[str]:
     """What others know a version by: its digest, that of its rows as they are pulled, that of the file that it serves."""
     rows = manifest.files.get(_ROWS) if manifest and version.about.kind is AssetKind.DATASET else None
     served = _served(manifest)
-    return {version.digest, *([rows.digest] if rows else []), *([f"served {served}"] if served else [])}
+    return {
+        version.digest,
+        *([rows.digest] if rows else []),
+        *([f"served {served}"] if served else []),
+        *_pickle(manifest),
+    }
 
 
 def _origins(manifest: Manifest) -> set[str]:
@@ -128,7 +134,12 @@ def _origins(manifest: Manifest) -> set[str]:
         found |= {one.digest for one in lineage.outside.training.dependencies if one.digest}
     facts = [manifest.facts.get(name) for name in _MADE_FROM]
     found |= {str(fact["digest"]) for fact in facts if isinstance(fact, dict) and "digest" in fact}
-    return {*found, *([f"served {served}"] if served else [])}
+    return {*found, *([f"served {served}"] if served else []), *_pickle(manifest)}
+
+
+def _pickle(manifest: Manifest | None) -> set[str]:
+    """What it was converted from, which may lie behind other versions, too."""
+    return {f"converted {manifest.conversion.source.digest}"} if manifest and manifest.conversion else set()
 
 
 def _served(manifest: Manifest | None) -> Digest | None:

@@ -38,7 +38,8 @@ from casemate.registry.versions import (
     signed_version,
 )
 from casemate.scanning import ScanReport
-from casemate.signing import Predicate, StoredModel, VersionIdentity, verify_model, verify_statement
+from casemate.signing import Predicate, StoredModel, VersionIdentity, check_outside, verify_model, verify_training
+from casemate.signing.provenance import PROVENANCE
 from casemate.storage import BlobStore, Push
 
 LOG, METRICS, CHECKPOINTS = "log", "metrics", "checkpoints/"  # names of what is kept
@@ -82,6 +83,28 @@ class Trainings:
             "digest": version.digest,
             **facts,
             "kept": kept,
+        }
+
+    def provenance(self, ref: Ref) -> dict[str, Any]:
+        """What was signed of the training of a version, to hand on: an envelope, by this home or an outside trainer.
+
+        Raises: NotFoundError `not-trained-here`; VerificationError.
+        """
+        stores, version = self._stores, self._find(ref)
+        lineage, stored = version.read_manifest().lineage, signed_version(stores, version)
+        if lineage is None or not (lineage.script or lineage.outside):
+            raise NotFoundError(
+                f"Nobody saw the training of {version.about}: it has no provenance.", code="not-trained-here"
+            )
+        verify_training(stored, trust=stores.trust(), at=stores.clock.now())
+        check_outside(stored, msgspec.to_builtins(lineage))
+        kind = PROVENANCE if PROVENANCE in stored.attestations else Predicate.TRAINING.value
+        return {
+            "name": version.about.name,
+            "version": version.number,
+            "digest": version.digest,
+            "type": kind,
+            "envelope": stored.attestations[kind].decode(),
         }
 
     def output(self, ref: Ref) -> dict[str, Any]:
@@ -132,11 +155,7 @@ def training_facts(stores: Stores, version: Version) -> dict[str, Any] | None:
     lineage = version.read_manifest().lineage
     if lineage is None or lineage.script is None:
         return None
-    envelope = signed_version(stores, version).attestations.get(Predicate.TRAINING)
-    if envelope is None:
-        raise VerificationError(f"{version.about} has no signed training: push it again.", code="signature-missing")
-    at = stores.clock.now()
-    return verify_statement(envelope, Predicate.TRAINING, version.about, trust=stores.trust(), at=at).facts
+    return verify_training(signed_version(stores, version), trust=stores.trust(), at=stores.clock.now()).facts
 
 
 def check_base(stores: Stores, lineage: Lineage | None) -> None:

@@ -29,7 +29,8 @@ Released = frozenset[tuple[AssetKind, str, int]]  # kind, name and number of ver
 
 # What ends in or ends one.
 RELEASING = (
-    "dataset:push", "dataset:anonymize", "dataset:restore", "dataset:quarantine", "dataset:delete", "model:push", "model:train", "model:delete",
+    "dataset:push", "dataset:anonymize", "dataset:restore", "dataset:quarantine", "dataset:delete",
+    "model:push", "model:train", "model:convert", "model:delete",
 )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from casemate.core import (
 )
 from casemate.core.datasheets import Datasheet
 from casemate.registry.claims import ClaimedLineage
+from casemate.registry.conversions import Conversion
 from casemate.registry.deletions import Deleted, deleted_of
 from casemate.registry.stores import Stores
 from casemate.registry.tags import find_tagged
@@ -93,6 +94,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     facts: dict[str, Any] = {}
     purposes: tuple[str, ...] = ()  # that it may be trained on, or further, for; empty: any
     datasheet: Datasheet | None = None
+    conversion: Conversion | None = None  # that this home did, and whose result the files are
     # Beside the asset and no part of it: log, metrics and checkpoints of a model's training, keys of a dataset's pseudonyms.
     kept: dict[str, FileEntry] = {}
 

@@ -1,78 +1,93 @@
 """A pickle becomes a model that can be served: loaded once behind the walls, exported, scanned, and compared.
 
-The process that loads the pickle is taken to be hostile. What it wrote is scanned like any upload, loaded by a runtime in a
-second confined process, and must answer there what the first one said that the pickle answers.
+The process that loads the pickle is taken to be hostile. What it wrote is sealed before it sees a row of the sample, scanned like
+any upload, loaded by a runtime in a second confined process, and must answer there what the first one said that the pickle
+answers.
 
     with convert_model(sealed, "model.pkl", to="onnx") as converted:
-        converted.file, converted.record
+        converted.file, converted.conversion
 """
 
 from __future__ import annotations
 
-import os
-from typing import Any, Literal, Self
+import platform
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Literal, Self, get_args
 
 import msgspec
 import numpy as np
 
+from casemate import __version__
 from casemate.core import (
     Finding,
     InputError,
     SandboxError,
     SealedFile,
     ServedFile,
-    Severity,
     Signature,
     Verdict,
     VerificationError,
     digest_of,
-    memory_file,
     seal_bytes,
 )
-from casemate.runtime.conversion_rows import made_rows
+from casemate.registry.conversions import (
+    Conversion,
+    ConvertedResult,
+    ConvertedSource,
+    Sample,
+    Tolerance,
+)
+from casemate.runtime.conversion_compare import compared
+from casemate.runtime.conversion_export import MOST_NAME, exported
+from casemate.runtime.conversion_rows import MOST_ROWS
 from casemate.runtime.startup import WORKER_LIMITS, start_worker
 from casemate.runtime.tensors import Array, decode_tensors, encode_tensors
-from casemate.runtime.training_findings import attempts_of
-from casemate.sandbox import Denial, Limits, run_confined
+from casemate.sandbox import run_confined
 from casemate.scanning import ScanReport, scan
+from casemate.signing import VersionIdentity
 
-Target = Literal["lightgbm", "onnx", "skops", "xgboost"]
+Target = Literal["lightgbm", "onnx", "safetensors", "skops", "xgboost"]
 
 FILES: dict[Target, str] = {
     "lightgbm": "model.txt",
     "onnx": "model.onnx",
+    "safetensors": "model.safetensors",
     "skops": "model.skops",
     "xgboost": "model.ubj",
 }
 RECORD = "conversion.json"
-MADE_ROWS = 300
-MOST_ROWS = 10_000
-_ENTRY = "casemate.runtime.conversion_job:main"
-_LIMITS = Limits(memory=4 << 30, cpu_seconds=120, file_bytes=1 << 30)
-_TIMEOUT = 120.0  # seconds
-_EXPECTED = frozenset({"pickle-not-served"})
+_WEIGHTS = "casemate.runtime.conversion_weights:main"
+_PLAIN = frozenset(
+    {"pickle-not-served", "archive-not-served"}
+)  # against serving it, not against loading it behind walls
 _BATCH = 1000  # rows asked at a time
+_LIBRARIES: dict[Target, tuple[str, ...]] = {
+    "lightgbm": ("lightgbm", "numpy"),
+    "onnx": ("scikit-learn", "skl2onnx", "onnx", "onnxruntime", "numpy"),
+    "safetensors": ("scikit-learn", "numpy"),
+    "skops": ("scikit-learn", "skops", "numpy"),
+    "xgboost": ("xgboost", "xgboost-cpu", "numpy"),
+}
 
 
-class Tolerance(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a converted model may be from the first one.
-
-    Args:
-        difference: Of a probability, or of a number relative to its size; ONNX computes with 24 bits where scikit-learn has 53.
-        labels: Share of rows whose class may differ: those that lie on a border.
-    """
-
-    difference: float = 1e-3
-    labels: float = 0.01
-
-
-class ConvertedModel(msgspec.Struct, frozen=True, kw_only=True):
-    """A context manager that closes `file`. `record` is what `conversion.json` beside it says."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConvertedModel:
+    """A context manager that closes `file`. `signature` is None for weights, which nothing serves."""
 
     file: SealedFile
-    path: str
-    record: dict[str, Any]
-    signature: Signature
+    conversion: Conversion
+    signature: Signature | None
+
+    @property
+    def path(self) -> str:
+        """The file's name."""
+        return self.conversion.result.path
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What `conversion.json` beside it says."""
+        return {"schema": 1, **msgspec.to_builtins(self.conversion)}
 
     def __enter__(self) -> Self:
         return self
@@ -81,12 +96,12 @@ class ConvertedModel(msgspec.Struct, frozen=True, kw_only=True):
         self.file.close()
 
 
-class _Answer(msgspec.Struct, forbid_unknown_fields=True):
-    estimator: str
-    width: int
-    shapes: dict[str, list[int]]
-    libraries: dict[str, str]
-    warnings: list[str]
+def checked_target(to: str) -> Target:
+    """Raises: InputError `convert-target`."""
+    for target in get_args(Target):
+        if target == to:
+            return target  # type: ignore[no-any-return]
+    raise InputError(f"Nothing is converted to {to[:40]!r}: name one of {', '.join(FILES)}.", code="convert-target")
 
 
 def convert_model(
@@ -95,6 +110,7 @@ def convert_model(
     *,
     to: Target,
     sample: Array | None = None,
+    rows_of: VersionIdentity | None = None,
     despite_findings: bool = False,
     tolerance: Tolerance | None = None,
     insecure: bool = False,
@@ -103,6 +119,7 @@ def convert_model(
 
     Args:
         sample: float64 (n, features), the rows to compare on; without them `MADE_ROWS` made-up ones are taken.
+        rows_of: The version of a dataset that the sample is of.
         despite_findings: Load it though the scan holds more against it than being a pickle.
     Raises:
         InputError: `convert-no-pickle`, `convert-flagged`, `convert-module`, `convert-load`, `convert-estimator`,
@@ -111,36 +128,37 @@ def convert_model(
             the scan or does not load. `convert-differs`.
         SandboxError: as `run_confined`.
     """
+    if not filename or len(filename) > MOST_NAME or not filename.isprintable():
+        raise InputError(f"A file's name has 1 to {MOST_NAME} characters that can be shown.", code="bad-filename")
     report = scan({"model.bin": source}, insecure=insecure)
     held = _check_source(report, filename, despite_findings=despite_findings)
     rows = None if sample is None else np.ascontiguousarray(sample, np.float32).astype(np.float64)
     if rows is not None and not 0 < len(rows) <= MOST_ROWS:
         raise InputError(f"A sample has 1 to {MOST_ROWS} rows; this one has {len(rows)}.", code="convert-sample")
-    file, answer, said = _run(source, to, rows, insecure=insecure)
+    export, said = exported(source, to, rows, insecure=insecure)
+    file = export.file
     try:
-        compared_rows = made_rows(MADE_ROWS, answer.width) if rows is None else rows
-        given, signature = _served_answers(file, to, compared_rows, insecure=insecure)
-        compared = _compared(said, given, tolerance or Tolerance())
+        given, signature = _answers(file, to, export.rows, insecure=insecure)
+        found = compared(said, given, tolerance or Tolerance())
     except BaseException:
         file.close()
         raise
-    record = {
-        "schema": 1,
-        "source": {
-            "name": filename[:200], "digest": source.digest, "format": report.format, "findings": held,
-            "estimator": answer.estimator,
-        },
-        "result": {"path": FILES[to], "digest": file.digest, "format": to},
-        "libraries": answer.libraries,
-        "warnings": answer.warnings,
-        "sample": {
-            "origin": "made up" if rows is None else "given",
-            "rows": len(compared_rows),
-            "digest": digest_of(compared_rows.tobytes()),
-        },
-        "compared": compared,
-    }  # fmt: skip
-    return ConvertedModel(file=file, path=FILES[to], record=record, signature=signature)
+    conversion = Conversion(
+        source=ConvertedSource(
+            name=filename,
+            digest=source.digest,
+            format=report.format,
+            findings=tuple(held),
+            estimator=export.estimator,
+        ),
+        result=ConvertedResult(path=FILES[to], digest=file.digest, format=to),
+        libraries=_libraries(to),
+        warnings=export.warnings,
+        sample=_told(export.rows, given=rows is not None, rows_of=rows_of),
+        compared=found,
+        despite_findings=bool(set(held) - _PLAIN),
+    )
+    return ConvertedModel(file=file, conversion=conversion, signature=signature)
 
 
 def _check_source(report: ScanReport, filename: str, *, despite_findings: bool) -> list[str]:
@@ -151,7 +169,7 @@ def _check_source(report: ScanReport, filename: str, *, despite_findings: bool) 
             f"{filename} is no pickle but {report.format or 'of no known format'}: only pickles are converted.",
             code="convert-no-pickle",
         )
-    odd = [finding for finding in report.findings if finding.id not in _EXPECTED | {"archive-not-served"}]
+    odd = [finding for finding in report.findings if finding.id not in _PLAIN]
     if odd and not despite_findings:
         raise InputError(
             f"{filename} is more than a plain pickle ({odd[0].id}: {odd[0].evidence}). If you know its author, convert it "
@@ -161,65 +179,35 @@ def _check_source(report: ScanReport, filename: str, *, despite_findings: bool) 
     return held
 
 
-def _run(
-    source: SealedFile, to: Target, rows: Array | None, *, insecure: bool
-) -> tuple[SealedFile, _Answer, dict[str, Array]]:
-    """(what it wrote, what it says about itself, what it says that it predicts)."""
-    output, denials = memory_file("converted"), list[Denial]()
-    try:
-        frame = run_confined(
-            _ENTRY,
-            {"to": to, "rows": MADE_ROWS, "width": 0 if rows is None else rows.shape[1]},
-            buffers=[] if rows is None else [rows.tobytes()],
-            files=[source],
-            outputs=[output],
-            limits=_LIMITS,
-            timeout=_TIMEOUT,
-            insecure=insecure,
-            denials=denials,
-        )
-        _check_attempts(denials)
-        answer = msgspec.convert(frame.message, _Answer)
-        said = _arrays(answer.shapes, frame.buffers)
-    except BaseException as error:
-        os.close(output)
-        if isinstance(error, InputError | SandboxError):
-            _check_attempts(denials)
-        if isinstance(error, msgspec.ValidationError | ValueError | TypeError):
-            raise SandboxError("The conversion broke the protocol.", code="sandbox-protocol") from error
-        raise
-    return SealedFile(output), answer, said
+def _libraries(to: Target) -> dict[str, str]:
+    """Of this environment, in which both processes ran; what the pickle's process says of it would prove nothing."""
+    found = {"casemate": __version__, "python": platform.python_version()}
+    for name in _LIBRARIES[to]:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
 
 
-def _check_attempts(denials: list[Denial]) -> None:
-    """Raises: VerificationError `convert-attempt`."""
-    attempts = [one for one in attempts_of(denials) if one.severity is not Severity.INFO]
-    if attempts:
-        raise VerificationError(
-            f"The pickle tried what no model does ({attempts[0].evidence}); it was stopped. Treat it as hostile.",
-            code="convert-attempt",
-        )
+def _told(rows: Array, *, given: bool, rows_of: VersionIdentity | None) -> Sample:
+    if rows_of is not None:
+        return Sample(origin="dataset", rows=len(rows), dataset=rows_of)
+    return Sample(origin="given" if given else "made up", rows=len(rows), digest=digest_of(rows.tobytes()))
 
 
-def _arrays(shapes: dict[str, list[int]], buffers: list[Any]) -> dict[str, Array]:
-    """Raises: ValueError: sizes that are not those of its shapes."""
-    if not shapes.keys() <= {"label", "probabilities"} or len(shapes) != len(buffers) or "label" not in shapes:
-        raise ValueError("other outputs")
-    return {
-        name: np.frombuffer(buffer, np.float64).reshape(shape)
-        for (name, shape), buffer in zip(shapes.items(), buffers, strict=True)
-    }
-
-
-def _served_answers(file: SealedFile, to: Target, rows: Array, *, insecure: bool) -> tuple[dict[str, Array], Signature]:
-    """What the runtime that will serve it answers, in a process that has never seen the pickle. Raises: VerificationError."""
+def _answers(file: SealedFile, to: Target, rows: Array, *, insecure: bool) -> tuple[dict[str, Array], Signature | None]:
+    """What the export answers, in a process that has never seen the pickle. Raises: VerificationError; SandboxError."""
     files = {FILES[to]: file}
     report = scan(files, insecure=insecure)
-    if report.verdict is not Verdict.CLEAN or report.served != ServedFile(path=FILES[to], runtime=to):
+    served = None if to == "safetensors" else ServedFile(path=FILES[to], runtime=to)
+    if report.verdict is not Verdict.CLEAN or report.served != served or (served is None and report.format != to):
         raise VerificationError(
             f"The export is refused by the scan ({_first(report.findings)}): it is not kept.", code="convert-refused"
         )
-    started = start_worker(files, report.served, limits=WORKER_LIMITS, insecure=insecure)
+    if served is None:
+        return {"label": _scores(file, rows, insecure=insecure)}, None
+    started = start_worker(files, served, limits=WORKER_LIMITS, insecure=insecure)
     with started.cell as cell:
         (given, *more) = started.signature.inputs
         if more:
@@ -239,71 +227,19 @@ def _served_answers(file: SealedFile, to: Target, rows: Array, *, insecure: bool
     return {name: np.concatenate(arrays) for name, arrays in parts.items()}, started.signature
 
 
+def _scores(file: SealedFile, rows: Array, *, insecure: bool) -> Array:
+    """What a linear model's weights give for the rows: nothing serves them, so they are computed. Raises: VerificationError."""
+    try:
+        frame = run_confined(_WEIGHTS, {}, buffers=[rows.tobytes()], files=[file], insecure=insecure)
+        return np.frombuffer(frame.buffers[0], np.float64).reshape(frame.message["rows"], frame.message["outputs"])
+    except (SandboxError, KeyError, TypeError, ValueError, IndexError) as error:
+        if isinstance(error, SandboxError) and error.code != "sandbox-failed":
+            raise
+        raise VerificationError("The export holds no weights of a linear model.", code="convert-refused") from error
+
+
 def _first(findings: tuple[Finding, ...]) -> str:
     return f"{findings[0].id}: {findings[0].evidence}" if findings else "nothing that can be served"
-
-
-def _compared(said: dict[str, Array], given: dict[str, Array], tolerance: Tolerance) -> dict[str, Any]:
-    """How far they are apart. Raises: VerificationError `convert-differs`."""
-    label = given.get("label", given.get("variable", given.get("output_label")))
-    probabilities = given.get("probabilities", given.get("output_probability"))
-    facts: dict[str, Any] = {"tolerance": msgspec.to_builtins(tolerance)}
-    if "probabilities" in said:
-        if probabilities is None or probabilities.shape != said["probabilities"].shape:
-            raise _differs("it gives no probabilities, or of other classes")
-        facts["max_difference"] = _distance(said["probabilities"], probabilities)
-        chosen = probabilities.argmax(axis=1)
-        facts["labels_differ"] = int((said["probabilities"].argmax(axis=1) != chosen).sum())
-    elif label is None:
-        raise _differs("it gives no label")
-    elif label.dtype.kind in "iufb":
-        facts["max_difference"] = _distance(said["label"].reshape(label.shape), label.astype(np.float64))
-        facts["labels_differ"] = (
-            int((said["label"].reshape(label.shape) != label).sum()) if label.dtype.kind == "i" else 0
-        )
-        if label.dtype.kind == "i":
-            facts["max_difference"] = 0.0
-    else:
-        raise _differs("its labels are text without probabilities, which cannot be compared")
-    rows = len(said["label"])
-    if not facts["max_difference"] <= tolerance.difference or facts["labels_differ"] > tolerance.labels * rows:
-        raise _differs(
-            f"by up to {facts['max_difference']:.3g}, and in the class of {facts['labels_differ']} of {rows} rows"
-        )
-    return facts
-
-
-def _distance(first: Array, second: Array) -> float:
-    """Largest difference, relative to numbers over 1; not finite when either is not where the other is."""
-    if first.shape != second.shape or not (np.isfinite(first) == np.isfinite(second)).all():
-        return float("inf")
-    apart = np.abs(first - second) / np.maximum(1.0, np.abs(first))
-    return float(np.nan_to_num(apart).max(initial=0.0))
-
-
-def _differs(how: str) -> VerificationError:
-    return VerificationError(
-        f"The export does not predict as the pickle does: {how}. It is not kept; try another format.",
-        code="convert-differs",
-    )
-
-
-def read_sample(file: SealedFile, filename: str, *, insecure: bool = False) -> Array:
-    """The numbers of a CSV, JSON Lines or Parquet table as float64 (n, columns), parsed behind the walls.
-
-    Raises: InputError: as `convert_dataset`, and `convert-sample`: a column that is no number.
-    """
-    from casemate.scanning import convert_dataset
-
-    with convert_dataset(file, filename, insecure=insecure) as table:
-        frame = run_confined(
-            "casemate.runtime.conversion_sample:main", {"most": MOST_ROWS}, files=[table.parquet], insecure=insecure
-        )
-    try:
-        rows, width = frame.message["rows"], frame.message["width"]
-        return np.frombuffer(frame.buffers[0], np.float64).reshape(rows, width)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise SandboxError("The sample's reader broke the protocol.", code="sandbox-protocol") from error
 
 
 def seal_record(converted: ConvertedModel) -> SealedFile:

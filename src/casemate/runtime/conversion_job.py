@@ -1,14 +1,15 @@
 """The confined side of a conversion: the one place where a pickle is loaded. Everything that it says is foreign.
 
-`main` loads the estimator of the first descriptor, writes it in the wished form to the last, and answers what it predicts.
+`main` loads the estimator of the first descriptor, writes it in the wished form to the last, asks for rows, and answers what it
+predicts for them.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import warnings
 from collections.abc import Mapping
-from importlib.metadata import version
 from typing import Any
 
 import joblib  # type: ignore[import-untyped]  # noqa: TID251 inside the sandbox
@@ -16,40 +17,43 @@ import numpy as np
 
 from casemate.core import InputError
 from casemate.core.wire import Frame
-from casemate.runtime.conversion_rows import made_rows
+from casemate.sandbox.channel import Asking
 
-_LIBRARIES = {
-    "onnx": ("scikit-learn", "skl2onnx", "onnx"),
-    "skops": ("scikit-learn", "skops"),
-    "xgboost": ("xgboost-cpu",),
-    "lightgbm": ("lightgbm",),
-}
 _OPSET = 17
+_MOST_ANSWER = 15 << 20  # bytes; the other side takes 16 MiB
 
 
-def main(frame: Frame) -> Frame:
-    """message: {"to", "rows", "width"}; fds: the pickle, the output; buffers: the sample's float64 bytes, or none."""
+def main(frame: Frame, ask: Asking) -> Frame:
+    """message: {"to"}; fds: the pickle, the output. Asks {"estimator", "width", "warnings"} once it has written, and gets the
+    rows' float64 bytes; answers {"shapes"} and the predictions' float64 bytes."""
     source, output = frame.fds
-    message = frame.message
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         model = _loaded(source)
         width = _width(model)
-        rows = _rows(frame, width)
-        data = {"onnx": _to_onnx, "skops": _to_skops, "xgboost": _to_xgboost, "lightgbm": _to_lightgbm}[message["to"]](
-            model, rows
-        )
-        predicted = _predicted(model, rows)
+        export = {
+            "lightgbm": _to_lightgbm,
+            "onnx": _to_onnx,
+            "safetensors": _to_safetensors,
+            "skops": _to_skops,
+            "xgboost": _to_xgboost,
+        }
+        data = export[frame.message["to"]](model, np.zeros((1, width)))
     with os.fdopen(output, "wb") as file:
         file.write(data)
-    answer = {
+    written = {
         "estimator": f"{type(model).__module__}.{type(model).__qualname__}"[:200],
         "width": width,
-        "shapes": {name: list(array.shape) for name, array in predicted.items()},
-        "libraries": {name: version(name) for name in _LIBRARIES[message["to"]]},
         "warnings": sorted({f"{w.category.__name__}: {w.message}"[:300] for w in caught})[:10],
     }
-    return Frame(answer, [bytearray(np.ascontiguousarray(array, np.float64)) for array in predicted.values()])
+    rows = np.frombuffer(ask(written).buffers[0]).reshape(-1, width)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        predicted = (_scored if frame.message["to"] == "safetensors" else _predicted)(model, rows)
+    shapes = {name: list(array.shape) for name, array in predicted.items()}
+    return Frame(
+        {"shapes": shapes}, [bytearray(np.ascontiguousarray(array, np.float64)) for array in predicted.values()]
+    )
 
 
 def _loaded(source: int) -> Any:
@@ -78,16 +82,6 @@ def _width(model: Any) -> int:
     return int(width)
 
 
-def _rows(frame: Frame, width: int) -> Any:
-    if not frame.buffers:
-        return made_rows(frame.message["rows"], width)
-    if frame.message["width"] != width:
-        raise InputError(
-            f"The sample has {frame.message['width']} columns, the model takes {width}.", code="convert-sample"
-        )
-    return np.frombuffer(frame.buffers[0]).reshape(-1, width)
-
-
 def _to_onnx(model: Any, rows: Any) -> bytes:
     from skl2onnx import to_onnx
 
@@ -112,6 +106,28 @@ def _to_skops(model: Any, _rows: Any) -> bytes:
         raise InputError(
             f"skops cannot write it: {str(error)[:300]}. Try --to onnx.", code="convert-unsupported"
         ) from None
+
+
+def _to_safetensors(model: Any, rows: Any) -> bytes:
+    """The weights of a linear model: rows times `coef`, and `intercept`, is all that it does."""
+    coef, intercept = getattr(model, "coef_", None), getattr(model, "intercept_", None)
+    if not isinstance(coef, np.ndarray) or np.shape(np.atleast_2d(coef))[1] != rows.shape[1] or intercept is None:
+        raise InputError(
+            "Only a linear model is no more than its weights (coef_ and intercept_): convert it --to onnx.",
+            code="convert-unsupported",
+        )
+    coef = np.ascontiguousarray(np.atleast_2d(coef), np.float64)
+    intercept = np.ascontiguousarray(np.broadcast_to(np.ravel(intercept), len(coef)), np.float64)
+    classes = {"classes": json.dumps([str(one) for one in model.classes_])} if hasattr(model, "classes_") else {}
+    ends = coef.nbytes, coef.nbytes + intercept.nbytes
+    header = {
+        "__metadata__": {"scores": "rows @ coef.T + intercept", **classes},
+        "coef": {"dtype": "F64", "shape": list(coef.shape), "data_offsets": [0, ends[0]]},
+        "intercept": {"dtype": "F64", "shape": list(intercept.shape), "data_offsets": list(ends)},
+    }
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + coef.tobytes() + intercept.tobytes()
 
 
 def _to_xgboost(model: Any, _rows: Any) -> bytes:
@@ -144,6 +160,12 @@ def _unnamed(model: Any) -> None:
         del model.feature_names_in_
 
 
+def _scored(model: Any, rows: Any) -> dict[str, Any]:
+    """What a linear model computes before it names a class."""
+    scores = model.decision_function(rows) if hasattr(model, "classes_") else model.predict(rows)
+    return {"label": np.asarray(scores).reshape(len(rows), -1)}
+
+
 def _predicted(model: Any, rows: Any) -> dict[str, Any]:
     """Labels as places among the classes, or numbers; probabilities where there are any."""
     labels = np.asarray(model.predict(rows))
@@ -153,4 +175,6 @@ def _predicted(model: Any, rows: Any) -> dict[str, Any]:
     found = {"label": labels}
     if callable(getattr(model, "predict_proba", None)):
         found["probabilities"] = np.asarray(model.predict_proba(rows))
+    if sum(array.size * 8 for array in found.values()) > _MOST_ANSWER:
+        raise InputError("Too many classes for so many rows.", code="convert-sample")
     return found

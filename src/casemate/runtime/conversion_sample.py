@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,14 +13,29 @@ from casemate.core.wire import Frame
 
 
 def main(frame: Frame) -> Frame:
-    """message: {"most"}; answer: {"rows", "width"} and float64 bytes in C order."""
-    table = pq.read_table(f"/proc/self/fd/{frame.fds[0]}").slice(0, frame.message["most"])
-    columns = []
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        if not (
-            pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_boolean(column.type)
-        ):
-            raise InputError(f"The sample's column {name[:60]!r} is no number: leave it out.", code="convert-sample")
-        columns.append(np.asarray(column.cast(pa.float64()).to_numpy(), np.float64))
+    """message: {"most", "columns": names, or None for all}; answer: {"rows", "width"} and float64 bytes in C order."""
+    table = _first_rows(f"/proc/self/fd/{frame.fds[0]}", frame.message["columns"], frame.message["most"])
+    columns = [_numbers(name, column) for name, column in zip(table.column_names, table.columns, strict=True)]
+    if not columns:
+        raise InputError("The sample has no column of features.", code="convert-sample")
     rows = np.ascontiguousarray(np.stack(columns, axis=1))
     return Frame({"rows": rows.shape[0], "width": rows.shape[1]}, [bytearray(rows.tobytes())])
+
+
+def _first_rows(path: str, columns: list[str] | None, most: int) -> Any:
+    """As many as are needed, not all of a large file."""
+    file, batches, left = pq.ParquetFile(path), [], most
+    for batch in file.iter_batches(batch_size=most, columns=columns):
+        batches.append(batch.slice(0, left))
+        left -= batches[-1].num_rows
+        if left <= 0:
+            break
+    table = pa.Table.from_batches(batches, None if batches else file.schema_arrow)
+    return table if columns is None or not batches else table.select(columns)
+
+
+def _numbers(name: str, column: Any) -> Any:
+    kind = column.type
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
+        raise InputError(f"The sample's column {name[:60]!r} is no number: leave it out.", code="convert-sample")
+    return np.asarray(column.cast(pa.float64()).to_numpy(), np.float64)

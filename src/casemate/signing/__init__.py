@@ -15,6 +15,7 @@ from casemate.signing.dsse import (
     public_pem,
     strict_base64,
 )
+from casemate.signing.origins import RUN, check_outside, is_run_here, verify_conversion, verify_training
 from casemate.signing.own_key import OwnKey
 from casemate.signing.statements import (
     Statement,
@@ -24,11 +25,14 @@ from casemate.signing.statements import (
     statement_payload,
     verify_statement,
 )
+from casemate.signing.stored import SignedVersion
+from casemate.signing.training_statement import sign_training
 from casemate.signing.trust import Predicate, TrustedSigner, TrustPolicy, initial_trust, successor_trust
-from casemate.signing.verified import SignedVersion, StoredModel, VerifiedModel, verify_model, verify_version
+from casemate.signing.verified import StoredModel, VerifiedModel, verify_model, verify_version
 
 __all__ = [
     "PAYLOAD_TYPE",
+    "RUN",
     "Envelope",
     "EnvelopeSignature",
     "OwnKey",
@@ -41,9 +45,11 @@ __all__ = [
     "TrustedSigner",
     "VerifiedModel",
     "VersionIdentity",
+    "check_outside",
     "decode_envelope",
     "encode_envelope",
     "initial_trust",
+    "is_run_here",
     "keyid_of",
     "load_public_key",
     "open_envelope",
@@ -52,12 +58,15 @@ __all__ = [
     "read_statement",
     "sign_files",
     "sign_statement",
+    "sign_training",
     "statement_payload",
     "strict_base64",
     "successor_trust",
     "verify_bundle",
+    "verify_conversion",
     "verify_files",
     "verify_model",
     "verify_statement",
+    "verify_training",
     "verify_version",
 ]

@@ -105,7 +105,9 @@ def read_statement(payload: bytes, predicate: Predicate, about: VersionIdentity,
             f"A statement of type {said.predicate_type} stands where one of type {predicate} belongs.",
             code="predicate-mismatch",
         )
-    _check_about(said, about)
+    if said.subject != (_subject(said.predicate.about),):
+        raise malformed("its subject and its predicate differ")
+    check_about(said.predicate.about, about)
     return Statement(predicate=predicate, about=about, facts=said.predicate.facts, at=said.predicate.at, keyid=keyid)
 
 
@@ -113,10 +115,8 @@ def _subject(about: VersionIdentity) -> _Subject:
     return _Subject(name=str(about), digest={"sha256": about.digest.removeprefix("sha256:")})
 
 
-def _check_about(said: _InToto, about: VersionIdentity) -> None:
-    claimed = said.predicate.about
-    if said.subject != (_subject(claimed),):
-        raise malformed("its subject and its predicate differ")
+def check_about(claimed: VersionIdentity, about: VersionIdentity) -> None:
+    """Return when a statement about `claimed` is one about `about`. Raises: VerificationError `name-mismatch`, `digest-mismatch`."""
     if str(claimed) != str(about):
         raise VerificationError(
             f"A statement about {claimed} stands at {about}: it was moved; push the version again.",

@@ -28,6 +28,10 @@ class Predicate(StrEnum):
     APPROVAL = "https://casemate.dev/approval/v1"
     SCREENING = "https://casemate.dev/screening/v1"
     EVALUATION = "https://casemate.dev/evaluation/v1"
+    CONVERSION = "https://casemate.dev/conversion/v1"
+
+
+_LATER = frozenset({Predicate.SCREENING, Predicate.EVALUATION, Predicate.CONVERSION})
 
 
 class TrustedSigner(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -179,10 +183,6 @@ def _loaded(signer: TrustedSigner) -> tuple[str, _Key]:
 
 
 def _may_sign(signer: TrustedSigner) -> frozenset[Predicate]:
-    """Who may sign releases and scans may sign screenings and evaluations: homes were made before there were any."""
+    """Who may sign releases and scans may sign what came later: homes were made before there was any of it."""
     stated = frozenset(signer.may_sign)
-    return (
-        stated | {Predicate.SCREENING, Predicate.EVALUATION}
-        if stated >= {Predicate.RELEASE, Predicate.SCAN}
-        else stated
-    )
+    return stated | _LATER if stated >= {Predicate.RELEASE, Predicate.SCAN} else stated

@@ -5,29 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Self
 
 import msgspec
 
 from casemate.core import AssetKind, Digest, SealedFile, ServedFile, Signature, Verdict, VerificationError, digest_of
 from casemate.signing.bundle import compare_files, verify_files
-from casemate.signing.provenance import PROVENANCE
+from casemate.signing.origins import check_outside, verify_conversion, verify_training
 from casemate.signing.statements import Statement, VersionIdentity, verify_statement
+from casemate.signing.stored import SignedManifest, SignedVersion, read_manifest, required
 from casemate.signing.trust import Predicate, TrustPolicy
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SignedVersion:
-    """A version's record as it lies in the store: nothing here is trusted yet.
-
-    Args:
-        about: Which version was asked for; everything else must agree with it.
-        manifest: The canonical manifest's bytes. attestations: predicate type -> envelope or bundle.
-    """
-
-    about: VersionIdentity
-    manifest: bytes
-    attestations: Mapping[str, bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,28 +75,6 @@ class VerifiedModel:
         self.close()
 
 
-RUN = (
-    "run"  # of a training statement: what was so this once, and does not make another version: when, by whom, how long
-)
-
-
-class _File(msgspec.Struct, frozen=True, kw_only=True):
-    digest: Digest
-    size: int
-
-
-class _Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """The part of a version's manifest that verification reads."""
-
-    schema: Literal[1]
-    project: str
-    kind: AssetKind
-    name: str
-    files: dict[str, _File]
-    signature: Signature | None = None
-    lineage: dict[str, Any] | None = None
-
-
 class _Scan(msgspec.Struct, frozen=True, kw_only=True):
     """The part of a scan's facts that verification reads."""
 
@@ -132,7 +97,7 @@ def verify_model(stored: StoredModel, trust: TrustPolicy, *, at: datetime) -> Ve
             _EARNED,
             about=version.about,
             manifest=msgspec.json.decode(version.manifest, type=dict[str, Any]),
-            signature=_read_manifest(version).signature,
+            signature=read_manifest(version).signature,
             served=_read_scan(version, statements[Predicate.SCAN]).served,
             files=dict(stored.files),
             statements=statements,
@@ -149,67 +114,46 @@ def verify_version(
 
     Checked: the manifest has the digest asked for; project, kind and name are in it; the release statement binds
     them, the number and the bundle; the bundle names every file found and nothing else; a model's scan was clean
-    and says which file is the model; a model with lineage carries the statement of its training, and one that was trained
-    elsewhere the provenance that was believed at its push; each signer is trusted for what it said at `at`.
+    and says which file is the model; a model with lineage carries the statement of its training, one that was trained
+    elsewhere the provenance that was believed at its push, and one that was converted here the statement of that, about
+    the very file that it has; each signer is trusted for what it said at `at`.
 
     Raises: VerificationError with the codes of `verify_files` and `verify_statement`, and `manifest-changed`,
         `manifest-malformed`, `signature-missing`, `bundle-mismatch`, `scan-not-clean`, `scan-incomplete`,
-        `lineage-mismatch`, `provenance-missing`, `provenance-altered`.
+        `lineage-mismatch`, `provenance-missing`, `provenance-altered`, `conversion-missing`, `conversion-mismatch`.
     """
-    manifest = _read_manifest(version)
+    manifest = read_manifest(version)
     statements = {
-        predicate: verify_statement(_required(version, predicate), predicate, version.about, trust=trust, at=at)
+        predicate: verify_statement(required(version, predicate), predicate, version.about, trust=trust, at=at)
         for predicate in _predicates(manifest)
     }
-    bundle = _required(version, Predicate.FILES)
+    if manifest.lineage is not None:
+        check_outside(version, manifest.lineage)
+        statements[Predicate.TRAINING] = verify_training(version, trust=trust, at=at)
+    if manifest.conversion is not None:
+        statements[Predicate.CONVERSION] = verify_conversion(version, trust=trust, at=at)
+    bundle = required(version, Predicate.FILES)
     if statements[Predicate.RELEASE].facts.get("bundle") != digest_of(bundle):
         raise VerificationError(
             f"The signature bundle of {version.about} is not the one that was released.", code="bundle-mismatch"
         )
     verify_files(bundle, found, trust=trust, at=at)
-    compare_files({path: entry.digest for path, entry in manifest.files.items()}, found)
-    _check_facts(version, manifest, statements)
+    compare_files(manifest.digests, found)
+    _check_scan(version, manifest, statements)
     return statements
 
 
-def _predicates(manifest: _Manifest) -> list[Predicate]:
-    wanted = [Predicate.RELEASE]
-    if manifest.kind is AssetKind.MODEL:
-        wanted.append(Predicate.SCAN)
-    if manifest.lineage is not None:
-        wanted.append(Predicate.TRAINING)
-    return wanted
+def _predicates(manifest: SignedManifest) -> list[Predicate]:
+    return [Predicate.RELEASE, *([Predicate.SCAN] if manifest.kind is AssetKind.MODEL else [])]
 
 
-def _check_facts(version: SignedVersion, manifest: _Manifest, statements: Mapping[Predicate, Statement]) -> None:
+def _check_scan(version: SignedVersion, manifest: SignedManifest, statements: Mapping[Predicate, Statement]) -> None:
     if Predicate.SCAN in statements:
         scan = _read_scan(version, statements[Predicate.SCAN])
         if scan.verdict != Verdict.CLEAN:
             raise VerificationError(f"The scan of {version.about} was not clean.", code="scan-not-clean")
         if scan.served is not None and scan.served.path not in manifest.files:
             raise _incomplete(version)
-    if isinstance(outside := (manifest.lineage or {}).get("outside"), dict):
-        _check_outside(version, outside)
-    training = statements.get(Predicate.TRAINING)
-    if training and {name: fact for name, fact in training.facts.items() if name != RUN} != manifest.lineage:
-        raise VerificationError(
-            f"The training statement of {version.about} tells another origin than its manifest.",
-            code="lineage-mismatch",
-        )
-
-
-def _check_outside(version: SignedVersion, outside: Mapping[str, Any]) -> None:
-    """What is stored of an outside trainer's word is what was believed at the push: the signed manifest has its digest."""
-    stored = version.attestations.get(PROVENANCE)
-    if stored is None:
-        raise VerificationError(
-            f"The provenance of {version.about} was removed from the home: restore it from a backup.",
-            code="provenance-missing",
-        )
-    if digest_of(stored) != outside.get("envelope"):
-        raise VerificationError(
-            f"The provenance of {version.about} is not the one that was checked at its push.", code="provenance-altered"
-        )
 
 
 def _read_scan(version: SignedVersion, scan: Statement) -> _Scan:
@@ -224,28 +168,3 @@ def _incomplete(version: SignedVersion) -> VerificationError:
         f"The scan of {version.about} does not say which of its files is the model: push it again.",
         code="scan-incomplete",
     )
-
-
-def _read_manifest(version: SignedVersion) -> _Manifest:
-    about = version.about
-    if digest_of(version.manifest) != about.digest:
-        raise VerificationError(f"The manifest of {about} was altered.", code="manifest-changed")
-    try:
-        manifest = msgspec.json.decode(version.manifest, type=_Manifest)
-    except ValueError as error:
-        raise VerificationError(f"The manifest of {about} cannot be read.", code="manifest-malformed") from error
-    if (manifest.project, manifest.kind, manifest.name) != (about.project, about.kind, about.name):
-        raise VerificationError(
-            f"The manifest at {about} belongs to {manifest.project}/{manifest.kind}/{manifest.name}.",
-            code="name-mismatch",
-        )
-    return manifest
-
-
-def _required(version: SignedVersion, predicate: Predicate) -> bytes:
-    try:
-        return version.attestations[predicate]
-    except KeyError:
-        raise VerificationError(
-            f"{version.about} has no signature of type {predicate}: push it again.", code="signature-missing"
-        ) from None

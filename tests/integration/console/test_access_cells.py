@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from fastapi.dependencies.utils import get_flat_params
 from test_door import call
 from tiny_models import doubling_model
 from token_makers import Signer, github_claims
@@ -58,6 +59,12 @@ QUERY = {  # what the routes must be given; the rest has a default
     "label": "label",
     "column": "name",
 }
+# Of each route: what it takes in its query.
+TAKEN = [
+    (how, re.compile(re.sub(r"\{\w+\}", "[^/]+", route.path)), {one.alias for one in get_flat_params(route.dependant)})
+    for route in build_door().router.routes
+    for how in route.methods
+]
 # Whoever asks these asks about their own; a service's key has no person of its own to look at.
 ABOUT_OWN = {
     "/api/v1/reviews",
@@ -167,6 +174,8 @@ class Stage:
 
     def send(self, method: str, path: str, key: dict | None, query: dict[str, str], **more: Any) -> Any:
         headers = {"Authorization": f"Bearer {key['key']}"} if key else {}
+        taken = next((names for how, where, names in TAKEN if how == method and where.fullmatch(path)), set(query))
+        query = {name: said for name, said in query.items() if name in taken}  # what the route takes, and no more
         return call(self.app, method, path, headers=headers, params=query, **more)
 
     def four_eyes(self, role: Role, *, met: bool) -> tuple[dict, dict[str, str], dict[str, str]]:

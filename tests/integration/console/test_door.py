@@ -61,7 +61,7 @@ LOCAL = {
     "model attest": "signs what a trainer says, with a key of their own",
     "model claim": "a file or an address needs no home; a version is asked through its route",
     "model sign": "signs files on this machine, with a key of one's own",
-    "model convert": "needs no home; with --push it goes on as model push",
+    "model convert": "needs no home; with --push the home converts, through its route",
     "mlflow import": "reads MLflow first; what it found goes on as model push",
     "database migrate": "changes tables, as their owner",
     "database roles": "prints SQL, or runs it as the tables' owner",
@@ -168,7 +168,11 @@ def test_refused_credentials_are_on_record_and_limited_by_address(services: Serv
         assert [answer.status_code for answer in told] == [401] * 19 + [429] * 41
         assert told[-1].headers["retry-after"] == "1"
         assert tried("198.51.100.8", guessed).status_code == 401
-    entries = [one for one in casemate.audit_entries(kind="decision", outcome="refused") if not one["actor"]]
+    entries = [
+        one
+        for one in casemate.audit_entries(kind="decision", limit=200)
+        if one["outcome"] == "refused" and not one["actor"]
+    ]
     found = [one for one in entries if one["facts"]["address"] == "198.51.100.7"]
     assert {one.get("credential") for one in found if one["reason"] == "revoked-credential"} == {issued["id"]}
     assert sum(one["facts"]["count"] for one in found) == 61

@@ -107,6 +107,32 @@ def test_what_it_said_is_kept_with_its_version_and_each_reading_is_on_record(
     assert b"a row True" not in stored  # encrypted, as all else
 
 
+def test_what_is_signed_of_a_run_is_handed_on_and_believed_where_its_home_is(
+    casemate: Casemate, settings: Settings, first: dict[str, Any], tmp_path: Path
+) -> None:
+    """As SLSA provenance, signed with the home's release key; brought back here as to any other home."""
+
+    def typed(*words: object) -> Any:
+        environment = {"CASEMATE_HOME": str(settings.home), "CASEMATE_KEYS": str(settings.keys)}
+        done = CliRunner().invoke(cli, [*map(str, words), "--json"], env=environment)
+        assert done.exit_code == 0, (done.output, done.exception)
+        return json.loads(done.stdout)
+
+    told = typed("model", "training", "run@1", "--provenance", tmp_path / "run.json")
+    assert told["type"] == "https://slsa.dev/provenance/v1"
+    said = json.loads(base64.b64decode(json.loads((tmp_path / "run.json").read_text())["payload"]))
+    assert said["predicate"]["buildDefinition"]["externalParameters"]["seeds"] == {"CASEMATE_SEED": 11}
+    kept = {one["name"] for one in said["predicate"]["runDetails"]["byproducts"]}
+    assert kept == {"log", "metrics", "checkpoints/one/model.onnx", "checkpoints/one/optimizer.json"}
+    casemate.pull_model("run@1", tmp_path / "pulled")
+    typed("signer", "add", "ourselves", "--key", settings.home / "public" / "release.pem", "--model", "run")
+    pushed = typed("model", "push", "run", tmp_path / "pulled", "--provenance", tmp_path / "run.json")
+    assert casemate.model(f"run@{pushed['version']}")["provenance"]["witness"] == "outside"
+    again = typed("model", "training", f"run@{pushed['version']}", "--provenance", tmp_path / "again.json")
+    assert again["envelope"] == told["envelope"]
+    casemate.delete_model(f"run@{pushed['version']}")
+
+
 def test_what_is_kept_is_no_part_of_the_model(casemate: Casemate, first: dict[str, Any], tmp_path: Path) -> None:
     casemate.pull_model("run@1", tmp_path / "pulled")
     names = {path.name for path in (tmp_path / "pulled").rglob("*") if path.is_file()}

@@ -8,38 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 from opcodes import MARKER, call, import_4, proto, text
+from pickled_models import HOLDS, JUNK, LIE, REACHES, SHORT, TELLS, fitted, with_code
 
 from casemate.cli import cli
-from casemate.core import InputError, VerificationError, digest_of, seal_bytes
+from casemate.core import CasemateError, InputError, VerificationError, digest_of, seal_bytes
+from casemate.registry.conversions import Tolerance
 from casemate.runtime import conversion
-from casemate.runtime.conversion import Tolerance, convert_model
-
-LIE = """
-import casemate.runtime.conversion_job as job, numpy as np
-job._predicted = lambda model, rows, np=np: {"label": np.zeros(len(rows)), "probabilities": np.tile([1.0, 0.0], (len(rows), 1))}
-"""
-JUNK = "import casemate.runtime.conversion_job as job\njob._to_skops = lambda model, rows: b'PK' * 99\n"
-
-
-def fitted() -> Any:
-    from sklearn.linear_model import LogisticRegression
-
-    rows = np.random.default_rng(0).normal(size=(60, 3))
-    return LogisticRegression().fit(rows, np.where(rows[:, 0] > 0, "yes", "no"))
-
-
-def with_code(code: str) -> bytes:
-    """A pickle that runs `code` while it loads, and then is the honest model."""
-    honest = pickle.dumps(fitted(), 4)
-    return (
-        proto()
-        + call(import_4("builtins", "exec"), b"X" + len(code).to_bytes(4, "little") + code.encode())
-        + b"0"
-        + honest[2:]
-    )
+from casemate.runtime.conversion import convert_model
+from casemate.runtime.conversion_compare import compared
+from casemate.runtime.conversion_rows import read_rows
 
 
 def test_a_pickle_becomes_onnx_with_what_was_done_on_record(tmp_path: Path) -> None:
@@ -74,6 +56,46 @@ def test_boosted_trees_leave_their_pickle() -> None:
         assert converted.record["sample"]["origin"] == "made up"
 
 
+@pytest.mark.parametrize("kind", ["two classes", "three classes", "a number", "two numbers"])
+def test_a_linear_model_is_its_weights(kind: str) -> None:
+    from sklearn.linear_model import LinearRegression, LogisticRegression
+
+    rows = np.random.default_rng(0).normal(size=(90, 3))
+    target = {
+        "two classes": np.where(rows[:, 0] > 0, "yes", "no"),
+        "three classes": np.digitize(rows[:, 1], [-0.5, 0.5]),
+        "a number": rows @ [1.0, 2.0, 3.0] + 4,
+        "two numbers": rows[:, :2] * 2,
+    }[kind]
+    model = (LogisticRegression() if "classes" in kind else LinearRegression()).fit(rows, target)
+    with seal_bytes([pickle.dumps(model)]) as source, convert_model(source, "m.pkl", to="safetensors") as converted:
+        assert converted.signature is None
+        assert converted.record["compared"]["max_difference"] < 1e-9
+        data = converted.file.read()
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    assert header["coef"]["shape"] == list(np.atleast_2d(model.coef_).shape)
+    assert np.array_equal(
+        np.frombuffer(data[8 + size :][: header["coef"]["data_offsets"][1]]), np.atleast_2d(model.coef_).ravel()
+    )
+    if kind == "two classes":
+        assert json.loads(header["__metadata__"]["classes"]) == ["no", "yes"]
+
+
+def test_weights_that_are_not_all_of_a_model_are_no_conversion() -> None:
+    from sklearn.linear_model import PoissonRegressor
+    from sklearn.tree import DecisionTreeRegressor
+
+    rows = np.abs(np.random.default_rng(0).normal(size=(60, 3)))
+    for model, code in (
+        (PoissonRegressor().fit(rows, rows[:, 0]), "convert-differs"),  # its answer is not its score
+        (DecisionTreeRegressor(max_depth=2).fit(rows, rows[:, 0]), "convert-unsupported"),
+    ):
+        with seal_bytes([pickle.dumps(model)]) as source, pytest.raises(CasemateError) as refused:
+            convert_model(source, "m.pkl", to="safetensors")
+        assert refused.value.code == code
+
+
 @pytest.mark.parametrize(
     ("data", "to", "code"),
     [
@@ -96,14 +118,62 @@ def test_what_cannot_be_converted_is_told_in_a_sentence(data: bytes, to: Any, co
         (with_code(LIE), "convert-differs"),
         pytest.param(with_code(JUNK), "convert-refused", marks=pytest.mark.slow),
         (proto() + call(import_4("posix", "system"), text(f"touch {MARKER}")) + b".", "convert-attempt"),
+        (with_code(HOLDS), "convert-attempt"),
+        (with_code(REACHES), "convert-attempt"),
     ],
-    ids=["lies about its predictions", "writes something else", "starts a program"],
+    ids=["lies about its predictions", "writes something else", "starts a program", "holds its export", "reaches out"],
 )
 def test_a_hostile_pickle_gains_nothing_by_its_conversion(data: bytes, code: str) -> None:
     with seal_bytes([data]) as source, pytest.raises(VerificationError) as refused:
         convert_model(source, "m.pkl", to="skops", despite_findings=True)
     assert refused.value.code == code
     assert not Path(MARKER).exists()
+
+
+ROW = 271.828125  # exact in 32 bits, and in no model
+
+
+@pytest.mark.parametrize(
+    ("code", "refusal"),
+    [(TELLS, "convert-sample"), (REACHES, "convert-attempt"), (SHORT, "sandbox-protocol")],
+    ids=["in its error", "in a path", "in how much it says"],
+)
+def test_a_process_that_has_seen_rows_tells_none(code: str, refusal: str) -> None:
+    rows = np.full((5, 3), ROW)
+    with seal_bytes([with_code(code)]) as source, pytest.raises(CasemateError) as refused:
+        convert_model(source, "m.pkl", to="skops", sample=rows, despite_findings=True)
+    assert refused.value.code == refusal
+    assert "271" not in refused.value.message
+
+
+def test_what_is_known_of_a_conversion_is_no_words_of_the_pickle() -> None:
+    with (
+        seal_bytes([with_code("import importlib.metadata as m\nm.version = lambda name: 'forged'\n")]) as source,
+        convert_model(source, "m.pkl", to="skops", despite_findings=True) as converted,
+    ):
+        told = converted.record
+    assert "forged" not in told["libraries"].values()
+    assert {"casemate", "python", "scikit-learn"} <= set(told["libraries"])
+    assert told["despite_findings"] is True
+    assert "pickle-forbidden-import" in told["source"]["findings"]
+
+
+def test_a_sample_is_as_many_rows_as_are_needed_in_the_order_asked_for() -> None:
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        pa.table({"a": np.arange(12_000), "label": np.zeros(12_000), "b": np.ones(12_000)}), sink, row_group_size=700
+    )
+    with seal_bytes([sink.getvalue().to_pybytes()]) as file:
+        rows = read_rows(file, ["b", "a"])
+    assert rows.shape == (10_000, 2)
+    assert rows[[0, -1]].tolist() == [[1.0, 0.0], [1.0, 9999.0]]
+
+
+@pytest.mark.parametrize("name", ["", "a" * 201, "a\nb", "a\x1b[31m"])
+def test_a_name_that_cannot_be_shown(name: str) -> None:
+    with seal_bytes([b"x"]) as source, pytest.raises(InputError) as refused:
+        convert_model(source, name, to="onnx")
+    assert refused.value.code == "bad-filename"
 
 
 @pytest.mark.parametrize(
@@ -113,6 +183,7 @@ def test_a_hostile_pickle_gains_nothing_by_its_conversion(data: bytes, code: str
         ({"label": np.zeros(4)}, {"label": np.array([0, 0, 0, np.nan])}),
         ({"label": np.zeros(4, int)}, {"label": np.array([0, 0, 0, 1])}),
         ({"label": np.zeros(4)}, {"score": np.zeros(4)}),
+        ({"label": np.zeros(4)}, {"label": np.zeros(3)}),
         ({"label": np.zeros(4), "probabilities": np.zeros((4, 2))}, {"label": np.zeros(4)}),
         ({"label": np.zeros(4), "probabilities": np.zeros((4, 2))}, {"probabilities": np.zeros((4, 3))}),
         ({"label": np.zeros(4)}, {"label": np.array(["a"] * 4, object)}),
@@ -120,5 +191,5 @@ def test_a_hostile_pickle_gains_nothing_by_its_conversion(data: bytes, code: str
 )
 def test_what_differs_is_not_kept(said: Any, given: Any) -> None:
     with pytest.raises(VerificationError) as refused:
-        conversion._compared(said, given, Tolerance())
+        compared(said, given, Tolerance())
     assert refused.value.code == "convert-differs"

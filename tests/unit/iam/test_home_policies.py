@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from iam_house import OWNER, POLICIES, START, House
+from iam_house import OWNER, POLICIES, START, House, revoked
 
 from casemate.core import (
     Action,
@@ -88,6 +88,21 @@ def test_nobody_approves_their_own_nor_through_a_key_of_their_making(house: Hous
             house.authorizer.authorize(who, Action.POLICY_APPROVE, asked)
         assert caught.value.details["policies"] == ["four-eyes-policies"]
     house.authorizer.authorize(OWNER, Action.POLICY_APPROVE, asked)
+
+
+@pytest.mark.parametrize("ended", ["the author", "their key"])
+def test_what_somebody_proposed_who_was_revoked_since_is_not_approved(house: House, ended: str) -> None:
+    by = house.holder("owner")
+    proposal = propose(house, NO_DELETING, by)
+    end = (
+        "principal" if ended == "the author" else "credential",
+        revoked(by.id if ended == "the author" else by.credential),
+    )
+    house.append([end])
+    with pytest.raises(ConflictError) as caught:
+        approve(house, proposal, house.holder("owner"))
+    assert caught.value.code == "principal-gone"
+    house.append(deny_policy(house.access, proposal, by=OWNER, reason="they left", now=house.clock.at))
 
 
 def test_an_approval_of_ones_own_on_the_ledger_lets_nobody_in(house: House) -> None:

@@ -26,6 +26,8 @@ TABLE = {
     "model:push": "owner data-scientist",
     "model:train": "owner data-scientist",
     "model:train-online": "owner",
+    "model:convert": "owner data-scientist",
+    "model:convert-flagged": "owner",
     "model:verify": READERS,
     "model:describe": "owner data-scientist",
     "model:evaluate": "owner data-scientist approver",

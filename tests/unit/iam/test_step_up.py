@@ -40,12 +40,14 @@ HIGH = [
     (Action.USER_INVITE, Resource("user", "n", attributes={"role": "caller", "scope": "*"})),
     (Action.USER_RESET, Resource("user", "n")),
     (Action.MODEL_APPROVE, Resource("model", "m", attributes={"pushed_by": "svc_x"})),
+    (Action.MODEL_CONVERT_FLAGGED, Resource("model", "m")),
     (Action.POLICY_PROPOSE, Resource("policy", attributes={"holder": "svc_x"})),
     (Action.POLICY_APPROVE, Resource("policy", "p", attributes={"holder": "svc_x"})),
     (Action.GRANT_APPROVE, Resource("grant", "g", attributes={"holder": "svc_x", "scope": "*"})),
 ]
 LOW = [
     (Action.MODEL_READ, Resource("model", "m")),
+    (Action.MODEL_CONVERT, Resource("model", "m")),
     (Action.MODEL_REVOKE, Resource("model", "m")),  # an emergency
     (Action.DEPLOYMENT_PAUSE, DEPLOY),  # an emergency
     (Action.KEY_ISSUE, key("caller")),

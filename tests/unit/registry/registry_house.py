@@ -31,7 +31,7 @@ from casemate.core import (
     seal_bytes,
 )
 from casemate.keys import Keeper, Purpose, init_keys
-from casemate.registry import Approvers, Datasets, Deployments, Models, Pen, Stores
+from casemate.registry import Approvers, Datasets, Deployments, Made, Models, Pen, Stores
 from casemate.scanning import ConvertedDataset, scan
 from casemate.signing import ReleaseSigner, initial_trust
 from casemate.storage import BlobStore, Ledger, LedgerPen, RowCipher, create_home, create_state_key, unwrap_state_key
@@ -159,7 +159,7 @@ def model_bytes(slope: float = 1.0, width: int = 2) -> bytes:
 
 def push_model(house: House, slope: float = 1.0, *, name="diagnosis", actor=ANA, intent="evt_1", **more):
     files = [("model.onnx", iter([model_bytes(slope)]))]
-    return house.models.push(name, files, actor=actor, intent=intent, **more)
+    return house.models.push(name, files, Made(**more), actor=actor, intent=intent)
 
 
 def table(rows: int = 4) -> ConvertedDataset:

@@ -16,6 +16,7 @@ from sqlalchemy import text
 
 from casemate.core import CasemateError, Environment, InputError, canonical, digest_of, parse_ref
 from casemate.registry import Brought, Lineage, Signers, took_effect
+from casemate.registry.model_push import Eyes
 from casemate.registry.signers import SignerRequest
 from casemate.signing import OwnKey
 from casemate.signing.provenance import PROVENANCE, provenance_statement
@@ -216,13 +217,13 @@ def test_a_signer_that_was_removed(house, trainer, said):
 
 
 def test_a_signer_that_is_removed_while_a_push_is_under_way(house, said, monkeypatch):
-    examine = house.models._examine
+    examine = Eyes.examine
 
-    def slow(sealed):
+    def slow(self, sealed):
         remove(house)
-        return examine(sealed)
+        return examine(self, sealed)
 
-    monkeypatch.setattr(house.models, "_examine", slow)
+    monkeypatch.setattr(Eyes, "examine", slow)
     refused("signer-removed", push, house, said)
     assert house.models.count() == 0
 
@@ -413,13 +414,13 @@ def test_a_signer_that_was_slipped_into_the_database_is_none(house, trainer, at)
 
 def test_a_statement_that_is_used_is_no_version_yet(house, trainer, said, monkeypatch):
     """A crash between both leaves the statement used for this content: the push again goes through, another does not."""
-    from casemate.registry import models
+    from casemate.registry import model_push
 
     def crash(*args, **kwargs):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(models, "commit_version", crash)
+        patch.setattr(model_push, "commit_version", crash)
         push(house, said)
     assert took_effect(house.stores, "evt_1") is False
     refused("provenance-replayed", push, house, said, linked=False)

@@ -26,7 +26,7 @@ from casemate.core import (
     parse_ref,
 )
 from casemate.keys import Keeper, init_keys
-from casemate.registry import Lineage, Models, known_blobs, released_on_record, took_effect
+from casemate.registry import Lineage, Made, Models, known_blobs, released_on_record, took_effect
 from casemate.registry.versions import manifest_context
 from casemate.scanning import scan
 from casemate.signing import Predicate
@@ -459,7 +459,7 @@ def test_a_model_of_another_width_gets_no_ranges(house):
         house.datasets.push("patients", data, actor=ANA, intent="evt_1")
     lineage = Lineage(dataset=house.datasets.find(parse_ref("patients")).about)
     wide = [("model.onnx", [model_bytes(width=3)])]
-    house.models.push("wide", wide, actor=ANA, intent="evt_2", lineage=lineage)
+    house.models.push("wide", wide, Made(lineage=lineage), actor=ANA, intent="evt_2")
     with house.models.load(parse_ref("wide")) as model:
         assert model.signature.inputs[0] == TensorSpec(name="X", datatype="FP32", shape=(-1, 3))
 

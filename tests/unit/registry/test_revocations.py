@@ -11,6 +11,7 @@ from registry_house import ANA, BEN, model_bytes, push_model, table
 from casemate.core import AssetKind, CasemateError, Environment, VerificationError, parse_ref, seal_bytes
 from casemate.registry import Brought, Lineage, Signers
 from casemate.registry.dataset_push import Aside
+from casemate.registry.model_push import Eyes
 from casemate.registry.signers import SignerRequest
 
 
@@ -101,14 +102,14 @@ def test_no_rollback_returns_to_it(family):
 
 def test_a_revocation_that_comes_while_a_model_is_pushed_counts(house, monkeypatch):
     about = push_rows(house)
-    examine = type(house.models)._examine
+    examine = Eyes.examine
 
     def late(self, sealed):
         done = examine(self, sealed)
         revoke(house, "visits@1")
         return done
 
-    monkeypatch.setattr(type(house.models), "_examine", late)
+    monkeypatch.setattr(Eyes, "examine", late)
     refused("revoked", push_model, house, name="risk", lineage=Lineage(dataset=about))
     assert house.models.count() == 0
 

@@ -164,6 +164,16 @@ def issuer_resource(access: Access, text: str) -> Resource:
     return Resource("issuer", text[:80])
 
 
+def given_keys_resource(access: Access, text: str, *, now: datetime) -> Resource:
+    """What the gate is asked about for `issuer:bind` where somebody brings an issuer's keys themselves: they could be each
+    service that its tokens prove, for as long as the last of these lives. An unknown issuer has its name only."""
+    snapshot, now = access.snapshot, access.instant(now)
+    found = [one for one in live_issuers(access) if text in (one.about.name, one.about.id)]
+    bound = snapshot.bound.get(found[0].about.id, ()) if found else ()
+    ends = [one.expires_at for one in bound if one.id not in snapshot.revoked and now < one.expires_at]
+    return Resource("issuer", text[:80], attributes={"expires_at": rfc3339(max(ends))} if ends else {})
+
+
 def revoke(access: Access, text: str, *, by: Principal, reason: str, now: datetime) -> tuple[str, list[LedgerItem]]:
     """End an issuer (by name or id) with all its bindings, or one binding (by id).
 

@@ -1,0 +1,54 @@
+"""How far an exported model is from the pickle that it was made from, as both answered for the same rows."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from casemate.core import VerificationError
+from casemate.registry.conversions import Compared, Tolerance
+from casemate.runtime.tensors import Array
+
+
+def compared(said: dict[str, Array], given: dict[str, Array], tolerance: Tolerance) -> Compared:
+    """How far they are apart. Args: said: by the pickle's process. given: by the runtime that serves the export.
+
+    Raises: VerificationError `convert-differs`: more than the tolerance allows, or what cannot be compared.
+    """
+    label = given.get("label", given.get("variable", given.get("output_label")))
+    probabilities = given.get("probabilities", given.get("output_probability"))
+    apart, others = 0.0, 0
+    if "probabilities" in said:
+        if probabilities is None or probabilities.shape != said["probabilities"].shape:
+            raise _differs("it gives no probabilities, or of other classes")
+        apart = _distance(said["probabilities"], probabilities)
+        others = int((said["probabilities"].argmax(axis=1) != probabilities.argmax(axis=1)).sum())
+    elif label is None:
+        raise _differs("it gives no label")
+    elif label.size != said["label"].size:
+        raise _differs("it gives more labels, or fewer")
+    elif label.dtype.kind == "f":
+        apart = _distance(said["label"].reshape(label.shape), label.astype(np.float64))
+    elif label.dtype.kind in "iub":
+        others = int((said["label"].reshape(label.shape) != label).sum())
+    else:
+        raise _differs("its labels are text without probabilities, which cannot be compared")
+    rows = len(said["label"])
+    if not apart <= tolerance.difference or others > tolerance.labels * rows:
+        raise _differs(f"by up to {apart:.1e}, and in the class of {others} of {rows} rows")
+    # Two digits: the rest would only carry something out of rows that a hostile pickle has seen.
+    return Compared(max_difference=float(f"{apart:.1e}"), labels_differ=others, tolerance=tolerance)
+
+
+def _distance(first: Array, second: Array) -> float:
+    """Largest difference, relative to numbers over 1; not finite when either is not where the other is."""
+    if first.shape != second.shape or not (np.isfinite(first) == np.isfinite(second)).all():
+        return float("inf")
+    apart = np.abs(first - second) / np.maximum(1.0, np.abs(first))
+    return float(np.nan_to_num(apart).max(initial=0.0))
+
+
+def _differs(how: str) -> VerificationError:
+    return VerificationError(
+        f"The export does not predict as the pickle does: {how}. It is not kept; try another format.",
+        code="convert-differs",
+    )
