@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from casemate.core import Digest
+from casemate.screening.asked import BLOCK
 from casemate.screening.columns import Bools, Ints
-from casemate.screening.large import BLOCK
 from casemate.screening.verdicts import digest_of_row
 
 _WIDE = 500  # rows of a block of a table with images or other bytes
