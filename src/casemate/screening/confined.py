@@ -16,6 +16,7 @@ from casemate.screening.rules import ALL
 
 _ENTRY = "casemate.screening.job:main"
 SECONDS = 3600.0
+SECONDS_ELSEWHERE = 6 * 3600.0  # where others judge the blocks
 _MEMORY = 6 << 30  # bytes; blocks of rows, a sample, and 120 bytes for each row
 _FILE = (
     16 << 30
@@ -78,6 +79,7 @@ def screen_dataset(
             f"There is no rule {min(unknown)[:80]!r}: name one that the screening found.", code="screen-rule"
         )
 
+    seconds = SECONDS if judges is None else SECONDS_ELSEWHERE
     outputs = [memory_file("clean"), memory_file("suspects")]
     try:
         with Asked(progress, judges) as asked:
@@ -99,8 +101,8 @@ def screen_dataset(
                 buffers=[verdicts] if verdicts else [],
                 files=[parquet] if former is None else [parquet, former],
                 outputs=outputs,
-                limits=Limits(memory=_MEMORY, cpu_seconds=2 * int(SECONDS), file_bytes=_FILE),
-                timeout=SECONDS,
+                limits=Limits(memory=_MEMORY, cpu_seconds=2 * int(seconds), file_bytes=_FILE),
+                timeout=seconds,
                 insecure=insecure,
             )
         answer = msgspec.convert(frame.message, _Answer)

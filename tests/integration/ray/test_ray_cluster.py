@@ -15,6 +15,8 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from sklearn.datasets import make_classification
 
 import casemate
@@ -172,14 +179,21 @@ def test_a_node_with_other_code_judges_nothing(table: Any, tmp_path: Path) -> No
     assert "casemate" in error.message
 
 
-def test_a_cluster_that_others_reach_is_refused_although_it_is_named_by_its_loopback_address(table: Any) -> None:
+@pytest.fixture(scope="module")
+def outside() -> str:
+    """An address of this machine that is not its own alone."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1", 9))  # nothing is sent
         except OSError:
             pytest.skip("needs an address that is not this machine's alone")
-        address = probe.getsockname()[0]
-    with head(address) as cluster:
+        return str(probe.getsockname()[0])
+
+
+def test_a_cluster_that_others_reach_is_refused_although_it_is_named_by_its_loopback_address(
+    table: Any, outside: str
+) -> None:
+    with head(outside) as cluster:
         port = cluster.address.rpartition(":")[2]
         error = refused(table, lambda: RayJudges(f"127.0.0.1:{port}"))
         assert isinstance(error, PolicyError)
@@ -216,3 +230,73 @@ def test_what_listens_and_is_no_cluster_is_unreachable(table: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         error = refused(table, lambda: RayJudges(f"127.0.0.1:{listener.getsockname()[1]}"))
     assert error.code == "ray-unreachable"
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory, outside: str) -> dict[str, str]:
+    """Ray's variables for mutual TLS: one key pair, signed by itself, for both sides."""
+    folder = tmp_path_factory.mktemp("tls")
+    files = {"RAY_TLS_SERVER_CERT": folder / "node.pem", "RAY_TLS_SERVER_KEY": folder / "node.key"}
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "node")])
+    now = datetime.now(UTC)
+    names = [x509.DNSName("localhost"), *(x509.IPAddress(ip_address(one)) for one in ("127.0.0.1", outside))]
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now - timedelta(1), now + timedelta(9))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    files["RAY_TLS_SERVER_CERT"].write_bytes(made.public_bytes(Encoding.PEM))
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    files["RAY_TLS_SERVER_KEY"].write_bytes(private)
+    return {name: str(path) for name, path in files.items()} | {
+        "RAY_TLS_CA_CERT": str(files["RAY_TLS_SERVER_CERT"]),
+        "RAY_USE_TLS": "1",
+    }
+
+
+@contextmanager
+def guarded_head(address: str, environment: dict[str, str]) -> Iterator[str]:
+    """Address of a cluster of one node that is started by a command, since what guards it is read once in a process."""
+    with socket.create_server((address, 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", f"--port={port}", "--num-cpus=1", "--block"]
+    command += [f"--node-ip-address={address}", "--include-dashboard=false", "--disable-usage-stats"]
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        until = time.monotonic() + 60
+        while not answers(address, port):
+            assert time.monotonic() < until, "the head did not come up"
+            assert process.poll() is None
+            time.sleep(0.2)
+        yield f"{address}:{port}"
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(60)
+
+
+def answers(address: str, port: int) -> bool:
+    try:
+        socket.create_connection((address, port), 1).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("asks", [True, False])
+def test_a_cluster_that_others_reach_is_used_if_it_asks_for_token_and_certificate(
+    table: Any, alone: Any, outside: str, certificates: dict[str, str], tmp_path: Path, asks: bool
+) -> None:
+    (tmp_path / "token").write_text("a" * 48)
+    ours = {**os.environ, **certificates, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(tmp_path / "token")}
+    theirs = ours if asks else {**ours, "RAY_AUTH_MODE": "disabled"}
+    with guarded_head(outside, theirs) as address:
+        if asks:
+            assert screened(table, lambda: RayJudges(address, environ=ours)) == alone
+            (tmp_path / "token").write_text("b" * 48)
+            assert refused(table, lambda: RayJudges(address, environ=ours)).code == "ray-unreachable"
+        else:
+            assert refused(table, lambda: RayJudges(address, environ=ours)).code == "ray-open"
