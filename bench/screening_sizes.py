@@ -48,10 +48,22 @@ def main() -> None:
                 seconds = measured(file, count, where)
                 alone |= {count: seconds} if where == "alone" else {}
                 if NODES[where] and count in alone:
-                    add(f"{count:,} rows, {where}: time", seconds, unit="s", beside=round(alone[count]), ratio=seconds / alone[count])
+                    add(
+                        f"{count:,} rows, {where}: time",
+                        seconds,
+                        unit="s",
+                        beside=round(alone[count]),
+                        ratio=seconds / alone[count],
+                    )
                 if where in before:
                     rows, then = before[where]
-                    add(f"{count:,} rows, {where}: time, beside {rows:,} rows", seconds, unit="s", beside=round(then, 1), ratio=seconds / then)
+                    add(
+                        f"{count:,} rows, {where}: time, beside {rows:,} rows",
+                        seconds,
+                        unit="s",
+                        beside=round(then, 1),
+                        ratio=seconds / then,
+                    )
                 before[where] = count, seconds
     print(json.dumps(ROWS))
 
@@ -67,7 +79,9 @@ def measured(file: SealedFile, count: int, where: str) -> float:
         add(f"{count:,} rows, {where}", count / seconds, unit="rows/s")
         add(f"{count:,} rows, {where}: most memory", peak[0] / 1e9, unit="GB")
         if where == WHERE[0]:
-            named = pq.read_table(io.BytesIO(found.suspects.read()), columns=["casemate_row"])["casemate_row"].to_numpy()
+            named = pq.read_table(io.BytesIO(found.suspects.read()), columns=["casemate_row"])[
+                "casemate_row"
+            ].to_numpy()
             bad = flipped(count)
             add(f"{count:,} rows: share of the flipped rows set aside", bad[named].sum() / bad.sum())
             add(f"{count:,} rows: share of the others set aside", (~bad[named]).sum() / (~bad).sum())
@@ -85,7 +99,9 @@ def cluster_of(nodes: int) -> Iterator[str | None]:
     cluster = Cluster()
     try:
         for _ in range(nodes):
-            cluster.add_node(num_cpus=1, node_ip_address="127.0.0.1", include_dashboard=False, object_store_memory=1 << 30)
+            cluster.add_node(
+                num_cpus=1, node_ip_address="127.0.0.1", include_dashboard=False, object_store_memory=1 << 30
+            )
         yield cluster.address
     finally:
         cluster.shutdown()
@@ -105,7 +121,9 @@ def made(count: int) -> Iterator[SealedFile]:
             rows = min(CHUNK, count - start)
             label, cluster = rng.integers(0, CLASSES, rows), rng.integers(0, CLUSTERS, rows)
             features = rng.normal(size=(rows, FEATURES))
-            features[:, :TELLING] = centres[label, cluster] + np.einsum("ni,nij->nj", features[:, :TELLING], mixed[label, cluster])
+            features[:, :TELLING] = centres[label, cluster] + np.einsum(
+                "ni,nij->nj", features[:, :TELLING], mixed[label, cluster]
+            )
             said = names[np.where(bad[start : start + rows], (label + 1) % CLASSES, label)]
             columns = {f"f{j}": features[:, j] for j in range(FEATURES)} | {"kind": said}
             writer.write_table(pa.table(columns, schema))

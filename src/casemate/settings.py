@@ -69,7 +69,8 @@ Url = Annotated[
 ]
 Wait = Annotated[float, msgspec.Meta(ge=0, le=60, description="seconds")]
 RayAddress = Annotated[
-    str, msgspec.Meta(pattern=r"^([A-Za-z0-9.:_\[\]-]{1,253}:[0-9]{1,5})?\Z", description="HOST:PORT of a cluster's head")
+    str,
+    msgspec.Meta(pattern=r"^([A-Za-z0-9.:_\[\]-]{1,253}:[0-9]{1,5})?\Z", description="HOST:PORT of a cluster's head"),
 ]
 # A name or an address, as the system takes it; an empty one would be every address of the machine.
 Host = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9.:_%-]{1,253}\Z", description="one address or name, no port")]

@@ -50,16 +50,18 @@ def read_judgement(
     """
     try:
         packed = _DECODER.decode(data)
+        if (packed.late is not None, packed.unread is not None) != (late, unread):
+            raise ValueError("a column that is missing, or too many")
         found = Judgement(
             likely=_column(packed.likely, "<f4", rows, most=1.0),
             meant=_column(packed.meant, "<i4", rows, most=classes - 1),
             trigger=_column(packed.trigger, "<f4", rows),
             odd=_column(packed.odd, "<f4", rows),
             cells=_column(packed.cells, "<u8", rows * _SHIFTS).reshape(rows, _SHIFTS),
-            late=_column(packed.late, "<f4", rows, most=1.0) if late else _nothing(packed.late),
+            late=None if packed.late is None else _column(packed.late, "<f4", rows, most=1.0),
         )
-        images = _column(packed.unread, "u1", rows, most=1).astype(bool) if unread else _nothing(packed.unread)
-    except (msgspec.DecodeError, ValueError, TypeError) as error:
+        images = None if packed.unread is None else _column(packed.unread, "u1", rows, most=1).astype(bool)
+    except (msgspec.DecodeError, ValueError) as error:
         raise UpstreamError(
             "A node of the cluster answered a block with what is no judgement of it: nothing of it was used. Look at that "
             "node, then screen again.",
@@ -68,18 +70,11 @@ def read_judgement(
     return found, images
 
 
-def _column(data: bytes | None, kind: str, count: int, *, most: float | None = None) -> Any:
-    """(count,), each from 0 to `most`, or finite. Raises: ValueError, TypeError."""
-    if data is None:
-        raise ValueError("a column is missing")
+def _column(data: bytes, kind: str, count: int, *, most: float | None = None) -> Any:
+    """(count,), each from 0 to `most`, or finite. Raises: ValueError."""
     values = np.frombuffer(data, kind).astype(np.dtype(kind).newbyteorder("="))
     if len(values) != count:
         raise ValueError("a column of another length")
     if count and not (np.isfinite(values).all() and values.min() >= 0 and (most is None or values.max() <= most)):
         raise ValueError("a value out of range")
     return values
-
-
-def _nothing(data: bytes | None) -> None:
-    if data is not None:
-        raise ValueError("a column too many")

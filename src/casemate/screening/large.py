@@ -14,7 +14,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from casemate.core import InputError
-from casemate.screening.asked import BLOCK, Progress
+from casemate.screening.asked import Progress
 from casemate.screening.clusters import clusters_by_key
 from casemate.screening.columns import Bools, Floats, Ints, Rows, filled, rows_of
 from casemate.screening.encoding import Block, Counts, Encoding, as_numbers, as_text
@@ -29,13 +29,16 @@ _SEED = 20260101
 
 
 class Table(Protocol):
-    """Rows in blocks, as often as they are asked for, in one order."""
+    """Rows in blocks of `block`, as often as they are asked for, in one order."""
 
     @property
     def schema(self) -> Any: ...
 
     @property
     def num_rows(self) -> int: ...
+
+    @property
+    def block(self) -> int: ...
 
     def blocks(self, columns: list[str] | None = None) -> Iterator[Any]:
         """Arrow tables or record batches."""
@@ -163,7 +166,7 @@ def fit(
 
 def detect(table: Table, whole: Whole, fitted: Fitted, progress: Progress, *, judged: Any = None) -> Detected:
     """Judge every block, here or as `judged` says. Args: judged: iterator of what `Fitted.judge_block` says of each block, in order."""
-    total = -(-table.num_rows // BLOCK)
+    total = -(-table.num_rows // table.block)
     found: list[Judgement] = []
     unread: list[Bools] = []
     done = 0
@@ -172,7 +175,7 @@ def detect(table: Table, whole: Whole, fitted: Fitted, progress: Progress, *, ju
         done += len(one.likely)
         if images is not None:
             unread.append(images)
-        progress(min(-(-done // BLOCK), total), total)
+        progress(min(-(-done // table.block), total), total)
     return _together(whole, found, unread)
 
 

@@ -16,7 +16,7 @@ import msgspec
 from casemate.core import CasemateError, SandboxError, UpstreamError, VerificationError
 from casemate.sandbox import Channel
 from casemate.screening.build import build
-from casemate.screening.ray_address import is_loopback, is_guarded, open_to_others, parse_ray_address, unreachable
+from casemate.screening.ray_address import is_guarded, is_loopback, open_to_others, parse_ray_address, unreachable
 from casemate.screening.ray_worker import DESK, Desk, Judging, Trouble
 
 _LOSSES = 8  # nodes or workers that may be lost in a screening; the blocks that they had go to others
@@ -24,29 +24,31 @@ _STUCK = 600  # seconds without a block until the pipeline is taken for stuck
 _LET_IN = 7  # exit code of a probe that was let in without a token
 _PROBE = "from casemate.screening.ray_driver import probe; probe()"
 _PROBED = 60.0  # seconds
+_ANSWERED = 20.0  # seconds for a list of nodes
 
 
 def main() -> NoReturn:
     channel = Channel(socket.socket(fileno=os.dup(0)))
     try:
         start = channel.recv()
-        _Driver(channel, start.message["address"], insecure=start.message["insecure"], key=bytes(start.buffers[0])).run()
+        _Driver(
+            channel, start.message["address"], insecure=start.message["insecure"], key=bytes(start.buffers[0])
+        ).run()
     except CasemateError as error:
         _tell(channel, {"family": type(error).__name__, "code": error.code, "message": error.message})
     except Exception as error:  # noqa: BLE001 whatever Ray raises, who waits must learn of it
-        said = f"Ray failed ({type(error).__name__}): look into its log, /tmp/ray/session_latest/logs, then screen again."
+        said = (
+            f"Ray failed ({type(error).__name__}): look into its log, /tmp/ray/session_latest/logs, then screen again."
+        )
         _tell(channel, {"family": "UpstreamError", "code": "ray-failed", "message": said})
     sys.stdout.flush()
     os._exit(0)  # Ray's threads end with it, and its cluster lets go of what this process held
 
 
 def probe() -> NoReturn:
-    """Try a cluster without its token. Exits 7 when it lets in whoever comes."""
-    import ray
-
+    """Ask a cluster for its nodes without its token. Exits 7 when it answers."""
     try:
-        ray.init(sys.argv[1], log_to_driver=False, configure_logging=False)
-        ray.nodes()
+        _addresses(sys.argv[1])
     except BaseException:  # noqa: BLE001 refused, in whichever way
         os._exit(0)
     os._exit(_LET_IN)
@@ -63,15 +65,11 @@ class _Driver:
     def run(self) -> None:
         import ray
 
-        if not self._address.here:
-            _refuse_who_asks_for_no_token(str(self._address))
         try:
-            ray.init(
-                str(self._address), namespace=self._namespace, log_to_driver=False, logging_level="CRITICAL", runtime_env=None
-            )
+            self._refuse_open()
+            ray.init(str(self._address), namespace=self._namespace, log_to_driver=False, logging_level="CRITICAL")
         except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             raise unreachable(self._address) from error
-        self._refuse_open_nodes()
         self._channel.send({"nodes": len(_alive()), "places": _places()})
         try:
             self._take()
@@ -82,14 +80,14 @@ class _Driver:
         self._judge_all()
         self._channel.recv()  # until who asked has left: the cluster holds nothing after that
 
-    def _refuse_open_nodes(self) -> None:
-        """The head may be named by its loopback address, and be open to others all the same."""
-        others = [str(node["NodeManagerAddress"]) for node in _alive() if not is_loopback(node["NodeManagerAddress"])]
-        if others:
-            if not is_guarded(os.environ):
-                raise open_to_others(f"The node {others[0]} of the Ray cluster")
-            if self._address.here:
-                _refuse_who_asks_for_no_token(str(self._address))
+    def _refuse_open(self) -> None:
+        """The head may be named by its loopback address, and be open to others all the same. Raises: PolicyError `ray-open`."""
+        where = str(self._address)
+        others = [one for one in _addresses(where) if not is_loopback(one)]
+        if others and not is_guarded(os.environ):
+            raise open_to_others(f"The node {others[0]} of the Ray cluster")
+        if others or not self._address.here:
+            _refuse_who_asks_for_no_token(where)
 
     def _take(self) -> None:
         """Parcels, until all are there."""
@@ -135,7 +133,9 @@ class _Driver:
         import ray.data
 
         places = max(1, min(_places(), len(references)))
-        judged = ray.data.from_arrow_refs(references).map_batches(
+        judged = ray.data.from_arrow_refs(
+            references
+        ).map_batches(
             Judging,
             batch_size=1,
             batch_format="pyarrow",
@@ -150,6 +150,12 @@ class _Driver:
             yield answer.column("number")[0].as_py(), answer.column("parcel")[0].as_py()
 
 
+def _addresses(where: str) -> list[str]:
+    """Of the nodes of a cluster, which this process does not join."""
+    from ray._raylet import GcsClient
+
+    nodes = GcsClient(address=where).get_all_node_info(timeout=_ANSWERED)
+    return [str(node.node_manager_address) for node in nodes.values()]
 
 
 def _alive() -> list[dict[str, Any]]:
@@ -177,7 +183,12 @@ def _refuse_who_asks_for_no_token(where: str) -> None:
     command = [sys.executable, "-P", "-s", "-c", _PROBE, where]
     try:
         done = subprocess.run(  # noqa: S603 our own command
-            command, env=environ | {"RAY_AUTH_MODE": "disabled"}, cwd="/", check=False, timeout=_PROBED, capture_output=True
+            command,
+            env=environ | {"RAY_AUTH_MODE": "disabled"},
+            cwd="/",
+            check=False,
+            timeout=_PROBED,
+            capture_output=True,
         )
     except subprocess.TimeoutExpired:  # it was not let in
         return

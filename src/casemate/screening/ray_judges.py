@@ -33,11 +33,12 @@ from casemate.screening.ray_address import parse_ray_address, reach, refuse_open
 _MAIN = "from casemate.screening.ray_driver import main; main()"
 _CONNECTED = 120.0  # seconds until Ray is connected, its own import included
 _JUDGED = 900.0  # seconds until the next block is judged; the first waits for a place on a node
-_ENDED = 15.0  # seconds for Ray's own goodbye
+_ENDED = 5.0  # seconds for the goodbye of Ray's process
 _MOST_ANSWERED = 8 << 20  # bytes of one judgement, encrypted
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV")  # and all that begins with RAY_
 _FAMILIES: dict[str, type[CasemateError]] = {
-    kind.__name__: kind for kind in (InputError, PolicyError, SandboxError, TooLargeError, UpstreamError, VerificationError)
+    kind.__name__: kind
+    for kind in (InputError, PolicyError, SandboxError, TooLargeError, UpstreamError, VerificationError)
 }
 
 
@@ -80,10 +81,10 @@ class RayJudges:
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 our own command
                 [sys.executable, "-P", "-s", "-c", _MAIN],
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                env=driver_environment(self._environ),
+                env=driver_environment(self._environ, here=self._address.here),
                 cwd="/",
                 start_new_session=True,  # Ctrl-C reaches who waits, and who waits ends it
             )
@@ -155,14 +156,16 @@ class RayJudges:
             self._process.wait()
 
 
-def driver_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """All variables that Ray's process sees: none of a home's, and no usage statistics."""
+def driver_environment(environ: Mapping[str, str], *, here: bool) -> dict[str, str]:
+    """All variables that Ray's process sees: none of a home's, and no usage statistics. Args: here: the cluster is of this machine alone."""
     found = {key: value for key, value in environ.items() if key in _KEPT or key.startswith("RAY_")}
     return found | {
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_USAGE_STATS_PROMPT_ENABLED": "0",
         "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
         "RAY_ENABLE_AUTO_CONNECT": "0",  # nothing starts a cluster of its own
+        # Else Ray takes a loopback address for this machine's outer one, at which a cluster of this machine alone does not listen.
+        **({"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"} if here else {}),
     }
 
 

@@ -39,9 +39,9 @@ from casemate.screening.parcels import Parcels
 
 pytest.importorskip("ray", reason="make test-ray has it")
 
-from ray.cluster_utils import Cluster  # noqa: E402 after the line above
+from ray.cluster_utils import Cluster
 
-ROWS, BLOCK = 2400, 150
+ROWS, BLOCK = 1000, 50
 POORER = Path(__file__).parent.parent / "sandbox" / "poorer.py"
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
 NODE: dict[str, Any] = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 100 << 20}
@@ -74,24 +74,24 @@ def two_nodes() -> Iterator[tuple[Cluster, Any]]:
 @pytest.fixture(scope="module")
 def table() -> Iterator[Any]:
     features, labels = make_classification(
-        ROWS, 8, n_informative=6, n_classes=3, class_sep=2.0, flip_y=0.0, random_state=8
+        ROWS, 6, n_informative=5, n_redundant=1, n_classes=3, class_sep=2.0, flip_y=0.0, random_state=8
     )
     bad = np.random.default_rng(6).random(ROWS) < 0.05
     rest = {
         "kind": [f"k{one}" for one in np.where(bad, (labels + 1) % 3, labels)],
         "who": [f"u{place % 9}" for place in range(ROWS)],
         "day": np.arange(ROWS),
-        "note": [f"n{place % 50}" for place in range(ROWS)],
+        "note": [f"n{place % 40}" for place in range(ROWS)],
     }
     out = io.BytesIO()
-    pq.write_table(pa.table({f"f{j}": features[:, j] for j in range(8)} | rest), out)
+    pq.write_table(pa.table({f"f{j}": features[:, j] for j in range(6)} | rest), out)
     with seal_bytes([out.getvalue()]) as file:
         yield file
 
 
 def screened(file: Any, judges: Any, progress: Any = None) -> tuple[bytes, str, str]:
     with screen_dataset(
-        file, label="kind", contributor="who", time="day", large=1000, block=BLOCK, judges=judges, progress=progress
+        file, label="kind", contributor="who", time="day", large=500, block=BLOCK, judges=judges, progress=progress
     ) as found:
         return msgspec.json.encode(found.report), found.clean.digest, found.suspects.digest
 
@@ -145,10 +145,20 @@ def test_a_cluster_that_ends_in_the_middle_is_one_sentence(table: Any) -> None:
 @contextmanager
 def another(cluster: Cluster, *before: str, path: str = "") -> Iterator[None]:
     """A node with a processor that is started by a command, as on a machine of its own."""
-    command = [sys.executable, *before, "-m", "ray.scripts.scripts", "start", f"--address={cluster.address}", "--num-cpus=1"]
+    command = [
+        sys.executable,
+        *before,
+        "-m",
+        "ray.scripts.scripts",
+        "start",
+        f"--address={cluster.address}",
+        "--num-cpus=1",
+    ]
     command += ["--node-ip-address=127.0.0.1", "--block", "--disable-usage-stats"]
     environment = {**os.environ, "PYTHONPATH": path}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
     try:
         until = time.monotonic() + 60
         while sum(node["alive"] for node in cluster.global_state.node_table()) < 2:
@@ -242,7 +252,9 @@ def certificates(tmp_path_factory: pytest.TempPathFactory, outside: str) -> dict
     now = datetime.now(UTC)
     names = [x509.DNSName("localhost"), *(x509.IPAddress(ip_address(one)) for one in ("127.0.0.1", outside))]
     made = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now - timedelta(1), now + timedelta(9))
+        x509.CertificateBuilder(
+            name, name, key.public_key(), x509.random_serial_number(), now - timedelta(1), now + timedelta(9)
+        )
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .sign(key, hashes.SHA256())
@@ -253,6 +265,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory, outside: str) -> dict
     return {name: str(path) for name, path in files.items()} | {
         "RAY_TLS_CA_CERT": str(files["RAY_TLS_SERVER_CERT"]),
         "RAY_USE_TLS": "1",
+        "address": outside,
     }
 
 
@@ -261,7 +274,16 @@ def guarded_head(address: str, environment: dict[str, str]) -> Iterator[str]:
     """Address of a cluster of one node that is started by a command, since what guards it is read once in a process."""
     with socket.create_server((address, 0)) as free:
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", f"--port={port}", "--num-cpus=1", "--block"]
+    command = [
+        sys.executable,
+        "-m",
+        "ray.scripts.scripts",
+        "start",
+        "--head",
+        f"--port={port}",
+        "--num-cpus=1",
+        "--block",
+    ]
     command += [f"--node-ip-address={address}", "--include-dashboard=false", "--disable-usage-stats"]
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
@@ -288,8 +310,9 @@ def answers(address: str, port: int) -> bool:
 
 @pytest.mark.parametrize("asks", [True, False])
 def test_a_cluster_that_others_reach_is_used_if_it_asks_for_token_and_certificate(
-    table: Any, alone: Any, outside: str, certificates: dict[str, str], tmp_path: Path, asks: bool
+    table: Any, alone: Any, certificates: dict[str, str], tmp_path: Path, asks: bool
 ) -> None:
+    outside = certificates["address"]
     (tmp_path / "token").write_text("a" * 48)
     ours = {**os.environ, **certificates, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(tmp_path / "token")}
     theirs = ours if asks else {**ours, "RAY_AUTH_MODE": "disabled"}

@@ -25,21 +25,15 @@ def made(rows: int, classes: int, seed: int, *, late: bool, unread: bool) -> tup
     return judged, rng.random(rows) < 0.5 if unread else None
 
 
-KINDS = {
-    "rows": st.integers(0, 20),
-    "classes": st.integers(2, 9),
-    "seed": st.integers(0, 1 << 32),
-    "late": st.booleans(),
-    "unread": st.booleans(),
-}
+# Rows, classes, seed, and whether there are late opinions and unread images.
+SHAPES = st.tuples(st.integers(0, 20), st.integers(2, 9), st.integers(0, 1 << 32), st.booleans(), st.booleans())
 
 
-@given(**KINDS)
-def test_what_is_packed_comes_back(rows, classes, seed, late, unread) -> None:
+@given(SHAPES)
+def test_what_is_packed_comes_back(shape) -> None:
+    rows, classes, seed, late, unread = shape
     judged, images = made(rows, classes, seed, late=late, unread=unread)
-    found, seen = read_judgement(
-        pack_judgement(judged, images), rows=rows, classes=classes, late=late, unread=unread
-    )
+    found, seen = read_judgement(pack_judgement(judged, images), rows=rows, classes=classes, late=late, unread=unread)
     for name in ("likely", "meant", "trigger", "odd", "cells", "late"):
         before, after = getattr(judged, name), getattr(found, name)
         assert (before is None) == (after is None)
@@ -49,8 +43,9 @@ def test_what_is_packed_comes_back(rows, classes, seed, late, unread) -> None:
     assert (images is None and seen is None) or np.array_equal(images, seen)
 
 
-@given(**KINDS, cut=st.integers(1, 40))
-def test_a_part_of_one_or_one_of_other_rows_is_refused(rows, classes, seed, late, unread, cut) -> None:
+@given(SHAPES, st.integers(1, 40))
+def test_a_part_of_one_or_one_of_other_rows_is_refused(shape, cut) -> None:
+    rows, classes, seed, late, unread = shape
     packed = pack_judgement(*made(rows, classes, seed, late=late, unread=unread))
     said = {"rows": rows, "classes": classes, "late": late, "unread": unread}
     for data, other in (
@@ -72,7 +67,15 @@ def test_any_bytes_are_refused(data) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("likely", np.nan), ("likely", 1.5), ("meant", 2), ("meant", -1), ("trigger", -0.1), ("trigger", np.inf), ("odd", np.nan)],
+    [
+        ("likely", np.nan),
+        ("likely", 1.5),
+        ("meant", 2),
+        ("meant", -1),
+        ("trigger", -0.1),
+        ("trigger", np.inf),
+        ("odd", np.nan),
+    ],
 )
 def test_values_that_no_judgement_has_are_refused(name, value) -> None:
     judged, _ = made(4, 2, 0, late=False, unread=False)

@@ -64,7 +64,9 @@ class Here:
 
 @pytest.fixture(scope="module")
 def table() -> Iterator[pa.Table]:
-    features, labels = make_classification(ROWS, 6, n_informative=5, n_redundant=1, class_sep=2.0, flip_y=0.0, random_state=4)
+    features, labels = make_classification(
+        ROWS, 6, n_informative=5, n_redundant=1, class_sep=2.0, flip_y=0.0, random_state=4
+    )
     bad = np.random.default_rng(3).random(ROWS) < 0.05
     plain = {f"f{j}": features[:, j] for j in range(6)}
     out = io.BytesIO()
@@ -150,7 +152,9 @@ def test_a_job_that_breaks_the_order_is_ended(asks) -> None:
         asked(OPEN, [])
 
 
-@pytest.mark.parametrize("address", ["10.0.0.5:6379", "ray.example.org:6379", "[2001:db8::1]:6379", "127.0.0.1.example.org:1"])
+@pytest.mark.parametrize(
+    "address", ["10.0.0.5:6379", "ray.example.org:6379", "[2001:db8::1]:6379", "127.0.0.1.example.org:1"]
+)
 def test_a_cluster_that_others_reach_is_refused_unless_it_wants_token_and_certificate(address) -> None:
     for name in GUARDED:
         with pytest.raises(PolicyError) as refused:
@@ -169,7 +173,9 @@ def test_a_cluster_of_this_machine_needs_neither(address) -> None:
     refuse_open(found, {})
 
 
-@pytest.mark.parametrize("address", ["", "auto", "ray://127.0.0.1:10001", "127.0.0.1", "127.0.0.1:0", "h:99999", "a b:1", "h:1\n"])
+@pytest.mark.parametrize(
+    "address", ["", "auto", "ray://127.0.0.1:10001", "127.0.0.1", "127.0.0.1:0", "h:99999", "a b:1", "h:1\n"]
+)
 def test_what_is_no_address_is_refused(address) -> None:
     with pytest.raises(InputError) as refused:
         RayJudges(address, environ={})
@@ -190,7 +196,9 @@ def test_without_the_extra_one_sentence_says_so() -> None:
 
 
 def test_nothing_of_a_home_reaches_the_process_that_speaks_with_ray() -> None:
-    found = driver_environment({"CASEMATE_KEY": "secret", "AWS_SECRET": "s", "PATH": "/bin", "RAY_AUTH_MODE": "token"})
+    found = driver_environment(
+        {"CASEMATE_KEY": "secret", "AWS_SECRET": "s", "PATH": "/bin", "RAY_AUTH_MODE": "token"}, here=True
+    )
     assert not {"CASEMATE_KEY", "AWS_SECRET"} & set(found)
     assert (found["PATH"], found["RAY_AUTH_MODE"], found["RAY_USAGE_STATS_ENABLED"]) == ("/bin", "token", "0")
 
