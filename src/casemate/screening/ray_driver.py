@@ -133,16 +133,15 @@ class _Driver:
         import ray.data
 
         places = max(1, min(_places(), len(references)))
-        judged = ray.data.from_arrow_refs(
-            references
-        ).map_batches(
+        judged = ray.data.from_arrow_refs(references).map_batches(
             Judging,
             batch_size=1,
             batch_format="pyarrow",
             compute=ray.data.ActorPoolStrategy(size=places),
             num_cpus=1,
             fn_constructor_args=[self._namespace, build(), self._insecure],
-            max_restarts=0,  # a worker that cannot come back, since its place is gone, would be waited for: we begin anew
+            # A worker that cannot come back, since its place is gone, would be waited for: we begin anew.
+            ray_remote_args_fn=lambda: {"max_restarts": 0, "max_task_retries": 0},
         )
         for answer in judged.iter_batches(batch_size=1, batch_format="pyarrow", prefetch_batches=0):
             if trouble := answer.column("trouble")[0].as_py():
