@@ -1,10 +1,10 @@
 """Screening in the sandbox by size: rows a second, memory and how time grows, from 10,000 rows to ten million, on this machine
-alone and on Ray clusters of one node and of two, with one processor each.
+alone and on Ray clusters of one node and of two, each node with one processor.
 
 Both nodes are of this very machine, so two nodes show what the way costs and that it scales over processes, and no network. Made-up rows of 20
 numbers in three classes, 5 % of the labels flipped; the whole way from a sealed Parquet file to the two files of a quarantine. Above 50,000 rows a
 table is judged in blocks, by models of 20,000 rows; a smaller one never goes to a cluster. Memory is what all processes together hold for
-themselves, at the most. SCREENING_ROWS and SCREENING_WHERE name others, as in "100000,1000000" and "alone,one node". `make bench-sizes` has Ray."""
+themselves, at the most; processor time is of all of them, and unlike rows a second it does not depend on what else the machine does. SCREENING_ROWS and SCREENING_WHERE name others, as in "100000,1000000" and "alone,one node". `make bench-sizes` has Ray."""
 
 from __future__ import annotations
 
@@ -70,14 +70,15 @@ def main() -> None:
 
 def measured(file: SealedFile, count: int, where: str) -> float:
     """Seconds."""
-    with cluster_of(NODES[where]) as address, peak_memory() as peak:
+    with cluster_of(NODES[where]) as address, use() as used:
         judges = None if address is None else lambda: RayJudges(address)
         start = time.monotonic()
         found = screen_dataset(file, label="kind", judges=judges)
         seconds = time.monotonic() - start
     with found:
         add(f"{count:,} rows, {where}", count / seconds, unit="rows/s")
-        add(f"{count:,} rows, {where}: most memory", peak[0] / 1e9, unit="GB")
+        add(f"{count:,} rows, {where}: rows by processor time", count / used.seconds, unit="rows/s")
+        add(f"{count:,} rows, {where}: most memory", used.memory / 1e9, unit="GB")
         if where == WHERE[0]:
             named = pq.read_table(io.BytesIO(found.suspects.read()), columns=["casemate_row"])[
                 "casemate_row"
@@ -135,35 +136,53 @@ def flipped(count: int) -> np.ndarray:
     return np.random.default_rng(2).random(count) < 0.05
 
 
+class Use:
+    """Of this process and all that it started. Attributes: memory: bytes, at the most. seconds: of processors."""
+
+    def __init__(self) -> None:
+        self.memory = 0
+        self._ticks: dict[tuple[str, str], int] = {}  # by process and its start, as they were seen last
+        self._before = self._seen()
+
+    @property
+    def seconds(self) -> float:
+        return (sum(self._ticks.values()) - self._before) / os.sysconf("SC_CLK_TCK")
+
+    def look(self) -> None:
+        self._seen()
+
+    def _seen(self) -> int:
+        parents, memory, ticks = {}, {}, {}
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                stat = (folder / "stat").read_text().rpartition(")")[2].split()
+                status = (folder / "status").read_text()
+            except OSError:  # it has ended
+                continue
+            parents[folder.name] = stat[1]
+            ticks[folder.name] = (stat[19], int(stat[11]) + int(stat[12]))
+            memory[folder.name] = int(status.partition("RssAnon:")[2].split()[0]) << 10 if "RssAnon:" in status else 0
+        ours = {str(os.getpid())}
+        while more := {one for one, parent in parents.items() if parent in ours} - ours:
+            ours |= more
+        self.memory = max(self.memory, sum(memory[one] for one in ours))
+        self._ticks |= {(one, ticks[one][0]): ticks[one][1] for one in ours}
+        return sum(self._ticks.values())
+
+
 @contextmanager
-def peak_memory() -> Iterator[list[int]]:
-    """Bytes that this process and all that it started hold for themselves, at the most."""
-    peak, over = [0], threading.Event()
+def use() -> Iterator[Use]:
+    found, over = Use(), threading.Event()
 
     def look() -> None:
         while not over.wait(0.5):
-            peak[0] = max(peak[0], held())
+            found.look()
 
     looking = threading.Thread(target=look, daemon=True)
     looking.start()
-    yield peak
+    yield found
     over.set()
     looking.join()
-
-
-def held() -> int:
-    parents, own = {}, {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            told = dict(line.split(":", 1) for line in (folder / "status").read_text().splitlines() if ":" in line)
-        except OSError:  # it has ended
-            continue
-        parents[int(folder.name)] = int(told["PPid"])
-        own[int(folder.name)] = int(told.get("RssAnon", "0 kB").split()[0]) << 10
-    ours = {os.getpid()}
-    while more := {pid for pid, parent in parents.items() if parent in ours} - ours:
-        ours |= more
-    return sum(own.get(pid, 0) for pid in ours)
 
 
 def add(name: str, value: float, **rest: object) -> None:

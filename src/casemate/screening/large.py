@@ -67,7 +67,7 @@ class Fitted(msgspec.Struct, frozen=True, kw_only=True):
 
     def judge_block(self, block: Any) -> tuple[Judgement, Bools | None]:
         """What its rows look like, and which images of it could not be read. Args: block: Arrow table or record batch."""
-        with threadpool_limits(1, user_api="blas"):  # the last bits of a sum depend on how many there are
+        with threadpool_limits(1):  # the last bits of a sum depend on how many there are
             encoded = self.encoding.encode(block)
             labels = np.searchsorted(np.array(self.classes), as_text(block.column(self.label)))
             rows = rows_of_block(encoded, self.encoding, labels.astype(np.int64), self.classes)

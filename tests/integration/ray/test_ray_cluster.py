@@ -155,12 +155,13 @@ def another(cluster: Cluster, *before: str, path: str = "") -> Iterator[None]:
         "--num-cpus=1",
     ]
     command += ["--node-ip-address=127.0.0.1", "--block", "--disable-usage-stats"]
-    environment = {**os.environ, "PYTHONPATH": path}
+    # Else Ray looks for the head at an address of this machine that others reach.
+    environment = {**os.environ, "PYTHONPATH": path, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
     try:
-        until = time.monotonic() + 60
+        until = time.monotonic() + 180
         while sum(node["alive"] for node in cluster.global_state.node_table()) < 2:
             assert time.monotonic() < until, "the node did not come up"
             assert process.poll() is None
@@ -289,7 +290,7 @@ def guarded_head(address: str, environment: dict[str, str]) -> Iterator[str]:
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
     try:
-        until = time.monotonic() + 60
+        until = time.monotonic() + 180
         while not answers(address, port):
             assert time.monotonic() < until, "the head did not come up"
             assert process.poll() is None
