@@ -142,23 +142,26 @@ def test_a_cluster_that_ends_in_the_middle_is_one_sentence(table: Any) -> None:
         assert caught.value.code == "ray-lost"
 
 
+ANOTHER = """
+import sys
+from ray._private.node import Node
+from ray._private.parameter import RayParams
+where = {"gcs_address": sys.argv[1], "redis_address": sys.argv[1], "node_ip_address": "127.0.0.1", "node_manager_port": 0}
+size = {"num_cpus": 1, "object_store_memory": 100 << 20, "min_worker_port": 0, "max_worker_port": 0}
+Node(RayParams(**where, **size, include_log_monitor=False), head=False, shutdown_at_exit=True, spawn_reaper=True)
+sys.stdin.read()
+"""
+
+
 @contextmanager
 def another(cluster: Cluster, *before: str, path: str = "") -> Iterator[None]:
-    """A node with a processor that is started by a command, as on a machine of its own."""
-    command = [
-        sys.executable,
-        *before,
-        "-m",
-        "ray.scripts.scripts",
-        "start",
-        f"--address={cluster.address}",
-        "--num-cpus=1",
-    ]
-    command += ["--node-ip-address=127.0.0.1", "--block", "--disable-usage-stats"]
-    # Else Ray looks for the head at an address of this machine that others reach.
-    environment = {**os.environ, "PYTHONPATH": path, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+    """A node with a processor that another process starts, as on a machine of its own."""
     process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        [sys.executable, *before, "-c", ANOTHER, cluster.address],
+        env={**os.environ, "PYTHONPATH": path},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     try:
         until = time.monotonic() + 180
@@ -168,8 +171,8 @@ def another(cluster: Cluster, *before: str, path: str = "") -> Iterator[None]:
             time.sleep(0.2)
         yield
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(60)
+        process.communicate()
+        assert process.returncode == 0
 
 
 def test_a_node_without_walls_judges_nothing(table: Any) -> None:
