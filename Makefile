@@ -10,7 +10,7 @@ LOCKED := $(PIP) --no-deps --require-hashes -r
 PYTEST := $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 CHECK := $(BIN)/python -m pip --disable-pip-version-check check --quiet
 
-.PHONY: setup demo test test-full test-postgres test-formats test-mlflow fuzz bench bench-scanners bench-personal bench-screening lint clean help
+.PHONY: setup demo test test-full test-postgres test-formats test-mlflow test-ray fuzz bench bench-scanners bench-personal bench-screening bench-sizes lint clean help
 
 help:
 	@sed -n '1,3s/^# //p' Makefile
@@ -84,6 +84,20 @@ fuzz: .venv-fuzz/done
 test-mlflow: .venv-mlflow/done
 	MLFLOW_DISABLE_TELEMETRY=true .venv-mlflow/bin/pytest -n 0 -W ignore tests/integration/mlflow $(TEST_ARGS)
 
+# Ray itself, on a cluster of two nodes of this machine: large, so in an environment of its own.
+.venv-ray/done: requirements/ray.lock
+	@$(PYTHON) -m venv .venv-ray
+	@.venv-ray/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes -r requirements/ray.lock
+	@.venv-ray/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+test-ray: .venv-ray/done
+	.venv-ray/bin/pytest -n 0 -W ignore tests/integration/ray $(TEST_ARGS)
+
+# Screening by size, on this machine alone and on clusters of one node and of two.
+bench-sizes: .venv-ray/done
+	.venv-ray/bin/python bench/run.py screening_sizes
+
 # Other people's scanners, each as it is published, in an environment of their own.
 .venv-scanners/done: requirements/scanners.lock
 	@$(PYTHON) -m venv .venv-scanners
@@ -116,4 +130,4 @@ bench: .venv/dev
 	$(BIN)/python bench/run.py $(BENCH_ARGS)
 
 clean:
-	rm -rf .venv .venv-scanners .venv-formats .venv-mlflow .venv-fuzz .fuzz .venv-screeners .venv-personal .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-scanners .venv-formats .venv-mlflow .venv-ray .venv-fuzz .fuzz .venv-screeners .venv-personal .mypy_cache .ruff_cache .hypothesis

@@ -23,13 +23,14 @@ from casemate.keys import Strength, is_reference, resolve_secret
 FILE = "casemate.toml"
 _PREFIX = "CASEMATE_"
 _MOST = 1 << 20  # bytes of the file
-# A home names neither its own trust nor its walls, nor whom to ask for secrets, nor what counts as far.
+# A home names neither its own trust nor its walls, nor whom to ask for secrets or to judge rows, nor what counts as far.
 _NOT_IN_FILE = (
     "home",
     "keys",
     "accept_clock",
     "insecure_no_sandbox",
     "require_screening",
+    "ray_address",
     "secrets_vault",
     "networks",
     "provider_secrets",
@@ -67,6 +68,10 @@ Url = Annotated[
     msgspec.Meta(pattern=r"^(https://[A-Za-z0-9.:_\[\]-]{1,253})?\Z", description="https://HOST or https://HOST:PORT"),
 ]
 Wait = Annotated[float, msgspec.Meta(ge=0, le=60, description="seconds")]
+RayAddress = Annotated[
+    str,
+    msgspec.Meta(pattern=r"^([A-Za-z0-9.:_\[\]-]{1,253}:[0-9]{1,5})?\Z", description="HOST:PORT of a cluster's head"),
+]
 # A name or an address, as the system takes it; an empty one would be every address of the machine.
 Host = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9.:_%-]{1,253}\Z", description="one address or name, no port")]
 
@@ -106,6 +111,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     providers_here: bool = False  # an outside provider may be on this very machine, or behind a link's own address
     secrets_vault: Path | None = None  # private TOML file that says how to reach Vault, for vault:// references
     networks: Path | None = None  # an operator's own file in MaxMind's format; names country or network of an address
+    ray_address: RayAddress = ""  # where rows of large versions are judged (docs/screening.md); empty: on this machine
     require_screening: bool = False  # no dataset version is trained on that was not screened
     insecure_no_sandbox: bool = False  # models then run with your own rights
 

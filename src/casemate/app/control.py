@@ -72,7 +72,8 @@ from casemate.scanning import (
     preview_table,
     scan,
 )
-from casemate.screening import screen_dataset
+from casemate.screening import MakeJudges, RayJudges, screen_dataset
+from casemate.settings import Settings
 from casemate.signing import ReleaseSigner
 from casemate.storage import RowCipher, SealedRows, Uploads, unwrap_people_key
 
@@ -154,7 +155,7 @@ def build_services(
         ground.stores,
         datasets,
         pen,
-        screen=partial(screen_dataset, insecure=insecure),
+        screen=partial(screen_dataset, insecure=insecure, judges=_judges(ground.settings, insecure=insecure)),
         convert=partial(convert_dataset, insecure=insecure),
         required=ground.settings.require_screening,
     )
@@ -269,6 +270,15 @@ class _OwnerOnly(Connection):
         with socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as sock:
             if peer_uid(sock) != os.geteuid():
                 transport.abort()
+
+
+def _judges(settings: Settings, *, insecure: bool) -> MakeJudges | None:
+    """Who judges the rows of large versions elsewhere. Raises: as `RayJudges`, at the start and not at the first push."""
+    if not settings.ray_address:
+        return None
+    make = partial(RayJudges, settings.ray_address, insecure=insecure)
+    make()
+    return make
 
 
 def _as_owner(app: Any) -> Any:

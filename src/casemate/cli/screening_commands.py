@@ -51,6 +51,7 @@ feedback_option = click.option(
     help="FILE only: a new folder for clean.parquet, suspects.parquet and screening.json.",
 )
 @click.option("--finding", "findings", multiple=True, help="With --quarantine: set aside what this rule named only.")
+@click.option("--ray", metavar="ADDRESS", help="FILE only: judge the rows of a large one on a Ray cluster, HOST:PORT.")
 @click.option("--reason", default="", help="Why; it goes into the audit log.")
 @json_option
 @pass_session
@@ -66,6 +67,7 @@ def screen_dataset(
     verdicts: Path | None,
     folder: Path | None,
     findings: tuple[str, ...],
+    ray: str | None,
     reason: str,
     as_json: bool,
 ) -> None:
@@ -76,6 +78,8 @@ def screen_dataset(
     a file needs no home, and nothing of it leaves the machine.
     """
     if is_version(target):
+        if ray is not None:
+            raise click.UsageError("--ray is for files; versions are judged where the home's setting ray_address says.")
         if verdicts is not None or folder is not None or findings:
             raise click.UsageError(
                 "--verdicts, --quarantine and --finding are for files; of a version, see dataset verdict and quarantine."
@@ -106,6 +110,7 @@ def screen_dataset(
         bounds={"limit": _DEFAULT_LIMIT if limit is None else limit, "feedback": feedback or 0},
         folder=folder,
         findings=findings,
+        ray=ray,
         as_json=as_json,
     )
 
@@ -132,15 +137,17 @@ def _screen_file(
     bounds: dict[str, Any],
     folder: Path | None,
     findings: tuple[str, ...],
+    ray: str | None,
     as_json: bool,
 ) -> None:
     from casemate.scanning import convert_dataset
-    from casemate.screening import ScreeningConfig
+    from casemate.screening import RayJudges, ScreeningConfig
     from casemate.screening import screen_dataset as screened
 
     if folder is not None and (folder.exists() or folder.is_symlink()):
         raise InputError(f"{folder} exists: name a new folder with --quarantine.", code="exists")
     insecure = session.insecure_no_sandbox
+    judges = None if ray is None else RayJudges(ray, insecure=insecure)
 
     def table(of: Path, source: SealedFile) -> SealedFile:
         return closing.enter_context(convert_dataset(source, of.name, insecure=insecure)).parquet
@@ -164,6 +171,7 @@ def _screen_file(
                 config=ScreeningConfig(**bounds),
                 insecure=insecure,
                 progress=told,
+                judges=None if judges is None else lambda: judges,
             )
         )
         result = {**msgspec.to_builtins(found.report), "aside": found.aside, "path": None}

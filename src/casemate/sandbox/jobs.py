@@ -22,7 +22,7 @@ Answer = Callable[[Any, list[bytearray]], tuple[Any, Sequence[bytes | memoryview
 
 _FAMILIES = {"InputError": InputError, "TooLargeError": TooLargeError}  # what a job may raise in its caller
 _CODE = re.compile("[a-z][a-z0-9-]{0,62}")
-_ASKED = 16 << 20  # bytes of buffers that may come with one question
+_ASKED = 16 << 20  # bytes of buffers that may come with one question, unless the caller takes more
 _CLIP = 500  # characters of a foreign message
 
 
@@ -40,6 +40,7 @@ def run_confined(
     insecure: bool = False,
     denials: list[Denial] | None = None,
     asked: Answer | None = None,
+    most_asked: int = _ASKED,
 ) -> Frame:
     """Run `def job(frame: Frame) -> Frame` in a new confined process and return its answer.
 
@@ -53,6 +54,7 @@ def run_confined(
         timeout: Seconds for the whole job, start included.
         asked: The job is `def job(frame: Frame, ask: Asking) -> Frame`, and this answers what it asks on the way:
             (message, buffers), both foreign, to (message, buffers). What it raises ends the job and is raised here.
+        most_asked: Bytes of buffers that may come with one question.
         denials: Gets what the walls refused it, each once, however it ends.
     Raises:
         InputError, TooLargeError: as the job raised it (its text is clipped).
@@ -72,7 +74,7 @@ def run_confined(
     ) as cell:
         try:
             cell.channel.send(message, buffers, [*(file.fd for file in files), *outputs])
-            frame = _answered(cell, asked)
+            frame = _answered(cell, asked, most_asked)
         except SandboxError as error:
             if error.code != "sandbox-gone":
                 raise
@@ -87,10 +89,10 @@ def run_confined(
     raise _revived(answer)
 
 
-def _answered(cell: Cell, asked: Answer | None) -> Frame:
+def _answered(cell: Cell, asked: Answer | None, most: int) -> Frame:
     """The job's last word, once all that it asks has been answered."""
     while True:
-        frame = cell.channel.recv(max_buffers=None if asked is None else _ASKED)
+        frame = cell.channel.recv(max_buffers=None if asked is None else most)
         if asked is None or not isinstance(frame.message, dict) or "ask" not in frame.message:
             return frame
         message, buffers = asked(frame.message["ask"], frame.buffers)

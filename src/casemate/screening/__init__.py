@@ -12,8 +12,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from casemate.screening.asked import MakeJudges
     from casemate.screening.columns import Rows, rows_of
     from casemate.screening.confined import ROW_NUMBER, Quarantine, screen_dataset
+    from casemate.screening.ray_judges import RayJudges
     from casemate.screening.report import ScreeningConfig, ScreeningReport, Suspect, Suspicion
     from casemate.screening.screened import Screened, screen
     from casemate.screening.tables import rows_of_table
@@ -23,7 +25,9 @@ if TYPE_CHECKING:
 _PLACES = {
     "HumanVerdict": "verdicts",
     "Judged": "verdicts",
+    "MakeJudges": "asked",
     "Quarantine": "confined",
+    "RayJudges": "ray_judges",
     "ROW_NUMBER": "confined",
     "Rows": "columns",
     "Screened": "screened",
@@ -42,7 +46,9 @@ __all__ = [
     "ROW_NUMBER",
     "HumanVerdict",
     "Judged",
+    "MakeJudges",
     "Quarantine",
+    "RayJudges",
     "Rows",
     "Screened",
     "ScreeningConfig",

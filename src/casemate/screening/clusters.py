@@ -73,12 +73,7 @@ def clusters_by_key(cells: npt.NDArray[np.uint64], *, least: int = 5) -> Ints:
 
 def nearest_apart(scaled: Floats, known: Floats, which: int) -> Floats:
     """float64 (n,): the distance to the `which`-th nearest row of `known`."""
-    data, reference = scaled.astype(np.float32), known.astype(np.float32)
-    lengths, which = (reference**2).sum(1), min(which, len(known))
-    found = np.empty(len(data))
-    for start in range(0, len(data), _REFERENCE):
-        part = data[start : start + _REFERENCE]
-        apart = lengths - 2 * part @ reference.T
-        at = np.partition(apart, which - 1, axis=1)[:, which - 1] + (part**2).sum(1)
-        found[start : start + _REFERENCE] = np.sqrt(np.maximum(at, 0))
-    return found
+    from sklearn.neighbors import NearestNeighbors
+
+    near = NearestNeighbors(n_neighbors=min(which, len(known)), algorithm="brute").fit(known.astype(np.float32))
+    return np.asarray(near.kneighbors(scaled.astype(np.float32))[0][:, -1], np.float64)

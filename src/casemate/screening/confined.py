@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from typing import Any, Self
+from collections.abc import Sequence
+from typing import Self
 
 import msgspec
 
 from casemate.core import InputError, SandboxError, SealedFile, TooLargeError, memory_file
 from casemate.sandbox import Limits, run_confined
+from casemate.screening.asked import BLOCK, MOST_AT_ONCE, Asked, MakeJudges, Progress
 from casemate.screening.report import ScreeningConfig, ScreeningReport
 from casemate.screening.rules import ALL
 
 _ENTRY = "casemate.screening.job:main"
 SECONDS = 3600.0
+SECONDS_ELSEWHERE = 6 * 3600.0  # where others judge the blocks
 _MEMORY = 6 << 30  # bytes; blocks of rows, a sample, and 120 bytes for each row
 _FILE = (
     16 << 30
@@ -41,11 +43,6 @@ class Quarantine(msgspec.Struct, frozen=True, kw_only=True):
         self.suspects.close()
 
 
-class _Progress(msgspec.Struct, forbid_unknown_fields=True):
-    done: int
-    total: int
-
-
 class _Answer(msgspec.Struct, forbid_unknown_fields=True):
     report: ScreeningReport
     aside: int
@@ -62,16 +59,19 @@ def screen_dataset(
     set_aside: Sequence[str] = (),
     config: ScreeningConfig | None = None,
     insecure: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     large: int = LARGE,
+    block: int = BLOCK,
+    judges: MakeJudges | None = None,
 ) -> Quarantine:
     """Screen a table as `scanning` makes them, and part what is clean from what is suspect. Blocks.
 
     Args: label, contributor, time: names of columns. former: the last approved version. verdicts: as `read_verdicts`.
-        progress: told blocks done, of how many, where a table is judged in blocks: those of more than `large` rows.
+        progress: told blocks done, of how many, where a table is judged in blocks: those of more than `large` rows, `block` at a time.
         set_aside: ids of rules whose rows are set aside; empty: of all but near duplicates, outliers and limits.
+        judges: who judges the blocks of such a table, as `RayJudges`; None: this machine, one after another.
     Raises: InputError `screen-column`, `screen-labels`, `screen-rows`, `screen-shape`, `screen-former`, `screen-verdicts`, `screen-rule`;
-        TooLargeError `screen-too-large`; SandboxError.
+        TooLargeError `screen-too-large`; SandboxError; what `judges` raises.
     """
     unknown = set(set_aside) - {rule.id for rule in ALL}
     if unknown:
@@ -79,33 +79,32 @@ def screen_dataset(
             f"There is no rule {min(unknown)[:80]!r}: name one that the screening found.", code="screen-rule"
         )
 
-    def heard(said: Any, _: list[bytearray]) -> tuple[None, tuple[()]]:
-        told = msgspec.convert(said, _Progress)
-        if progress is not None:
-            progress(told.done, told.total)
-        return None, ()
-
+    seconds = SECONDS if judges is None else SECONDS_ELSEWHERE
     outputs = [memory_file("clean"), memory_file("suspects")]
     try:
-        frame = run_confined(
-            _ENTRY,
-            {
-                "columns": {"label": label, "contributor": contributor, "time": time},
-                "config": msgspec.to_builtins(config or ScreeningConfig()),
-                "former": former is not None,
-                "quarantine": True,
-                "rules": list(set_aside),
-                "numbers": ROW_NUMBER,
-                "large": large,
-            },
-            asked=heard,
-            buffers=[verdicts] if verdicts else [],
-            files=[parquet] if former is None else [parquet, former],
-            outputs=outputs,
-            limits=Limits(memory=_MEMORY, cpu_seconds=2 * int(SECONDS), file_bytes=_FILE),
-            timeout=SECONDS,
-            insecure=insecure,
-        )
+        with Asked(progress, judges) as asked:
+            frame = run_confined(
+                _ENTRY,
+                {
+                    "columns": {"label": label, "contributor": contributor, "time": time},
+                    "config": msgspec.to_builtins(config or ScreeningConfig()),
+                    "former": former is not None,
+                    "quarantine": True,
+                    "rules": list(set_aside),
+                    "numbers": ROW_NUMBER,
+                    "large": large,
+                    "block": block,
+                    "elsewhere": judges is not None,
+                },
+                asked=asked,
+                most_asked=MOST_AT_ONCE,
+                buffers=[verdicts] if verdicts else [],
+                files=[parquet] if former is None else [parquet, former],
+                outputs=outputs,
+                limits=Limits(memory=_MEMORY, cpu_seconds=2 * int(seconds), file_bytes=_FILE),
+                timeout=seconds,
+                insecure=insecure,
+            )
         answer = msgspec.convert(frame.message, _Answer)
     except BaseException as error:
         for descriptor in outputs:

@@ -7,6 +7,7 @@ names or codes says how often its value occurs and how long it is; free texts sa
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from copy import copy
 from typing import Any
 
 import msgspec
@@ -50,6 +51,12 @@ class Counts:
     def of(self, name: str) -> dict[str, int]:
         return self._found[name]
 
+    def only(self, names: Sequence[str]) -> Counts:
+        """The same of these columns alone."""
+        kept = copy(self)
+        kept._found = {name: self._found[name] for name in names}  # noqa: SLF001 its own kind
+        return kept
+
 
 def _is_path(schema: Any, name: str) -> bool:
     """Whether it is the path of a file in a folder, which the label was read from, and which therefore says nothing else."""
@@ -89,14 +96,17 @@ class Encoding:
                 self._kinds[name] = "text" if is_free(as_text(sample.column(name))[:500].tolist()) else "many"
         if not self._kinds:
             raise InputError("There is no column beside the label: nothing can be compared.", code="screen-shape")
+        self._counts = counts.only([name for name, kind in self._kinds.items() if kind in ("few", "many")])
         self._topics: dict[str, Topics] = {}
         self._shapes: dict[str, Shapes] = {}
         self._middles: Floats | None = None
-        self._learnt = self._learn(sample)
+        self._learnt: Block | None = self._learn(sample)
 
     def learnt(self) -> Block:
-        """The sample, as numbers, without reading its texts and images again."""
-        return self._learnt
+        """The sample, as numbers, without reading its texts and images again. Once: it is let go."""
+        learnt, self._learnt = self._learnt, None
+        assert learnt is not None
+        return learnt
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -130,6 +140,11 @@ class Encoding:
             else:
                 found.append(np.ones(2 if kind == "many" else len(self._counts.of(name)) if kind == "few" else 1))
         return np.concatenate(found)
+
+    @property
+    def has_images(self) -> bool:
+        """Whether a block says which of its images could not be read."""
+        return "image" in self._kinds.values()
 
     @property
     def looks_inside(self) -> bool:

@@ -10,7 +10,9 @@ import numpy as np
 
 from casemate.core.wire import Frame
 from casemate.sandbox import Asking
-from casemate.screening.large import Progress, detect, fit
+from casemate.screening.asked import Progress
+from casemate.screening.elsewhere import judged_elsewhere
+from casemate.screening.large import detect, fit
 from casemate.screening.large_change import change_in_blocks
 from casemate.screening.parquet_blocks import ParquetBlocks, Said
 from casemate.screening.report import ScreeningConfig
@@ -21,21 +23,30 @@ from casemate.screening.verdicts import HumanVerdict, read_verdicts
 
 def main(frame: Frame, ask: Asking) -> Frame:
     """Screen the Parquet table of the first descriptor, against that of the second if `former`; write what is clean and
-    what is suspect to the last two if `quarantine`. message: {"columns", "config", "former", "quarantine"}, buffers: the verdicts.
-    Asks nothing, but says how many blocks are done. Answer: the report, and how many rows were set aside."""
+    what is suspect to the last two if `quarantine`. message: {"columns", "config", "former", "quarantine", "elsewhere"}, buffers:
+    the verdicts. Says how many blocks are done, and has them judged by its parent if `elsewhere`: see `asked`. Answer: the report,
+    and how many rows were set aside."""
     message = frame.message
-    table = ParquetBlocks(frame.fds[0])
-    former = ParquetBlocks(frame.fds[1]) if message["former"] else None
+    table = ParquetBlocks(frame.fds[0], block=message["block"])
+    former = ParquetBlocks(frame.fds[1], block=message["block"]) if message["former"] else None
     config = msgspec.convert(message["config"], ScreeningConfig)
     verdicts = read_verdicts(bytes(frame.buffers[0]) if frame.buffers else b"")
 
     def progress(done: int, total: int) -> None:
-        ask({"done": done, "total": total})
+        ask({"what": "done", "done": done, "total": total})
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of fits that stop early, as they are told to
         if table.num_rows > message["large"]:
-            found = screen_large(table, former, message["columns"], config=config, verdicts=verdicts, progress=progress)
+            found = screen_large(
+                table,
+                former,
+                message["columns"],
+                config=config,
+                verdicts=verdicts,
+                progress=progress,
+                ask=ask if message["elsewhere"] else None,
+            )
         else:
             found = _small(table, former, message["columns"], config, verdicts)
     aside = np.zeros(table.num_rows, bool)
@@ -67,10 +78,17 @@ def screen_large(
     config: ScreeningConfig,
     verdicts: tuple[HumanVerdict, ...],
     progress: Progress,
+    ask: Asking | None = None,
 ) -> Screened:
-    """As `screen`, block by block. Raises: InputError, as `rows_of_table`."""
+    """As `screen`, block by block. Args: ask: blocks are judged by whom this reaches.
+
+    Raises: InputError, as `rows_of_table`; UpstreamError, as `judged_elsewhere`.
+    """
+    if ask is not None:
+        ask({"what": "open"})  # what is out of reach is told before anything is fitted
     whole, fitted = fit(table, columns, seed=config.seed)
-    detected = detect(table, whole, fitted, progress)
+    judged = None if ask is None else judged_elsewhere(table, [*whole.names, whole.label], fitted, ask)
+    detected = detect(table, whole, fitted, progress, judged=judged)
     since = None
     if former is not None:
         since = change_in_blocks(table, former, whole, fitted, seed=config.seed)

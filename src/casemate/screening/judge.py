@@ -64,6 +64,11 @@ class Judge:
         self._usual = max(float(np.quantile(nearest_apart(self._known[:1000], self._known, 11), 0.75)), 1e-9)
         self._oldest = None if oldest is None else Opinion(oldest, seed + 2000)
 
+    @property
+    def has_oldest(self) -> bool:
+        """Whether a judgement says what the oldest rows teach."""
+        return self._oldest is not None
+
     def judge(self, rows: Rows) -> Judgement:
         """What these rows look like, each by itself."""
         own = np.arange(len(rows))

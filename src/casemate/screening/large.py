@@ -6,13 +6,15 @@ bytes for each row, however wide a row is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import msgspec
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from casemate.core import InputError
+from casemate.screening.asked import Progress
 from casemate.screening.clusters import clusters_by_key
 from casemate.screening.columns import Bools, Floats, Ints, Rows, filled, rows_of
 from casemate.screening.encoding import Block, Counts, Encoding, as_numbers, as_text
@@ -22,21 +24,21 @@ from casemate.screening.labels import LabelErrors
 from casemate.screening.tables import feature_columns, refuse_missing
 
 SAMPLE = 20_000  # rows that everything is fitted on
-BLOCK = 20_000  # rows judged at a time
 _FEW_CLASSES = 1000  # as `rows_of`; more are refused once they are counted
 _SEED = 20260101
 
-Progress = Callable[[int, int], None]  # blocks done, of how many
-
 
 class Table(Protocol):
-    """Rows in blocks, as often as they are asked for, in one order."""
+    """Rows in blocks of `block`, as often as they are asked for, in one order."""
 
     @property
     def schema(self) -> Any: ...
 
     @property
     def num_rows(self) -> int: ...
+
+    @property
+    def block(self) -> int: ...
 
     def blocks(self, columns: list[str] | None = None) -> Iterator[Any]:
         """Arrow tables or record batches."""
@@ -65,11 +67,11 @@ class Fitted(msgspec.Struct, frozen=True, kw_only=True):
 
     def judge_block(self, block: Any) -> tuple[Judgement, Bools | None]:
         """What its rows look like, and which images of it could not be read. Args: block: Arrow table or record batch."""
-        encoded = self.encoding.encode(block)
-        labels = np.searchsorted(np.array(self.classes), as_text(block.column(self.label)))
-        return self.judge.judge(
-            rows_of_block(encoded, self.encoding, labels.astype(np.int64), self.classes)
-        ), encoded.unread
+        with threadpool_limits(1):  # the last bits of a sum depend on how many there are
+            encoded = self.encoding.encode(block)
+            labels = np.searchsorted(np.array(self.classes), as_text(block.column(self.label)))
+            rows = rows_of_block(encoded, self.encoding, labels.astype(np.int64), self.classes)
+            return self.judge.judge(rows), encoded.unread
 
 
 class Whole:
@@ -164,7 +166,7 @@ def fit(
 
 def detect(table: Table, whole: Whole, fitted: Fitted, progress: Progress, *, judged: Any = None) -> Detected:
     """Judge every block, here or as `judged` says. Args: judged: iterator of what `Fitted.judge_block` says of each block, in order."""
-    total = -(-table.num_rows // BLOCK)
+    total = -(-table.num_rows // table.block)
     found: list[Judgement] = []
     unread: list[Bools] = []
     done = 0
@@ -173,7 +175,7 @@ def detect(table: Table, whole: Whole, fitted: Fitted, progress: Progress, *, ju
         done += len(one.likely)
         if images is not None:
             unread.append(images)
-        progress(min(-(-done // BLOCK), total), total)
+        progress(min(-(-done // table.block), total), total)
     return _together(whole, found, unread)
 
 

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from casemate.core import Digest
+from casemate.screening.asked import BLOCK
 from casemate.screening.columns import Bools, Ints
-from casemate.screening.large import BLOCK
 from casemate.screening.verdicts import digest_of_row
 
 _WIDE = 500  # rows of a block of a table with images or other bytes
@@ -27,11 +27,11 @@ class ParquetBlocks:
         self._data = pa.py_buffer(mmap.mmap(descriptor, size, access=mmap.ACCESS_READ))
         file = self._opened()
         self.schema, self.num_rows = file.schema_arrow, file.metadata.num_rows
-        self._block = _WIDE if any(pa.types.is_binary(field.type) for field in self.schema) else block
+        self.block = _WIDE if any(pa.types.is_binary(field.type) for field in self.schema) else block
 
     def blocks(self, columns: list[str] | None = None) -> Iterator[Any]:
         """Record batches. Args: columns: of these alone; None: all."""
-        yield from self._opened().iter_batches(self._block, columns=columns, use_threads=False)
+        yield from self._opened().iter_batches(self.block, columns=columns, use_threads=False)
 
     def table(self) -> Any:
         """All rows at once: for tables that are small."""

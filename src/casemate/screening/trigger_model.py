@@ -27,7 +27,6 @@ _FITTED = 4000
 _NEIGHBOURS = 9
 _SURPRISING, _UNLIKE = 2.5, 3.0  # spreads, as in `triggers`
 _TIGHT, _NEAR = 0.003, 0.15  # spreads
-_CHUNK = 4000
 
 
 class TriggerModel:
@@ -149,10 +148,7 @@ def _gap(known: Floats, values: Floats) -> tuple[Floats, Ints]:
 
 def _nearest_of(scaled: Floats, reference: Any) -> Ints:
     """int64 (n, 9): places of the nearest rows of `reference`."""
-    data, lengths = scaled.astype(np.float32), (reference**2).sum(1)
-    found = np.empty((len(data), min(_NEIGHBOURS, len(reference))), np.int64)
-    for start in range(0, len(data), _CHUNK):
-        part = slice(start, start + _CHUNK)
-        apart = lengths - 2 * data[part] @ reference.T
-        found[part] = np.argpartition(apart, found.shape[1] - 1, axis=1)[:, : found.shape[1]]
-    return found
+    from sklearn.neighbors import NearestNeighbors
+
+    near = NearestNeighbors(n_neighbors=min(_NEIGHBOURS, len(reference)), algorithm="brute").fit(reference)
+    return np.asarray(near.kneighbors(scaled.astype(np.float32), return_distance=False))

@@ -80,3 +80,30 @@ def test_what_people_called_fine_is_not_named_again(run, table, options, tmp_pat
 def test_bad_input_gets_one_sentence(run, table, extra, code) -> None:
     out, _ = run("dataset", "screen", str(table), *extra, "--json")
     assert json.loads(out)["code"] == code
+
+
+@pytest.mark.parametrize(
+    ("address", "code"),
+    [("10.0.0.5:6379", "ray-open"), ("auto", "ray-address"), ("ray://127.0.0.1:10001", "ray-address")],
+)
+def test_a_cluster_that_others_reach_or_that_is_none_is_refused_before_a_row_is_read(
+    run, tmp_path, address, code
+) -> None:
+    refused = 1 if code == "ray-open" else 2
+    out, _ = run("dataset", "screen", "./nothing.csv", "--label", "kind", "--ray", address, "--json", code=refused)
+    assert json.loads(out)["code"] == code
+    out, _ = run(
+        "dataset", "list", "--json", code=refused, CASEMATE_RAY_ADDRESS="10.0.0.5:6379" if refused == 1 else "auto"
+    )
+    assert json.loads(out)["code"] == (code if refused == 1 else "bad-setting")
+
+
+def test_the_cluster_for_versions_is_a_setting_of_the_environment_alone(run, settings) -> None:
+    _, said = run("dataset", "screen", "loans", "--ray", "127.0.0.1:6379")
+    assert "ray_address" in said
+    (settings.home / "casemate.toml").write_text('ray_address = "127.0.0.1:6379"\n')
+    try:
+        out, _ = run("dataset", "list", "--json")
+    finally:
+        (settings.home / "casemate.toml").unlink()
+    assert json.loads(out)["code"] == "not-in-file"
