@@ -131,8 +131,8 @@ def test_no_other_role_turns_anything_back(app, casemate: Casemate, visits: str,
     path = f"datasets/{MADE}/versions/1/reidentification"
     answer = person.ask("POST", path, params={"column": "who", "reason": "curious"})
     assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
-    entry = casemate.audit_entries(action="dataset:reidentify", outcome="refused", limit=1)[0]
-    assert (entry["actor"], entry["facts"]["column"]) == (person.id, "who")
+    entry = casemate.audit_entries(action="dataset:reidentify", kind="decision", limit=1)[0]
+    assert (entry["actor"], entry["outcome"], entry["facts"]["column"]) == (person.id, "refused", "who")
 
 
 def test_neither_a_key_nor_a_job_does(app, casemate: Casemate, visits: str) -> None:

@@ -117,7 +117,8 @@ def test_whose_hand_may_not_delete_deletes_nothing(
     (refused,) = tend_retention(next_week, by)
     assert refused.code == "forbidden"
     assert casemate.dataset(f"{name}@1")["version"] == 1
-    assert casemate.audit_entries(action="dataset:delete", outcome="refused", limit=1)[0]["actor"] == by.id
+    entry = casemate.audit_entries(action="dataset:delete", kind="decision", limit=1)[0]
+    assert (entry["actor"], entry["outcome"]) == (by.id, "refused")
     casemate.versions.end_rule(name, reason="seen")
 
 
