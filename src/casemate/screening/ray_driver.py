@@ -7,7 +7,7 @@ import secrets
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any, NoReturn
 
@@ -16,12 +16,19 @@ import msgspec
 from casemate.core import CasemateError, SandboxError, UpstreamError, VerificationError
 from casemate.sandbox import Channel
 from casemate.screening.build import build
-from casemate.screening.ray_address import is_guarded, is_loopback, open_to_others, parse_ray_address, unreachable
+from casemate.screening.ray_address import (
+    RayAddress,
+    is_guarded,
+    is_loopback,
+    open_to_others,
+    parse_ray_address,
+    unreachable,
+)
 from casemate.screening.ray_worker import DESK, Desk, Judging, Trouble
 
 _LOSSES = 8  # nodes or workers that may be lost in a screening; the blocks that they had go to others
 _STUCK = 600  # seconds without a block until the pipeline is taken for stuck
-_LET_IN = 7  # exit code of a probe that was let in without a token
+_LET_IN, _ASKED = 7, 8  # exit codes of a probe that came without a token
 _PROBE = "from casemate.screening.ray_driver import probe; probe()"
 _PROBED = 60.0  # seconds
 _ANSWERED = 20.0  # seconds for a list of nodes
@@ -46,11 +53,13 @@ def main() -> NoReturn:
 
 
 def probe() -> NoReturn:
-    """Ask a cluster for its nodes without its token. Exits 7 when it answers."""
+    """Ask a cluster for its nodes without its token. Exits 7 when it answers, and 8 when it asks for one."""
+    from ray.exceptions import AuthenticationError
+
     try:
         _addresses(sys.argv[1])
-    except BaseException:  # noqa: BLE001 refused, in whichever way
-        os._exit(0)
+    except AuthenticationError:
+        os._exit(_ASKED)
     os._exit(_LET_IN)
 
 
@@ -66,8 +75,11 @@ class _Driver:
         import ray
 
         try:
-            self._refuse_open()
+            before = _addresses(str(self._address))
+            self._refuse_open(before)
             ray.init(str(self._address), namespace=self._namespace, log_to_driver=False, logging_level="CRITICAL")
+            if others := {str(node["NodeManagerAddress"]) for node in _alive()} - set(before):
+                self._refuse_open(others)  # who came meanwhile
         except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             raise unreachable(self._address) from error
         self._channel.send({"nodes": len(_alive()), "places": _places()})
@@ -80,14 +92,13 @@ class _Driver:
         self._judge_all()
         self._channel.recv()  # until who asked has left: the cluster holds nothing after that
 
-    def _refuse_open(self) -> None:
+    def _refuse_open(self, nodes: Iterable[str]) -> None:
         """The head may be named by its loopback address, and be open to others all the same. Raises: PolicyError `ray-open`."""
-        where = str(self._address)
-        others = [one for one in _addresses(where) if not is_loopback(one)]
+        others = [one for one in nodes if not is_loopback(one)]
         if others and not is_guarded(os.environ):
             raise open_to_others(f"The node {others[0]} of the Ray cluster")
         if others or not self._address.here:
-            _refuse_who_asks_for_no_token(where)
+            _refuse_who_asks_for_no_token(self._address)
 
     def _take(self) -> None:
         """Parcels, until all are there."""
@@ -176,23 +187,25 @@ def _keep_quiet() -> None:
     context.execution_no_progress_timeout_s = _STUCK
 
 
-def _refuse_who_asks_for_no_token(where: str) -> None:
-    """That this process has a token says nothing of the cluster. Raises: PolicyError `ray-open`."""
+def _refuse_who_asks_for_no_token(address: RayAddress) -> None:
+    """That this process has a token says nothing of the cluster. Raises: PolicyError `ray-open`; UpstreamError `ray-unreachable`."""
     environ = {key: value for key, value in os.environ.items() if not key.startswith("RAY_AUTH_")}
-    command = [sys.executable, "-P", "-s", "-c", _PROBE, where]
+    command = [sys.executable, "-P", "-s", "-c", _PROBE, str(address)]
     try:
-        done = subprocess.run(  # noqa: S603 our own command
+        code = subprocess.run(  # noqa: S603 our own command
             command,
             env=environ | {"RAY_AUTH_MODE": "disabled"},
             cwd="/",
             check=False,
             timeout=_PROBED,
             capture_output=True,
-        )
-    except subprocess.TimeoutExpired:  # it was not let in
-        return
-    if done.returncode == _LET_IN:
-        raise open_to_others(where)
+        ).returncode
+    except subprocess.TimeoutExpired as error:
+        raise unreachable(address) from error
+    if code == _LET_IN:
+        raise open_to_others(str(address))
+    if code != _ASKED:
+        raise unreachable(address)
 
 
 def _is_loss(error: BaseException | None) -> bool:
