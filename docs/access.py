@@ -133,7 +133,7 @@ class Recording(Session):
     @contextmanager
     def client(self, *, anonymous: bool = False) -> Iterator[Casemate]:
         del anonymous
-        with Casemate(server=self.server, key="cm_example") as casemate:
+        with Casemate(socket="/no.sock") as casemate:  # which reads no certificates of the system
             transport = httpx.MockTransport(self._note)
             casemate._connection.http = httpx.Client(base_url=self.server, transport=transport)  # noqa: SLF001
             yield casemate
