@@ -79,6 +79,7 @@ def measured(file: SealedFile, count: int, where: str) -> float:
         add(f"{count:,} rows, {where}", count / seconds, unit="rows/s")
         add(f"{count:,} rows, {where}: rows by processor time", count / used.seconds, unit="rows/s")
         add(f"{count:,} rows, {where}: most memory", used.memory / 1e9, unit="GB")
+        add(f"{count:,} rows, {where}: load of the machine", os.getloadavg()[1])
         if where == WHERE[0]:
             named = pq.read_table(io.BytesIO(found.suspects.read()), columns=["casemate_row"])[
                 "casemate_row"
