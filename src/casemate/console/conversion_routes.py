@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import Query
 
+from casemate.console.flags import is_set
 from casemate.console.asset_routes import Body, OptionalRef, plain, the_pinned, told
 from casemate.console.callers import Call, Caller
 from casemate.console.data_asked import dataset_named
@@ -50,6 +51,7 @@ def declare(door: Door) -> None:
         """
         if sample and sample_dataset:
             raise InputError("Name one sample: a file, or a version of a dataset.", code="convert-sample")
+        despite = is_set(despite_findings, "despite_findings")
         asked = AskedConversion(
             to=to,
             filename=filename,
@@ -57,8 +59,8 @@ def declare(door: Door) -> None:
             sample=body.exactly(sample) if sample else b"",
             sample_name=sample_name,
             sample_dataset=the_pinned(call, sample_dataset) if sample_dataset else None,
-            despite_findings=bool(despite_findings),
-            reason=stated_reason(call.reason) if despite_findings else "",
+            despite_findings=despite,
+            reason=stated_reason(call.reason) if despite else "",
         )
         with call.services.uploads.receive(body.chunks()) as upload:
             call.note("source", upload.digest)  # of what is refused, too
@@ -77,7 +79,7 @@ def _sampled(call: Call, arguments: dict[str, Any]) -> Resource | None:
 
 def _flagged(call: Call, arguments: dict[str, Any]) -> Resource | None:
     """A model from a pickle that the scan holds more against: that needs a reason. Raises: InputError."""
-    if not arguments["despite_findings"]:
+    if not is_set(arguments["despite_findings"], "despite_findings"):
         return None
     stated_reason(call.reason)
     return _model(call, arguments)

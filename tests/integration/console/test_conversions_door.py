@@ -236,6 +236,7 @@ def test_who_may_have_a_suspect_pickle_loaded(app: Any, casemate: Casemate, tmp_
         return asked(app, "POST", "/api/v1/models/odd/conversions", headers=headers, params=query, content=data)
 
     assert sent("data-scientist").json()["code"] == "convert-flagged"
+    assert sent("data-scientist", despite_findings="false").json()["code"] == "convert-flagged"
     answer = sent("data-scientist", despite_findings="true", reason="ours")
     assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
     assert "model:convert-flagged" in answer.json()["detail"]
