@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import secrets
 import sys
 import threading
 import time
@@ -19,7 +20,12 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-os.environ |= {"OPENBLAS_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
+os.environ |= {
+    "OPENBLAS_NUM_THREADS": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": secrets.token_hex(24),
+}
 
 import numpy as np
 import pyarrow as pa
@@ -79,6 +85,7 @@ def measured(file: SealedFile, count: int, where: str) -> float:
         add(f"{count:,} rows, {where}", count / seconds, unit="rows/s")
         add(f"{count:,} rows, {where}: rows by processor time", count / used.seconds, unit="rows/s")
         add(f"{count:,} rows, {where}: most memory", used.memory / 1e9, unit="GB")
+        add(f"{count:,} rows, {where}: load of the machine", os.getloadavg()[1])
         if where == WHERE[0]:
             named = pq.read_table(io.BytesIO(found.suspects.read()), columns=["casemate_row"])[
                 "casemate_row"

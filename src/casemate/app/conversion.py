@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import msgspec
 
 from casemate.console import AskedConversion, Converted
-from casemate.core import Clock, Principal, Ref, SealedFile, Verdict, checked_name, rfc3339, seal_bytes
+from casemate.core import Clock, Principal, Ref, Verdict, checked_name, rfc3339, seal_bytes
 from casemate.registry import Datasets, Lineage, Made, Models
 from casemate.runtime.conversion import checked_target, convert_model
 from casemate.runtime.conversion_rows import read_rows, read_sample
@@ -65,7 +65,7 @@ def convert(
         run = {"began": began, "ended": rfc3339(clock.now()), **({"reason": asked.reason} if asked.reason else {})}
         pushed = models.push(
             name,
-            [(converted.path, _read(converted.file))],
+            [(converted.path, converted.file.chunks())],
             Made(lineage=Lineage(dataset=about) if about else None, conversion=converted.conversion, run=run),
             actor=actor,
             intent=intent,
@@ -94,7 +94,3 @@ def _pieces(upload: Upload) -> Iterator[bytes]:
     for start in range(0, upload.size, _CHUNK):
         yield upload.read_at(start, _CHUNK)
 
-
-def _read(file: SealedFile) -> Iterator[bytes]:
-    with file.open() as reader:
-        yield from iter(lambda: reader.read(_CHUNK), b"")

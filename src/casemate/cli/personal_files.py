@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,7 +11,8 @@ import msgspec
 
 from casemate.cli import output
 from casemate.cli.scan_commands import sealed_file
-from casemate.core import InputError, SealedFile, refused_by_system
+from casemate.client.files import write_private_file
+from casemate.core import InputError, refused_by_system
 
 if TYPE_CHECKING:
     from casemate.privacy import PersonalConfig
@@ -45,7 +45,7 @@ def anonymize_file(
             anonymise_dataset(table.parquet, asked, keys=keys, config=config, insecure=insecure)
         )
         if done.parquet is not None:
-            _copy(done.parquet, out)
+            write_new(out, done.parquet.chunks())
     return {**msgspec.to_builtins(done.report), "path": None if done.parquet is None else str(out)}
 
 
@@ -70,7 +70,7 @@ def reidentify_file(
         shown = closing.enter_context(
             reidentify_dataset(table.parquet, column=column, domain=domain, key=key, values=values, insecure=insecure)
         )
-        _copy(shown.parquet, out)
+        write_new(out, shown.parquet.chunks())
         return {"path": str(out), "column": column, "rows": shown.rows}
 
 
@@ -103,17 +103,10 @@ def read_file(path: Path) -> bytes:
         return file.read()
 
 
-def _copy(file: SealedFile, path: Path) -> None:
-    with file.open() as data:
-        write_new(path, iter(lambda: data.read(1 << 20), b""))
-
-
 def write_new(path: Path, chunks: Iterable[bytes]) -> None:
-    """A new file of the owner's alone. Raises: InputError: the system refuses."""
+    """A new file of the owner's alone; what breaks off leaves nothing. Raises: InputError `exists`; the system refuses."""
+    new_file(path)
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            for chunk in chunks:
-                file.write(chunk)
+        write_private_file(path, chunks)
     except OSError as error:
         raise refused_by_system(error) from error

@@ -1,4 +1,4 @@
-"""`casemate model scan` and `casemate model convert`: what is done to a file before it is pushed. They need no home."""
+"""`casemate model scan` and `casemate model convert`: what is done to a file before it is pushed. Without --push they need no home."""
 
 from __future__ import annotations
 
@@ -96,8 +96,18 @@ def convert_model(
     if name:
         if out is not None:
             raise click.UsageError("With --push nothing is written here: leave --out out, and pull the version later.")
-        asked = {"dataset": dataset, "sample_dataset": sample_dataset, "despite_findings": despite_findings}
-        result = _at_home(session, name, path, to=target, sample=sample, reason=reason, **asked)
+        with session.client() as casemate, output.sending(f"converting {path.name}") as progress:
+            result = casemate.conversions.make(
+                name,
+                path,
+                to=target,
+                dataset=dataset,
+                sample=sample,
+                sample_dataset=sample_dataset,
+                despite_findings=despite_findings,
+                reason=reason,
+                progress=progress,
+            )
         output.verdict(result, as_json, f"{result['name']}@{result['version']}  {result['digest']}")
         if not as_json:
             _say_compared(result["conversion"])
@@ -134,11 +144,6 @@ def _here(
         record = closing.enter_context(conversion.seal_record(converted))
         write_files(folder, {converted.path: converted.file, conversion.RECORD: record})
         return {"path": str(folder), "record": converted.record}
-
-
-def _at_home(session: Session, name: str, path: Path, **asked: Any) -> dict[str, Any]:
-    with session.client() as casemate, output.sending(f"converting {path.name}") as progress:
-        return casemate.conversions.make(name, path, progress=progress, **asked)
 
 
 def _say(result: Any) -> None:

@@ -12,6 +12,7 @@ from fastapi import Depends, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import StringConstraints
 
+from casemate.console.flags import is_set
 from casemate.console.callers import Call, Caller
 from casemate.console.data_asked import (
     base_named,
@@ -28,6 +29,8 @@ from casemate.console.places import Long
 from casemate.console.uploads import BodyReader, client_gone, files_in_tar
 from casemate.core import (
     Action,
+    AssetKind,
+    ConflictError,
     InputError,
     NotFoundError,
     Ref,
@@ -214,7 +217,7 @@ def _declare_models(door: Door) -> None:
         """End a version for good, and pause what serves it. `cascade`: and what serves the same file."""
         deployments, ref = call.services.deployments, numbered(name, version)
         return plain(
-            deployments.revoke(ref, actor=call.principal, intent=call.intent, reason=call.reason, cascade=bool(cascade))
+            deployments.revoke(ref, actor=call.principal, intent=call.intent, reason=call.reason, cascade=is_set(cascade, "cascade"))
         )
 
     @door.change("DELETE", "/models/{name}/versions/{version}", Action.MODEL_DELETE)
@@ -226,8 +229,9 @@ def _declare_models(door: Door) -> None:
 def _declare_making(door: Door) -> None:
     named = Also(action=Action.DATASET_READ, about=dataset_named)  # its name, digest and ranges go into the version
     other = Also(action=Action.MODEL_READ, about=base_named)
+    pins = {"dataset": AssetKind.DATASET, "base": AssetKind.MODEL}
 
-    @door.change("POST", "/models/{name}/versions", Action.MODEL_PUSH, also=(named, other), long=Long.BYTES)
+    @door.change("POST", "/models/{name}/versions", Action.MODEL_PUSH, also=(named, other), pins=pins, long=Long.BYTES)
     def push(
         call: Caller,
         name: str,
@@ -289,6 +293,18 @@ def decided_ref(call: Call, ref: Ref, digest: str) -> Ref:
     """The version that the gate decided on, whatever a tag means by now. Args: digest: which attribute has its."""
     found = call.decided.attributes.get(digest)
     return msgspec.structs.replace(ref, version=checked_digest(str(found))) if found else ref
+
+
+def the_pinned(call: Call, named: str) -> Ref:
+    """The version of a dataset that an argument among the route's `pins` names.
+
+    Raises: NotFoundError, VerificationError: what kept it from being found; ConflictError `changed-meanwhile`: it came after the gate decided.
+    """
+    ref = parse_ref(named)
+    call.services.datasets.find(ref)
+    if not isinstance(ref.version, int):
+        raise ConflictError(f"{ref} came while this was decided: ask again.", code="changed-meanwhile")
+    return ref
 
 
 def _brought(data: bytes, script: str, environment: str) -> Brought:

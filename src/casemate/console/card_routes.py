@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from casemate.console.flags import is_set
 from casemate.console.asset_routes import MAX_SCRIPT, Body, Gone, numbered, plain
 from casemate.console.callers import Caller
 from casemate.console.data_asked import dataset_of_model, model_version
@@ -58,4 +59,4 @@ def declare(door: Door) -> None:
     @door.read("/models/{name}/versions/{version}/bom", Action.MODEL_READ, about=model_version)
     def bom(call: Caller, name: str, version: str, signed: str = "") -> dict[str, Any]:
         """The bill of materials, CycloneDX 1.6; `signed`: and an envelope around it."""
-        return plain(call.services.models.bom(parse_ref(f"{name}@{version}"), signed=bool(signed)))
+        return plain(call.services.models.bom(parse_ref(f"{name}@{version}"), signed=is_set(signed, "signed")))

@@ -4,13 +4,14 @@ from typing import Annotated, Any
 
 from fastapi import Query
 
-from casemate.console.asset_routes import Body, OptionalRef, plain, told
+from casemate.console.flags import is_set
+from casemate.console.asset_routes import Body, OptionalRef, plain, the_pinned, told
 from casemate.console.callers import Call, Caller
 from casemate.console.data_asked import dataset_named
 from casemate.console.door import Also, Door
 from casemate.console.places import Long
 from casemate.console.services import AskedConversion
-from casemate.core import Action, InputError, Resource, checked_name, parse_ref
+from casemate.core import Action, AssetKind, InputError, Resource, checked_name
 from casemate.iam import stated_reason
 
 MAX_SAMPLE = 64 << 20  # bytes of a table of rows
@@ -28,6 +29,7 @@ def declare(door: Door) -> None:
         "/models/{name}/conversions",
         Action.MODEL_CONVERT,
         also=(pushed, origin, sampled, flagged),
+        pins={"dataset": AssetKind.DATASET, "sample_dataset": AssetKind.DATASET},
         long=Long.BYTES,
     )
     def convert(
@@ -49,15 +51,16 @@ def declare(door: Door) -> None:
         """
         if sample and sample_dataset:
             raise InputError("Name one sample: a file, or a version of a dataset.", code="convert-sample")
+        despite = is_set(despite_findings, "despite_findings")
         asked = AskedConversion(
             to=to,
             filename=filename,
-            dataset=parse_ref(dataset) if dataset else None,
+            dataset=the_pinned(call, dataset) if dataset else None,
             sample=body.exactly(sample) if sample else b"",
             sample_name=sample_name,
-            sample_dataset=parse_ref(sample_dataset) if sample_dataset else None,
-            despite_findings=bool(despite_findings),
-            reason=stated_reason(call.reason) if despite_findings else "",
+            sample_dataset=the_pinned(call, sample_dataset) if sample_dataset else None,
+            despite_findings=despite,
+            reason=stated_reason(call.reason) if despite else "",
         )
         with call.services.uploads.receive(body.chunks()) as upload:
             call.note("source", upload.digest)  # of what is refused, too
@@ -76,7 +79,7 @@ def _sampled(call: Call, arguments: dict[str, Any]) -> Resource | None:
 
 def _flagged(call: Call, arguments: dict[str, Any]) -> Resource | None:
     """A model from a pickle that the scan holds more against: that needs a reason. Raises: InputError."""
-    if not arguments["despite_findings"]:
+    if not is_set(arguments["despite_findings"], "despite_findings"):
         return None
     stated_reason(call.reason)
     return _model(call, arguments)

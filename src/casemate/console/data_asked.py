@@ -6,6 +6,7 @@ What is on record and does not verify is of the highest class; what is not there
 from collections.abc import Callable
 from typing import Any
 
+from casemate.console.flags import is_set
 from casemate.console.callers import Call
 from casemate.core import (
     CasemateError,
@@ -200,7 +201,7 @@ def let_out(call: Call, arguments: dict[str, Any]) -> Resource | None:
 
 def every_model(call: Call, arguments: dict[str, Any]) -> Resource | None:  # noqa: ARG001 - no one model is meant
     """All models, where what was made from a version is to end with it."""
-    return Resource("model", "*") if arguments["cascade"] else None
+    return Resource("model", "*") if is_set(arguments["cascade"], "cascade") else None
 
 
 def dataset_of_model(call: Call, arguments: dict[str, Any]) -> Resource | None:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from casemate.console.flags import is_set
 from casemate.console.asset_routes import numbered, plain
 from casemate.console.callers import Caller
 from casemate.console.data_asked import (
@@ -107,7 +108,7 @@ def _declare_changes(door: Door) -> None:
                 intent=call.intent,
                 reason=call.reason,
                 kind=AssetKind.DATASET,
-                cascade=bool(cascade),
+                cascade=is_set(cascade, "cascade"),
             )
         )
 
@@ -117,5 +118,5 @@ def _declare_changes(door: Door) -> None:
         seconds = parse_duration(life) if life else 0.0
         datasets = call.services.datasets
         return plain(
-            datasets.retain(checked_name(name), keep=keep, life=seconds, trial=bool(trial), intent=call.intent)
+            datasets.retain(checked_name(name), keep=keep, life=seconds, trial=is_set(trial, "trial"), intent=call.intent)
         )

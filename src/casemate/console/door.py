@@ -13,7 +13,7 @@ besides its own action, on other things than its own: the gate is asked about ea
 
 import hashlib
 import inspect
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial, wraps
 from typing import Any
@@ -25,12 +25,13 @@ from pydantic import BaseModel
 
 from casemate.console.callers import LOCAL_OWNER, Call, Caller, Stranger, recordable, refusal_of, refused
 from casemate.console.described import described, first_line
-from casemate.console.named import named_in
+from casemate.console.named import named_in, pinned
 from casemate.console.places import Long
 from casemate.console.record import recordable_answer
 from casemate.console.uploads import BodyReader
 from casemate.core import (
     Action,
+    AssetKind,
     AuthError,
     CasemateError,
     ConflictError,
@@ -45,7 +46,7 @@ PREFIX = "/api/v1"
 
 _NAME = 80  # characters of a name that are recorded; valid ones have 63 at most
 _BOUND = 1 << 20  # bytes of a body that an Idempotency-Key is bound to: all of a script, the start of a model
-
+_NO_PINS: Mapping[str, AssetKind] = {}
 
 Handler = Callable[..., Any]
 About = Callable[[Call, dict[str, Any]], Resource]  # the call and the route's arguments -> what is acted on
@@ -149,13 +150,14 @@ class Door:
         *,
         about: About | None = None,
         also: Also | tuple[Also, ...] = (),
+        pins: Mapping[str, AssetKind] = _NO_PINS,
         long: Long | None = None,
         urgent: bool = False,
         media: str = "",
     ) -> Callable[[Handler], Handler]:
         """A route that changes something, once for each Idempotency-Key; or one whose outcome must be on record before it answers.
 
-        Args: about: what the gate must know first. urgent: has threads that no other act takes: it ends what does harm. media: as
+        Args: about: what the gate must know first. pins: arguments that name versions: the gate and the handler get the same ones. urgent: has threads that no other act takes: it ends what does harm. media: as
             for `read`; such an answer is never given again.
         """
         others = also if isinstance(also, tuple) else (also,)
@@ -167,6 +169,7 @@ class Door:
             intent = _intent_of(call)
             if call.request_key and (before := call.services.log.outcome_of(intent)) is not None:
                 return _answer_again(call, action, arguments, about, others, before)
+            arguments = pinned(call.services, arguments, pins)
             resource = _asked(call, action, arguments, about)
             if call.services.authorizer.decide(call.principal, action, resource, address=call.address).allowed:
                 call.check_parameters()  # whoever may not do it at all is refused that, below

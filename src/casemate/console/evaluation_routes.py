@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import Query
 
+from casemate.console.flags import is_set
 from casemate.console.asset_routes import Body, numbered, plain
 from casemate.console.callers import Call, Caller
 from casemate.console.data_asked import Attributes, class_of_dataset, dataset_named, model_version
@@ -103,7 +104,7 @@ def _declare_gates(door: Door) -> None:
         return plain(
             call.services.evaluations.except_version(
                 numbered(name, version),
-                ended=bool(ended),
+                ended=is_set(ended, "ended"),
                 reason=call.reason,
                 actor=call.principal,
                 intent=call.intent,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
+
+import msgspec
 
 from casemate.console.services import Services
 from casemate.core import Action, AssetKind, CasemateError, parse_ref
@@ -13,7 +16,8 @@ _ASKED = 100  # characters kept of a name that stands for nothing here
 
 def named_in(services: Services, action: Action, arguments: dict[str, Any]) -> dict[str, str | int]:
     """Facts for the record: `version` and `digest`, `model` where that is not what is acted on, `dataset` likewise; `to`
-    and `to_digest` of a version that it is compared with; `column` that is turned back.
+    and `to_digest` of a version that it is compared with; `sample` and `sample_digest` of one whose rows a conversion is compared on;
+    `column` that is turned back.
 
     What is not there is named as it was asked for. Nobody but the record is told.
     """
@@ -42,11 +46,27 @@ def named_in(services: Services, action: Action, arguments: dict[str, Any]) -> d
             found |= {"dataset": f"{about.name}@{about.number}", "dataset_digest": about.digest}
         else:
             found["dataset"] = asked[:_ASKED]
+    if action is Action.MODEL_CONVERT and (asked := str(arguments.get("sample_dataset") or "")):
+        version = _found(services, AssetKind.DATASET, asked)
+        found["sample"] = f"{version.about.name}@{version.number}" if version else asked[:_ASKED]
+        if version:
+            found["sample_digest"] = version.digest
     if action in {Action.MODEL_TRAIN, Action.MODEL_PUSH} and (asked := str(arguments.get("base") or "")):
         version = _found(services, AssetKind.MODEL, asked)
         found |= {"base": asked[:_ASKED]}
         if version:
             found |= {"base": f"{version.about.name}@{version.number}", "base_digest": version.digest}
+    return found
+
+
+def pinned(services: Services, arguments: dict[str, Any], pins: Mapping[str, AssetKind]) -> dict[str, Any]:
+    """The arguments, where each of `pins` names the version that it stands for right now by its number: what a name comes to
+    stand for while the gate decides, or a body is read, is no part of this request. What is not there stays as it was asked for.
+    """
+    found = dict(arguments)
+    for name, kind in pins.items():
+        if (asked := str(arguments.get(name) or "")) and (version := _found(services, kind, asked)):
+            found[name] = str(msgspec.structs.replace(parse_ref(asked), version=version.number))
     return found
 
 

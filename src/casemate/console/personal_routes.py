@@ -22,8 +22,6 @@ from casemate.registry import MAX_POLICY
 if TYPE_CHECKING:
     from casemate.privacy import Reidentified
 
-_CHUNK = 1 << 20  # bytes sent at a time
-
 
 def declare(door: Door) -> None:
     """The routes of anonymous versions under /datasets/{name}."""
@@ -91,6 +89,5 @@ def declare(door: Door) -> None:
 
 
 def _pieces(found: "Reidentified") -> Iterator[bytes]:
-    with found, found.parquet.open() as rows:
-        while piece := rows.read(_CHUNK):
-            yield piece
+    with found:
+        yield from found.parquet.chunks()

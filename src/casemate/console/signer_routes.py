@@ -3,6 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
+from casemate.console.flags import is_set
 from casemate.console.asset_routes import Body, plain
 from casemate.console.callers import Caller
 from casemate.console.data_asked import every_model
@@ -41,6 +42,6 @@ def declare(door: Door) -> None:
         """Believe a signer no more. `cascade`: and end every version that was pushed under its word."""
         return plain(
             call.services.deployments.end_signer(
-                name, actor=call.principal, intent=call.intent, reason=call.reason, cascade=bool(cascade)
+                name, actor=call.principal, intent=call.intent, reason=call.reason, cascade=is_set(cascade, "cascade")
             )
         )

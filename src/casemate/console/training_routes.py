@@ -6,6 +6,7 @@ import msgspec
 from fastapi import Query
 from fastapi.responses import StreamingResponse
 
+from casemate.console.flags import is_set
 from casemate.console.asset_routes import MAX_SCRIPT, Body, Gone, OptionalRef, decided_ref, plain, told
 from casemate.console.callers import Caller
 from casemate.console.data_asked import base_named, dataset_named, let_out, model_as_trained, model_version
@@ -103,7 +104,7 @@ def _declare_runs(door: Door) -> None:
             memory=memory,
             time=time,
             hosts=tuple(allow_host),
-            gpu=bool(gpu),
+            gpu=is_set(gpu, "gpu"),
             repository=_repository(repository),
         )
         with call.services.live_runs.begin(call.principal.id, checked_id(run) if run else "") as live:

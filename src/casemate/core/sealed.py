@@ -6,7 +6,7 @@ import fcntl
 import hashlib
 import mmap
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from io import BufferedReader
 from pathlib import Path
 from typing import Self
@@ -14,6 +14,7 @@ from typing import Self
 from casemate.core.words import Digest, digest_of
 
 _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+_CHUNK = 1 << 20  # bytes read at a time
 
 
 class SealedFile:
@@ -47,6 +48,12 @@ class SealedFile:
     def read(self) -> bytes:
         """All bytes."""
         return os.pread(self.fd, self.size, 0) if self.size <= 1 << 30 else self.open().read()
+
+    def chunks(self) -> Iterator[bytes]:
+        """All bytes, a few at a time."""
+        with self.open() as reader:
+            while piece := reader.read(_CHUNK):
+                yield piece
 
     def close(self) -> None:
         if self.fd >= 0:

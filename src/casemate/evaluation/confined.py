@@ -14,7 +14,7 @@ from casemate.core import SandboxError, SealedFile, TooLargeError
 from casemate.evaluation.answers import Ask, RawAnswer
 from casemate.evaluation.claims import Calibration
 from casemate.evaluation.report import Columns, EvaluationConfig, EvaluationReport
-from casemate.sandbox import Limits, run_confined
+from casemate.sandbox import TOO_MUCH, Limits, run_confined
 
 _ENTRY = "casemate.evaluation.job:main"
 _FINGERPRINT = "casemate.evaluation.job:fingerprint"
@@ -23,7 +23,6 @@ SECONDS = 3600.0
 _MEMORY = 6 << 30  # bytes
 # One thread for each library: fits of small tables are fastest so, and a shared machine is not held up by threads that spin.
 _LIMITS = Limits(memory=_MEMORY, cpu_seconds=2 * int(SECONDS), file_bytes=0, threads=4)
-_TOO_MUCH = frozenset({"sandbox-memory", "sandbox-timeout", "sandbox-cpu"})
 _MOST_ROWS, _MOST_NUMBERS = 4096, 2 << 20  # of one question
 
 
@@ -80,7 +79,7 @@ def evaluate_dataset(
     except msgspec.ValidationError as error:
         raise SandboxError("The evaluation broke the protocol.", code="sandbox-protocol") from error
     except SandboxError as error:
-        if error.code in _TOO_MUCH:
+        if error.code in TOO_MUCH:
             raise TooLargeError(
                 "The evaluation takes more memory or time than it may: evaluate on a sample of the rows.",
                 code="evaluate-too-large",

@@ -14,14 +14,13 @@ from casemate.privacy.policy import Policy
 from casemate.privacy.report import PersonalConfig, PersonalReport
 from casemate.privacy.second_opinion import is_installed
 from casemate.privacy.treatments import Keys
-from casemate.sandbox import Limits, run_confined
+from casemate.sandbox import TOO_MUCH, Limits, run_confined
 
 _ENTRY, _WITH_OPINION = "casemate.privacy.job:main", "casemate.privacy.job_with_opinion:main"
 SECONDS = 3600.0
 _MEMORY = 6 << 30  # bytes
 _FILE = 1 << 30  # bytes of the new table
 _Report = TypeVar("_Report", PersonalReport, AnonymisationReport)
-_TOO_MUCH = frozenset({"sandbox-memory", "sandbox-timeout", "sandbox-cpu"})
 
 
 class Anonymised(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,7 +153,7 @@ def _run(
             insecure=insecure,
         ).message
     except SandboxError as error:
-        if error.code not in _TOO_MUCH:
+        if error.code not in TOO_MUCH:
             raise
         raise TooLargeError(
             "The dataset takes more memory or time than a look for personal data may: split it.",

@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 PARQUET, SCHEMA_FILE = "data.parquet", "schema.json"
 SUSPECTS, REPORT = "suspects.parquet", "screening.json"  # what a quarantine set aside, and why: of no use to training
-_CHUNK = 1 << 20  # bytes read at a time
 MOST_LOOKED_AT = 1 << 30  # bytes of a table in memory, while it is looked at
 
 
@@ -205,8 +204,7 @@ def push_clean(
         file = push.pieces(PARQUET)
         told = clean.stream(file.add)
         schema = push.add(SCHEMA_FILE, [canonical(told.schema)])
-        with aside.suspects.open() as rows:
-            suspects = push.add(SUSPECTS, iter(lambda: rows.read(_CHUNK), b""))
+        suspects = push.add(SUSPECTS, aside.suspects.chunks())
         report = push.add(REPORT, [aside.report])
         origin = {"version": version.number, "digest": version.digest, **aside.facts}
         small = {SCHEMA_FILE: schema, SUSPECTS: suspects, REPORT: report}

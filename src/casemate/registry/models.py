@@ -34,7 +34,6 @@ from casemate.registry.verification import Released, is_released, newest_of, ver
 from casemate.registry.versions import Version, blobs_of, find_version, latest_versions, signed_version
 from casemate.signing import StoredModel, VerifiedModel, verify_model
 
-_CHUNK = 1 << 20  # bytes read at a time
 
 
 class Models:
@@ -212,5 +211,4 @@ class Models:
 def _handing_on(model: VerifiedModel) -> Iterator[tuple[str, int, Iterator[bytes]]]:
     with model:
         for path, file in sorted(model.files.items()):
-            with file.open() as reader:
-                yield path, file.size, iter(lambda reader=reader: reader.read(_CHUNK), b"")  # type: ignore[misc]
+            yield path, file.size, file.chunks()

@@ -98,7 +98,9 @@ class Trainings:
             )
         verify_training(stored, trust=stores.trust(), at=stores.clock.now())
         check_outside(stored, msgspec.to_builtins(lineage))
-        kind = PROVENANCE if PROVENANCE in stored.attestations else Predicate.TRAINING.value
+        # The one that was checked above: whoever writes the database may have put another beside it.
+        own = lineage.outside is None and Predicate.TRAINING in stored.attestations
+        kind = Predicate.TRAINING.value if own else PROVENANCE
         return {
             "name": version.about.name,
             "version": version.number,

@@ -139,7 +139,7 @@ def convert_model(
     file = export.file
     try:
         given, signature = _answers(file, to, export.rows, insecure=insecure)
-        found = compared(said, given, tolerance or Tolerance())
+        found = compared(said, given, tolerance or Tolerance(), figures=rows_of is None)
     except BaseException:
         file.close()
         raise

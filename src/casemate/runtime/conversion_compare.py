@@ -9,8 +9,15 @@ from casemate.registry.conversions import Compared, Tolerance
 from casemate.runtime.tensors import Array
 
 
-def compared(said: dict[str, Array], given: dict[str, Array], tolerance: Tolerance) -> Compared:
-    """How far they are apart. Args: said: by the pickle's process. given: by the runtime that serves the export.
+def compared(
+    said: dict[str, Array], given: dict[str, Array], tolerance: Tolerance, *, figures: bool = True
+) -> Compared:
+    """How far they are apart.
+
+    Args:
+        said: By the pickle's process.
+        given: By the runtime that serves the export.
+        figures: Whether a refusal says how far: a process that has seen the rows chooses what it says.
 
     Raises: VerificationError `convert-differs`: more than the tolerance allows, or what cannot be compared.
     """
@@ -20,12 +27,16 @@ def compared(said: dict[str, Array], given: dict[str, Array], tolerance: Toleran
     if "probabilities" in said:
         if probabilities is None or probabilities.shape != said["probabilities"].shape:
             raise _differs("it gives no probabilities, or of other classes")
+        if not (_is_table(said["probabilities"]) and _is_table(probabilities)):
+            raise _differs("one of them gives no table of numbers for probabilities")
         apart = _distance(said["probabilities"], probabilities)
         others = int((said["probabilities"].argmax(axis=1) != probabilities.argmax(axis=1)).sum())
     elif label is None:
         raise _differs("it gives no label")
     elif label.size != said["label"].size:
         raise _differs("it gives more labels, or fewer")
+    elif said["label"].dtype.kind not in "fiub":
+        raise _differs("the pickle's labels are no numbers")
     elif label.dtype.kind == "f":
         apart = _distance(said["label"].reshape(label.shape), label.astype(np.float64))
     elif label.dtype.kind in "iub":
@@ -34,9 +45,15 @@ def compared(said: dict[str, Array], given: dict[str, Array], tolerance: Toleran
         raise _differs("its labels are text without probabilities, which cannot be compared")
     rows = len(said["label"])
     if not apart <= tolerance.difference or others > tolerance.labels * rows:
-        raise _differs(f"by up to {apart:.1e}, and in the class of {others} of {rows} rows")
+        how = f"by up to {apart:.1e}, and in the class of {others} of {rows} rows" if figures else "it is too far from it"
+        raise _differs(how)
     # Two digits: the rest would only carry something out of rows that a hostile pickle has seen.
     return Compared(max_difference=float(f"{apart:.1e}"), labels_differ=others, tolerance=tolerance)
+
+
+def _is_table(array: Array) -> bool:
+    """Whether it has a row of numbers for each row."""
+    return array.ndim == 2 and array.shape[1] > 0 and array.dtype.kind == "f"
 
 
 def _distance(first: Array, second: Array) -> float:

@@ -14,7 +14,7 @@ big-endian length, a MessagePack header `[message, [buffer lengths]]` (`decode_h
 
 from casemate.sandbox.channel import Asking, Channel
 from casemate.sandbox.doctor import probe_walls, verify_floor
-from casemate.sandbox.exits import Exit, ExitReason
+from casemate.sandbox.exits import TOO_MUCH, Exit, ExitReason
 from casemate.sandbox.jobs import run_confined
 from casemate.sandbox.limits import Limits
 from casemate.sandbox.spawn import Cell, spawn
@@ -22,6 +22,7 @@ from casemate.sandbox.walls import Need, Walls, WallStatus
 from casemate.sandbox.watch import Denial
 
 __all__ = [
+    "TOO_MUCH",
     "Asking",
     "Cell",
     "Channel",

@@ -26,6 +26,10 @@ class ExitReason(StrEnum):
     CRASHED = "crashed"  # by a signal that nobody of ours sent
 
 
+# Codes that say that what was given takes more than the process may have: less of it may pass.
+TOO_MUCH = frozenset(f"sandbox-{reason}" for reason in (ExitReason.MEMORY, ExitReason.TIMEOUT, ExitReason.CPU))
+
+
 class Exit(msgspec.Struct, frozen=True):
     """`code` is the exit status, or None when a `signal` ended it; `detail` is a sentence of ours where there is more."""
 

@@ -9,12 +9,11 @@ from typing import Any, Protocol
 import msgspec
 
 from casemate.core import Finding, InputError, SandboxError, SealedFile, TooLargeError, memory_file
-from casemate.sandbox import Limits, run_confined
+from casemate.sandbox import TOO_MUCH, Limits, run_confined
 from casemate.scanning.limits import DatasetLimits
 from casemate.scanning.report import ConvertedDataset, DescribedDataset
 
 _ENTRY = "casemate.scanning.dataset_conversion:main"
-_TOO_MUCH = frozenset({"sandbox-memory", "sandbox-timeout", "sandbox-cpu"})
 _NOT_OF_THE_FILE = frozenset({"walls-missing", "sandbox-start"})  # nothing foreign was touched
 _MOST_READ = 4 << 20  # bytes that the confined process is given at once
 
@@ -94,7 +93,7 @@ def stream_dataset(
     except SandboxError as error:
         if error.code in _NOT_OF_THE_FILE:
             raise
-        if error.code in _TOO_MUCH:
+        if error.code in TOO_MUCH:
             raise TooLargeError(
                 f"{filename} takes more memory or time than a dataset may: split it.", code="dataset-too-large"
             ) from error

@@ -8,11 +8,10 @@ from typing import Any, Literal
 import msgspec
 
 from casemate.core import SandboxError, SealedFile, TooLargeError
-from casemate.sandbox import Limits, run_confined
+from casemate.sandbox import TOO_MUCH, Limits, run_confined
 from casemate.scanning.limits import DatasetLimits
 
 _ENTRY = "casemate.scanning.table_difference:main"
-_TOO_MUCH = frozenset({"sandbox-memory", "sandbox-timeout", "sandbox-cpu"})
 
 
 class RowCounts(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,7 +80,7 @@ def compare_tables(
         )
         return msgspec.convert(frame.message, TableDifference)
     except SandboxError as error:
-        if error.code in _TOO_MUCH:
+        if error.code in TOO_MUCH:
             raise TooLargeError(
                 "The two versions take more memory or time to compare than a comparison may.", code="dataset-too-large"
             ) from error

@@ -8,12 +8,11 @@ from typing import Any
 import msgspec
 
 from casemate.core import SandboxError, TooLargeError
-from casemate.sandbox import Limits, run_confined
+from casemate.sandbox import TOO_MUCH, Limits, run_confined
 from casemate.scanning.dataset import Source
 from casemate.scanning.limits import DatasetLimits
 
 _ENTRY = "casemate.scanning.table_preview:main"
-_TOO_MUCH = frozenset({"sandbox-memory", "sandbox-timeout", "sandbox-cpu"})
 _MOST_READ = 4 << 20  # bytes that the confined process is given at once
 _SECONDS = 60.0
 
@@ -53,7 +52,7 @@ def preview_table(
         )
         return msgspec.convert(frame.message, _Answer).rows
     except SandboxError as error:
-        if error.code in _TOO_MUCH:
+        if error.code in TOO_MUCH:
             raise TooLargeError("The first rows take too much memory or time.", code="dataset-too-large") from error
         raise
     except msgspec.ValidationError as error:

@@ -10,7 +10,7 @@ from casemate.screening.opinions import scaled_of
 from casemate.screening.triggers import nearest
 
 _CELL = 0.05  # spreads; near duplicates fall into one cell of a grid
-_SHIFTS = 3  # of that grid, so that no edge parts them all
+SHIFTS = 3  # of that grid, so that no edge parts them all
 _REFERENCE = 4000  # rows that others are compared with
 _FAR = 4.0  # times the usual distance to the tenth neighbour
 
@@ -23,8 +23,8 @@ def near_duplicates(rows: Rows, *, least: int = 5) -> Ints:
     scaled = scaled_of(rows)
     best = np.zeros(len(rows), np.int64)
     sizes = np.zeros(len(rows), np.int64)
-    for shift in range(_SHIFTS):
-        cells = np.floor(scaled / _CELL + shift / _SHIFTS).astype(np.int32)
+    for shift in range(SHIFTS):
+        cells = np.floor(scaled / _CELL + shift / SHIFTS).astype(np.int32)
         keys = np.ascontiguousarray(cells).view([("", np.void, cells.shape[1] * 4)]).ravel()
         _, places, counts = np.unique(keys, return_inverse=True, return_counts=True)
         larger = counts[places] > sizes
@@ -49,10 +49,10 @@ def outlier_scores(rows: Rows, *, seed: int = 0) -> Floats:
 def cell_keys(scaled: Floats) -> npt.NDArray[np.uint64]:
     """uint64 (n, 3): a hash of the cell that each row is in, for each shift of the grid; the same wherever the row stands."""
     odd = np.random.default_rng(0).integers(0, 1 << 63, (2, scaled.shape[1]), np.uint64) * np.uint64(2) + np.uint64(1)
-    found = np.empty((len(scaled), _SHIFTS), np.uint64)
+    found = np.empty((len(scaled), SHIFTS), np.uint64)
     with np.errstate(over="ignore"):
-        for shift in range(_SHIFTS):
-            cells = np.floor(scaled / _CELL + shift / _SHIFTS).astype(np.int64).astype(np.uint64)
+        for shift in range(SHIFTS):
+            cells = np.floor(scaled / _CELL + shift / SHIFTS).astype(np.int64).astype(np.uint64)
             mixed = (cells ^ (cells >> np.uint64(32))) * odd[0]
             found[:, shift] = ((mixed ^ (mixed >> np.uint64(29))) * odd[1]).sum(1, dtype=np.uint64)
     return found

@@ -9,21 +9,20 @@ from typing import Self
 import msgspec
 
 from casemate.core import InputError, SandboxError, SealedFile, TooLargeError, memory_file
-from casemate.sandbox import Limits, run_confined
+from casemate.sandbox import TOO_MUCH, Limits, run_confined
 from casemate.screening.asked import BLOCK, MOST_AT_ONCE, Asked, MakeJudges, Progress
 from casemate.screening.report import ScreeningConfig, ScreeningReport
 from casemate.screening.rules import ALL
 
 _ENTRY = "casemate.screening.job:main"
 SECONDS = 3600.0
-SECONDS_ELSEWHERE = 6 * 3600.0  # where others judge the blocks
+SECONDS_ELSEWHERE = 6 * 3600.0  # where others may judge blocks: whether a table is so large, the sandbox alone can tell
 _MEMORY = 6 << 30  # bytes; blocks of rows, a sample, and 120 bytes for each row
 _FILE = (
     16 << 30
 )  # bytes of what is clean, or of what is suspect; a dataset's file may be larger than its rows in memory
 LARGE = 50_000  # rows; a larger table is not held, but judged in blocks by models of a sample
 ROW_NUMBER = "casemate_row"  # column that the suspects get: the row's place in the version that was screened
-_TOO_MUCH = frozenset({"sandbox-memory", "sandbox-timeout", "sandbox-cpu"})
 
 
 class Quarantine(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,7 +108,7 @@ def screen_dataset(
     except BaseException as error:
         for descriptor in outputs:
             os.close(descriptor)
-        if isinstance(error, SandboxError) and error.code in _TOO_MUCH:
+        if isinstance(error, SandboxError) and error.code in TOO_MUCH:
             raise TooLargeError(
                 "The dataset takes more memory or time than a screening may: screen a sample of it.",
                 code="screen-too-large",

@@ -23,8 +23,9 @@ from casemate.screening.verdicts import HumanVerdict, read_verdicts
 
 def main(frame: Frame, ask: Asking) -> Frame:
     """Screen the Parquet table of the first descriptor, against that of the second if `former`; write what is clean and
-    what is suspect to the last two if `quarantine`. message: {"columns", "config", "former", "quarantine", "elsewhere"}, buffers:
-    the verdicts. Says how many blocks are done, and has them judged by its parent if `elsewhere`: see `asked`. Answer: the report,
+    what is suspect to the last two if `quarantine`. message: {"columns", "config", "former", "quarantine", "elsewhere"}; {"rules"}:
+    ids of those whose rows are set aside; {"numbers"}: name of the suspects' column of row numbers; {"large"}: rows of the largest table
+    that is held whole; {"block"}: rows judged at a time. buffers: the verdicts. Says how many blocks are done, and has them judged by its parent if `elsewhere`: see `asked`. Answer: the report,
     and how many rows were set aside."""
     message = frame.message
     table = ParquetBlocks(frame.fds[0], block=message["block"])

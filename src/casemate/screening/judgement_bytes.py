@@ -8,10 +8,10 @@ import msgspec
 import numpy as np
 
 from casemate.core import UpstreamError
+from casemate.screening.clusters import SHIFTS
 from casemate.screening.columns import Bools
 from casemate.screening.judge import Judgement
 
-_SHIFTS = 3  # cells of a row, as `clusters.cell_keys`
 
 
 class _Packed(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
@@ -57,7 +57,7 @@ def read_judgement(
             meant=_column(packed.meant, "<i4", rows, most=classes - 1),
             trigger=_column(packed.trigger, "<f4", rows),
             odd=_column(packed.odd, "<f4", rows),
-            cells=_column(packed.cells, "<u8", rows * _SHIFTS).reshape(rows, _SHIFTS),
+            cells=_column(packed.cells, "<u8", rows * SHIFTS).reshape(rows, SHIFTS),
             late=None if packed.late is None else _column(packed.late, "<f4", rows, most=1.0),
         )
         images = None if packed.unread is None else _column(packed.unread, "u1", rows, most=1).astype(bool)

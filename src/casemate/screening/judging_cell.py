@@ -17,9 +17,9 @@ MOST_ANSWERED = 4 << 20  # bytes of one judgement; 20,000 rows have 0.9 million
 class JudgingCell:
     """A context manager; blocks. Raises: SandboxError as `spawn`, and as a confined process ends."""
 
-    def __init__(self, fitted: bytes, *, insecure: bool = False) -> None:
+    def __init__(self, fitted: bytes) -> None:
         """Args: fitted: as `judging.fitted_bytes`."""
-        self._cell: Cell = spawn(_ENTRY, limits=Limits(memory=_MEMORY), insecure=insecure)
+        self._cell: Cell = spawn(_ENTRY, limits=Limits(memory=_MEMORY))
         try:
             self._told(fitted)
         except BaseException:

@@ -51,23 +51,26 @@ def is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
-def is_guarded(environ: Mapping[str, str]) -> bool:
-    """Whether Ray is to prove itself with a token, over TLS with certificates on both sides."""
-    tls = environ.get("RAY_USE_TLS", "").lower() in ("1", "true")
-    return environ.get("RAY_AUTH_MODE", "").lower() == "token" and tls and all(map(environ.get, _CERTIFICATES))
+def is_guarded(environ: Mapping[str, str], *, here: bool) -> bool:
+    """Whether Ray asks for a token, and unless it is of this machine alone for certificates on both sides: loopback is open to each
+    user of this machine, and nobody listens to it."""
+    tls = environ.get("RAY_USE_TLS", "").lower() in ("1", "true") and all(map(environ.get, _CERTIFICATES))
+    return environ.get("RAY_AUTH_MODE", "").lower() == "token" and (here or tls)
 
 
 def refuse_open(address: RayAddress, environ: Mapping[str, str]) -> None:
     """Return when rows may go there. Raises: PolicyError `ray-open`."""
-    if not address.here and not is_guarded(environ):
-        raise open_to_others(str(address))
+    if not is_guarded(environ, here=address.here):
+        raise open_to_others(str(address), here=address.here)
 
 
-def open_to_others(where: str) -> PolicyError:
-    """Args: where: the cluster, or the node of it, that others reach."""
+def open_to_others(where: str, *, here: bool) -> PolicyError:
+    """Args: where: the cluster, or the node of it, that others reach. here: those are the other users of this machine."""
+    others = "is reached by each user of this machine" if here else "is not of this machine alone"
+    more = "" if here else f", RAY_USE_TLS=1 and {', '.join(_CERTIFICATES)}"
     return PolicyError(
-        f"{where} is not of this machine alone, and Ray runs the code of whoever reaches it: start each node, and Casemate, with "
-        f"RAY_AUTH_MODE=token, RAY_USE_TLS=1 and {', '.join(_CERTIFICATES)}.",
+        f"{where} {others}, and Ray runs the code of whoever reaches it: start each node, and Casemate, with "
+        f"RAY_AUTH_MODE=token{more}.",
         code="ray-open",
     )
 

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from casemate.core import CasemateError, SandboxError, UpstreamError, VerificationError
+from casemate.core import CasemateError, SandboxError, UpstreamError
 from casemate.sandbox import Channel
 from casemate.screening.build import build
 from casemate.screening.ray_address import (
@@ -24,6 +24,7 @@ from casemate.screening.ray_address import (
     parse_ray_address,
     unreachable,
 )
+from casemate.screening.ray_line import trouble
 from casemate.screening.ray_worker import DESK, Desk, Judging, Trouble
 
 _LOSSES = 8  # nodes or workers that may be lost in a screening; the blocks that they had go to others
@@ -38,16 +39,14 @@ def main() -> NoReturn:
     channel = Channel(socket.socket(fileno=os.dup(0)))
     try:
         start = channel.recv()
-        _Driver(
-            channel, start.message["address"], insecure=start.message["insecure"], key=bytes(start.buffers[0])
-        ).run()
+        _Driver(channel, start.message["address"], key=bytes(start.buffers[0])).run()
     except CasemateError as error:
-        _tell(channel, {"family": type(error).__name__, "code": error.code, "message": error.message})
+        _tell(channel, {"code": error.code, "message": error.message})
     except Exception as error:  # noqa: BLE001 whatever Ray raises, who waits must learn of it
         said = (
             f"Ray failed ({type(error).__name__}): look into its log, /tmp/ray/session_latest/logs, then screen again."
         )
-        _tell(channel, {"family": "UpstreamError", "code": "ray-failed", "message": said})
+        _tell(channel, {"code": "ray-failed", "message": said})
     sys.stdout.flush()
     os._exit(0)  # Ray's threads end with it, and its cluster lets go of what this process held
 
@@ -64,8 +63,8 @@ def probe() -> NoReturn:
 
 
 class _Driver:
-    def __init__(self, channel: Channel, address: str, *, insecure: bool, key: bytes) -> None:
-        self._channel, self._insecure, self._key = channel, insecure, key
+    def __init__(self, channel: Channel, address: str, *, key: bytes) -> None:
+        self._channel, self._key = channel, key
         self._address = parse_ray_address(address)
         self._namespace = f"casemate-{secrets.token_hex(8)}"
         self._left: dict[int, Any] = {}  # references to the parcels of blocks that are not judged yet
@@ -82,7 +81,7 @@ class _Driver:
                 self._refuse_open(others)  # who came meanwhile
         except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             raise unreachable(self._address) from error
-        self._channel.send({"nodes": len(_alive()), "places": _places()})
+        self._channel.send({})  # it is connected
         try:
             self._take()
         except SandboxError:  # who asked has left
@@ -95,10 +94,9 @@ class _Driver:
     def _refuse_open(self, nodes: Iterable[str]) -> None:
         """The head may be named by its loopback address, and be open to others all the same. Raises: PolicyError `ray-open`."""
         others = [one for one in nodes if not is_loopback(one)]
-        if others and not is_guarded(os.environ):
-            raise open_to_others(f"The node {others[0]} of the Ray cluster")
-        if others or not self._address.here:
-            _refuse_who_asks_for_no_token(self._address)
+        if others and not is_guarded(os.environ, here=False):
+            raise open_to_others(f"The node {others[0]} of the Ray cluster", here=False)
+        _refuse_who_asks_for_no_token(self._address, here=not others and self._address.here)
 
     def _take(self) -> None:
         """Parcels, until all are there."""
@@ -150,13 +148,13 @@ class _Driver:
             batch_format="pyarrow",
             compute=ray.data.ActorPoolStrategy(size=places),
             num_cpus=1,
-            fn_constructor_args=[self._namespace, build(), self._insecure],
+            fn_constructor_args=[self._namespace, build()],
             # A worker that cannot come back, since its place is gone, would be waited for: we begin anew.
             ray_remote_args_fn=lambda: {"max_restarts": 0, "max_task_retries": 0},
         )
         for answer in judged.iter_batches(batch_size=1, batch_format="pyarrow", prefetch_batches=0):
-            if trouble := answer.column("trouble")[0].as_py():
-                raise _raised(trouble)
+            if said := answer.column("trouble")[0].as_py():
+                raise _raised(said)
             yield answer.column("number")[0].as_py(), answer.column("parcel")[0].as_py()
 
 
@@ -187,7 +185,7 @@ def _keep_quiet() -> None:
     context.execution_no_progress_timeout_s = _STUCK
 
 
-def _refuse_who_asks_for_no_token(address: RayAddress) -> None:
+def _refuse_who_asks_for_no_token(address: RayAddress, *, here: bool) -> None:
     """That this process has a token says nothing of the cluster. Raises: PolicyError `ray-open`; UpstreamError `ray-unreachable`."""
     environ = {key: value for key, value in os.environ.items() if not key.startswith("RAY_AUTH_")}
     command = [sys.executable, "-P", "-s", "-c", _PROBE, str(address)]
@@ -203,7 +201,7 @@ def _refuse_who_asks_for_no_token(address: RayAddress) -> None:
     except subprocess.TimeoutExpired as error:
         raise unreachable(address) from error
     if code == _LET_IN:
-        raise open_to_others(str(address))
+        raise open_to_others(str(address), here=here)
     if code != _ASKED:
         raise unreachable(address)
 
@@ -236,9 +234,8 @@ def _lost(times: int) -> UpstreamError:
 
 def _raised(data: bytes) -> CasemateError:
     """What a node said that it cannot judge by."""
-    trouble = msgspec.json.decode(data, type=Trouble)
-    family = {kind.__name__: kind for kind in (SandboxError, VerificationError)}.get(trouble.family, UpstreamError)
-    return family(trouble.message, code=trouble.code)
+    said = msgspec.json.decode(data, type=Trouble)
+    return trouble(said.code, said.message)
 
 
 def _tell(channel: Channel, message: dict[str, str]) -> None:

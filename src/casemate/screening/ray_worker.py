@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from casemate.core import CasemateError, SandboxError
+from casemate.sandbox import TOO_MUCH
 from casemate.screening.build import build, other_build
 from casemate.screening.judging_cell import JudgingCell
 from casemate.screening.parcels import Parcels
@@ -18,7 +19,6 @@ DESK = "desk"  # the actor that tells the key, by this name in the namespace of 
 class Trouble(msgspec.Struct, frozen=True):
     """Why a node cannot judge, as plain data: what is raised on a node would reach the driver as an object to unpickle."""
 
-    family: str
     code: str
     message: str
 
@@ -42,12 +42,12 @@ class Desk:
 class Judging:
     """One worker of the pool: one sandbox, kept while it lives. Answers a trouble with each block once it has one."""
 
-    def __init__(self, namespace: str, ours: dict[str, str], insecure: bool) -> None:  # noqa: FBT001 Ray passes it on
-        """Args: ours: `build()` of the driver. insecure: as the driver was told; without sandbox."""
+    def __init__(self, namespace: str, ours: dict[str, str]) -> None:
+        """Args: ours: `build()` of the driver."""
         self._cell: JudgingCell | None = None
         self._trouble: Trouble | None = None
         try:
-            self._start(namespace, ours, insecure=insecure)
+            self._start(namespace, ours)
         except CasemateError as error:
             self._trouble = _trouble(error)
 
@@ -67,7 +67,7 @@ class Judging:
             }
         )
 
-    def _start(self, namespace: str, ours: dict[str, str], *, insecure: bool) -> None:
+    def _start(self, namespace: str, ours: dict[str, str]) -> None:
         import ray
 
         if other := other_build(ours, build()):
@@ -77,7 +77,7 @@ class Judging:
             )
         key, fitted = ray.get(ray.get_actor(DESK, namespace).tell.remote())
         self._parcels = Parcels(key)
-        self._cell = JudgingCell(self._parcels.open("fitted", 0, ray.get(fitted[0])), insecure=insecure)
+        self._cell = JudgingCell(self._parcels.open("fitted", 0, ray.get(fitted[0])))
 
     def _judged(self, number: int, parcel: bytes) -> bytes:
         if self._trouble is not None or self._cell is None:
@@ -95,11 +95,8 @@ def _trouble(error: CasemateError) -> Trouble:
     node = platform.node()
     if error.code == "walls-missing":
         said = f"The node {node} of the Ray cluster has no walls to judge rows behind, and judged none: {error.message}"
-        return Trouble("SandboxError", "ray-no-walls", said)
+        return Trouble("ray-no-walls", said)
     if isinstance(error, SandboxError) and error.code.startswith("sandbox-"):
         said = f"A sandbox on the node {node} of the Ray cluster ended ({error.code}): look at its memory, then screen again."
-        return Trouble("SandboxError", error.code if error.code in _TOO_MUCH else "ray-failed", said)
-    return Trouble(type(error).__name__, error.code, error.message)
-
-
-_TOO_MUCH = frozenset({"sandbox-memory", "sandbox-timeout"})
+        return Trouble(error.code if error.code in TOO_MUCH else "ray-failed", said)
+    return Trouble(error.code, error.message)

@@ -15,9 +15,10 @@ from casemate.signing.dsse import (
     public_pem,
     strict_base64,
 )
-from casemate.signing.origins import RUN, check_outside, is_run_here, verify_conversion, verify_training
+from casemate.signing.origins import check_outside, is_run_here, verify_conversion, verify_training
 from casemate.signing.own_key import OwnKey
 from casemate.signing.statements import (
+    RUN,
     Statement,
     VersionIdentity,
     read_statement,

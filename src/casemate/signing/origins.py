@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
 from casemate.core import Digest, VerificationError, digest_of
 from casemate.signing.provenance import PROVENANCE
-from casemate.signing.statements import Statement, verify_statement
+from casemate.signing.statements import RUN, Statement, verify_statement
 from casemate.signing.stored import SignedManifest, SignedVersion, read_manifest, required
 from casemate.signing.training_statement import open_training
 from casemate.signing.trust import Predicate, TrustPolicy
-
-# Of a training or a conversion: what was so this once, and does not make another version: when, by whom, how long.
-RUN: Final = "run"
 
 
 class _Result(msgspec.Struct, frozen=True, kw_only=True):

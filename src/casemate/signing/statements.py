@@ -6,7 +6,7 @@ Source: in-toto Attestation Framework, Statement v1.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -15,6 +15,8 @@ from casemate.signing.dsse import Signer, decode_envelope, encode_envelope, malf
 from casemate.signing.trust import Predicate, TrustPolicy
 
 _TYPE: Literal["https://in-toto.io/Statement/v1"] = "https://in-toto.io/Statement/v1"
+# Of a training or a conversion: what was so this once, and does not make another version: when, by whom, how long.
+RUN: Final = "run"
 
 
 class VersionIdentity(msgspec.Struct, frozen=True, kw_only=True):

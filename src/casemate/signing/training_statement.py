@@ -17,13 +17,12 @@ import msgspec
 from casemate.core import Digest, VerificationError, canonical, rfc3339
 from casemate.signing.dsse import Signer, decode_envelope, encode_envelope, malformed, open_envelope
 from casemate.signing.provenance import PROVENANCE
-from casemate.signing.statements import Statement, VersionIdentity, check_about
+from casemate.signing.statements import RUN, Statement, VersionIdentity, check_about
 from casemate.signing.trust import Predicate, TrustPolicy
 
 BUILD_TYPE: Final = "https://casemate.dev/training/v1"
 BUILDER: Final = "https://casemate.dev/sandbox/v1"
 _TYPE: Final = "https://in-toto.io/Statement/v1"
-_RUN: Final = "run"
 
 Files = Mapping[str, Digest]  # by path
 
@@ -95,7 +94,7 @@ def _read(payload: bytes) -> _Statement:
 
 
 def _payload(about: VersionIdentity, facts: dict[str, Any], files: Files, kept: Files, *, at: str) -> bytes:
-    run = _object(facts, _RUN)
+    run = _object(facts, RUN)
     times = {"startedOn": run.get("began"), "finishedOn": run.get("ended")}
     return canonical(
         {
@@ -125,7 +124,7 @@ def _external(about: VersionIdentity, facts: dict[str, Any]) -> dict[str, Any]:
         "model": about.name,
         "parameters": facts.get("parameters", {}),
         "seeds": {"CASEMATE_SEED": facts["seed"]} if facts.get("seed") is not None else {},
-        "by": _object(facts, _RUN).get("by"),
+        "by": _object(facts, RUN).get("by"),
         "purpose": facts.get("purpose"),
         "hosts": facts.get("hosts"),
     }
@@ -133,7 +132,7 @@ def _external(about: VersionIdentity, facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def _dependencies(facts: dict[str, Any]) -> list[dict[str, Any]]:
-    run = _object(facts, _RUN)
+    run = _object(facts, RUN)
     dataset, base, repository = _object(facts, "dataset"), _object(facts, "base"), _object(run, "repository")
     return [
         *([_version("dataset", dataset)] if dataset else []),

@@ -61,7 +61,6 @@ LOCAL = {
     "model attest": "signs what a trainer says, with a key of their own",
     "model claim": "a file or an address needs no home; a version is asked through its route",
     "model sign": "signs files on this machine, with a key of one's own",
-    "model convert": "needs no home; with --push the home converts, through its route",
     "mlflow import": "reads MLflow first; what it found goes on as model push",
     "database migrate": "changes tables, as their owner",
     "database roles": "prints SQL, or runs it as the tables' owner",
@@ -285,6 +284,7 @@ SPOKEN = {
     "train": [Action.MODEL_TRAIN, Action.MODEL_READ],
     "model training": [Action.MODEL_READ, Action.MODEL_EXPORT],
     "model push": [Action.MODEL_PUSH],
+    "model convert": [Action.MODEL_CONVERT],  # without --push it needs no home
     "model list": [Action.MODEL_READ],
     "model show": [Action.MODEL_READ],
     "model lineage": [Action.MODEL_READ],

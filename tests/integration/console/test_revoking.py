@@ -43,7 +43,9 @@ def test_who_may_end_a_dataset_alone_ends_no_model_with_it(
     assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
     assert "model:revoke" in refused.json()["detail"]
     assert casemate.dataset(bad)["revoked"] is False
-    assert send().json()["descendants"][0]["name"] == f"from-{bad}"
+    assert send(cascade="yes").json()["code"] == "bad-flag"
+    assert casemate.dataset(bad)["revoked"] is False
+    assert send(cascade="false").json()["descendants"][0]["name"] == f"from-{bad}"
     assert (casemate.dataset(bad)["revoked"], casemate.model(f"from-{bad}")["revoked"]) == (True, False)
 
     (tmp_path / "train.py").write_text("raise SystemExit('it must not run')")

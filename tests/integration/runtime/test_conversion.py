@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle  # noqa: TID251 writes pickles of our own making; loads none
+import re
 from pathlib import Path
 from typing import Any
 
@@ -187,9 +188,23 @@ def test_a_name_that_cannot_be_shown(name: str) -> None:
         ({"label": np.zeros(4), "probabilities": np.zeros((4, 2))}, {"label": np.zeros(4)}),
         ({"label": np.zeros(4), "probabilities": np.zeros((4, 2))}, {"probabilities": np.zeros((4, 3))}),
         ({"label": np.zeros(4)}, {"label": np.array(["a"] * 4, object)}),
+        ({"label": np.array(["a"] * 4)}, {"label": np.zeros(4)}),
+        ({"label": np.zeros(4), "probabilities": np.zeros(4)}, {"probabilities": np.zeros(4)}),
+        ({"label": np.zeros(4), "probabilities": np.zeros((4, 0))}, {"probabilities": np.zeros((4, 0))}),
+        ({"label": np.zeros(4), "probabilities": np.zeros((4, 2))}, {"probabilities": np.full((4, 2), b"a", object)}),
     ],
 )
 def test_what_differs_is_not_kept(said: Any, given: Any) -> None:
     with pytest.raises(VerificationError) as refused:
         compared(said, given, Tolerance())
     assert refused.value.code == "convert-differs"
+
+
+def test_a_refusal_tells_no_figure_that_rows_of_a_dataset_could_be_in() -> None:
+    """A process that has seen the rows would choose the figure."""
+    said, given = {"label": np.zeros(4)}, {"label": np.array([0, 0, 0, 4.2e-1])}
+    with pytest.raises(VerificationError, match="4.2e-01"):
+        compared(said, given, Tolerance())
+    with pytest.raises(VerificationError) as refused:
+        compared(said, given, Tolerance(), figures=False)
+    assert not re.search(r"\d", refused.value.message)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
+from casemate.cli.personal_files import write_new
+from casemate.core import InputError
 from casemate.privacy.second_opinion import is_installed
 
 PEOPLE = "full_name,email,age,sex,illness,note\n" + "".join(
@@ -41,6 +45,22 @@ def table(tmp_path: Path) -> Path:
     path = tmp_path / "people.csv"
     path.write_text(PEOPLE)
     return path
+
+
+def test_what_breaks_off_leaves_no_row_behind(tmp_path: Path) -> None:
+    def rows() -> Iterator[bytes]:
+        yield b"Ann Smith"
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(InputError):
+        write_new(tmp_path / "shown.parquet", rows())
+    assert list(tmp_path.iterdir()) == []
+    write_new(tmp_path / "shown.parquet", [b"Ann Smith"])
+    with pytest.raises(InputError) as refused:
+        write_new(tmp_path / "shown.parquet", [b"others"])
+    assert refused.value.code == "exists"
+    assert (tmp_path / "shown.parquet").read_bytes() == b"Ann Smith"
+    assert (tmp_path / "shown.parquet").stat().st_mode & 0o777 == 0o600
 
 
 def test_the_whole_way(run, table: Path, tmp_path: Path) -> None:

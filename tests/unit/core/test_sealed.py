@@ -16,6 +16,13 @@ def test_sealed_bytes_are_digested_and_readable_again() -> None:
         assert sealed.path.read_bytes() == b"abc"
 
 
+def test_what_comes_a_few_bytes_at_a_time_is_all_of_it() -> None:
+    data = os.urandom((2 << 20) + 5)
+    with seal_bytes([data]) as sealed:
+        assert [len(piece) for piece in sealed.chunks()] == [1 << 20, 1 << 20, 5]
+        assert b"".join(sealed.chunks()) == data
+
+
 @pytest.mark.parametrize(
     "change",
     [

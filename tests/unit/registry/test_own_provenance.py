@@ -9,7 +9,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 from registry_house import ANA, BEN, a_house, flip, push_model, table
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from casemate.core import CasemateError, Environment, canonical, parse_ref
 from casemate.keys import Purpose
@@ -28,6 +28,7 @@ from casemate.signing import (
 )
 from casemate.signing.provenance import PROVENANCE, read_provenance
 from casemate.signing.training_statement import BUILDER
+from casemate.storage.database import attestations
 
 REF = parse_ref("risk@1")
 BEGAN, ENDED = "2026-11-24T11:00:00.000000Z", "2026-11-24T11:30:00.000000Z"
@@ -174,6 +175,28 @@ def test_a_statement_about_other_files(trained):
 
 def test_a_version_of_before_this_shape_verifies_on(trained):
     """Its statement was of a type of our own."""
+    facts = older_shape(trained)
+    assert trained.models.verify()["problems"] == []
+    assert training_facts(trained.stores, trained.models.find(REF)) == facts
+    assert Trainings(trained.stores).provenance(REF)["type"] == Predicate.TRAINING.value
+    trained.models.load(REF).close()
+    trained.deployments.deploy("live", REF, actor=ANA, intent="evt_dep")
+
+
+def test_what_is_handed_on_is_what_was_checked(trained):
+    """Whoever writes the database puts provenance of their own beside a statement of the older type."""
+    older_shape(trained)
+    with trained.stores.engine.begin() as connection:
+        row = connection.execute(select(attestations).where(attestations.c.predicate_type == Predicate.TRAINING.value))
+        forged = dict(row.mappings().one()) | {"id": "att_forged", "predicate_type": PROVENANCE, "envelope": b"forged"}
+        connection.execute(attestations.insert().values(forged))
+    told = Trainings(trained.stores).provenance(REF)
+    assert told["type"] == Predicate.TRAINING.value
+    assert "forged" not in told["envelope"]
+
+
+def older_shape(trained):
+    """The facts of a training, stated as they were before."""
     about, facts = trained.models.find(REF).about, training_facts(trained.stores, trained.models.find(REF))
     older = sign_statement(Predicate.TRAINING, about, facts, signer=trained.pen.signer, at=trained.clock.now())
     with trained.stores.engine.begin() as connection:
@@ -183,11 +206,7 @@ def test_a_version_of_before_this_shape_verifies_on(trained):
             ),
             {"e": older, "new": Predicate.TRAINING.value, "p": PROVENANCE, "d": about.digest},
         )
-    assert trained.models.verify()["problems"] == []
-    assert training_facts(trained.stores, trained.models.find(REF)) == facts
-    assert Trainings(trained.stores).provenance(REF)["type"] == Predicate.TRAINING.value
-    trained.models.load(REF).close()
-    trained.deployments.deploy("live", REF, actor=ANA, intent="evt_dep")
+    return facts
 
 
 def test_what_is_signed_is_slsa_that_others_read(trained):

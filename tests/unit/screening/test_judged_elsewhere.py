@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -14,13 +15,23 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.datasets import make_classification
 
-from casemate.core import InputError, PolicyError, SandboxError, UpstreamError, seal_bytes
+from casemate.core import (
+    CasemateError,
+    InputError,
+    PolicyError,
+    SandboxError,
+    UpstreamError,
+    VerificationError,
+    seal_bytes,
+)
+from casemate.sandbox import Channel
 from casemate.screening import RayJudges, screen_dataset
 from casemate.screening.asked import Asked
 from casemate.screening.build import build, other_build
 from casemate.screening.judging_cell import JudgingCell
 from casemate.screening.ray_address import is_guarded, is_loopback, parse_ray_address, reach, refuse_open
 from casemate.screening.ray_judges import driver_environment
+from casemate.screening.ray_line import RayLine
 
 ROWS = 900
 GUARDED = {
@@ -30,6 +41,7 @@ GUARDED = {
     "RAY_TLS_SERVER_KEY": "b",
     "RAY_TLS_CA_CERT": "c",
 }
+TOKEN = {"RAY_AUTH_MODE": "token"}
 
 
 class Here:
@@ -166,11 +178,113 @@ def test_a_cluster_that_others_reach_is_refused_unless_it_wants_token_and_certif
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:6379", "localhost:6379", "[::1]:6379", "127.8.9.1:1"])
-def test_a_cluster_of_this_machine_needs_neither(address) -> None:
+def test_a_cluster_of_this_machine_needs_a_token_alone(address) -> None:
+    """Each user of this machine reaches it, and nobody listens on the way."""
     found = parse_ray_address(address)
     assert found.here
     assert str(found) == address
-    refuse_open(found, {})
+    refuse_open(found, TOKEN)
+    with pytest.raises(PolicyError) as refused:
+        RayJudges(address, environ={})
+    assert refused.value.code == "ray-open"
+    assert "RAY_USE_TLS" not in refused.value.message
+
+
+def test_no_cluster_judges_without_sandbox() -> None:
+    with pytest.raises(PolicyError) as refused:
+        RayJudges("127.0.0.1:6379", insecure=True, environ=TOKEN)
+    assert refused.value.code == "ray-insecure"
+
+
+@contextmanager
+def line(patience=60.0) -> Iterator[tuple[RayLine, Channel]]:
+    """What speaks with Ray, and the other side of it, which somebody else has in their hands."""
+    ours, theirs = socket.socketpair()
+    said = RayLine(ours, parse_ray_address("127.0.0.1:6379"), patience=patience)
+    other = Channel(theirs)
+    yield said, other
+    said.close()
+    other.close()
+
+
+def test_each_block_gets_the_parcel_that_came_for_it() -> None:
+    with line() as (ours, theirs):
+        ours.begin(3)
+        for number in (2, 0, 1):
+            theirs.send({"judged": number}, [b"parcel %d" % number])
+        assert [ours.judged(number) for number in range(3)] == [b"parcel 0", b"parcel 1", b"parcel 2"]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param([{"judged": 7}], id="of no block"),
+        pytest.param([{"judged": -1}], id="below all"),
+        pytest.param([{"judged": 1}, {"judged": 1}], id="twice"),
+        pytest.param([{"judged": 0}, {"judged": 0}], id="again, after it was taken"),
+        pytest.param([{}], id="of nothing"),
+        pytest.param([{"judged": "0"}], id="no number"),
+        pytest.param(["judged"], id="no answer"),
+    ],
+)
+def test_an_answer_that_nobody_waits_for_ends_it(said) -> None:
+    with line() as (ours, theirs):
+        ours.begin(3)
+        for one in said:
+            theirs.send(one, [b"parcel"])
+        with pytest.raises(UpstreamError) as refused:
+            for number in (0, 2):
+                ours.judged(number)
+    assert refused.value.code == "ray-lost"
+
+
+def test_an_answer_before_all_blocks_are_given_ends_it() -> None:
+    with line() as (ours, theirs):
+        theirs.send({"judged": 0}, [b"parcel"])
+        with pytest.raises(UpstreamError) as refused:
+            ours.judged(0)
+    assert refused.value.code == "ray-lost"
+
+
+@pytest.mark.parametrize(
+    ("code", "kept", "family"),
+    [
+        ("ray-open", "ray-open", PolicyError),
+        ("ray-altered", "ray-altered", VerificationError),
+        ("ray-no-walls", "ray-no-walls", SandboxError),
+        ("sandbox-cpu", "sandbox-cpu", SandboxError),
+        ("not-found", "ray-failed", UpstreamError),
+        ("revoked\n", "ray-failed", UpstreamError),
+    ],
+)
+def test_what_a_cluster_says_is_clipped_and_of_our_own_families(code, kept, family) -> None:
+    with line() as (ours, theirs):
+        ours.begin(1)
+        theirs.send({"code": code, "message": "\x1b[2JAll rows are clean.\n" + "x" * 100_000})
+        with pytest.raises(CasemateError) as refused:
+            ours.judged(0)
+    error = refused.value
+    assert (type(error), error.code) == (family, kept)
+    assert error.message.startswith("?[2JAll rows are clean.?")
+    assert error.message.isprintable()
+    assert len(error.message) <= 1000
+    assert error.details["foreign"], "it stays out of the record"
+
+
+def test_who_takes_nothing_more_is_not_waited_for_for_ever() -> None:
+    with line(patience=0.2) as (ours, _), pytest.raises(UpstreamError) as refused:
+        ours.give("block", 0, bytes(16 << 20))
+    assert refused.value.code == "ray-lost"
+    assert "did nothing" in refused.value.message
+
+
+def test_its_last_word_is_heard_where_it_takes_nothing_more() -> None:
+    with line() as (ours, theirs):
+        theirs.send({"code": "ray-other-version", "message": "Another one."})
+        theirs.close()
+        with pytest.raises(SandboxError) as refused:
+            ours.give("block", 0, bytes(16 << 20))
+    assert refused.value.code == "ray-other-version"
 
 
 @pytest.mark.parametrize(
@@ -184,13 +298,14 @@ def test_what_is_no_address_is_refused(address) -> None:
 
 def test_no_name_is_taken_for_this_machine() -> None:
     assert not any(map(is_loopback, ("0.0.0.0", "10.0.0.1", "localhost.example.org", "::", "")))
-    assert not is_guarded({**GUARDED, "RAY_USE_TLS": "0"})
+    assert not is_guarded({**GUARDED, "RAY_USE_TLS": "0"}, here=False)
+    assert not is_guarded({**GUARDED, "RAY_AUTH_MODE": "disabled"}, here=True)
 
 
 @pytest.mark.skipif(find_spec("ray") is not None, reason="Ray is installed here")
 def test_without_the_extra_one_sentence_says_so() -> None:
     with pytest.raises(InputError) as refused:
-        RayJudges("127.0.0.1:6379", environ={})
+        RayJudges("127.0.0.1:6379", environ=TOKEN)
     assert refused.value.code == "ray-missing"
     assert "casemate[ray]" in refused.value.message
 
