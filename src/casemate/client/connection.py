@@ -37,7 +37,9 @@ class Connection:
         if socket is not None:
             # A path through the folder's descriptor, since a socket's own path may not exceed 107 bytes.
             self.folder = os.open(Path(socket).parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            no_tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # else the system's certificates would be read, for nothing
+            no_tls = ssl.SSLContext(
+                ssl.PROTOCOL_TLS_CLIENT
+            )  # else the system's certificates would be read, for nothing
             transport = httpx.HTTPTransport(uds=f"/proc/self/fd/{self.folder}/{Path(socket).name}", verify=no_tls)
             self.http = httpx.Client(base_url="http://casemate", transport=transport, headers=headers, timeout=_TIMEOUT)
             return

@@ -12,7 +12,6 @@ from fastapi import Depends, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import StringConstraints
 
-from casemate.console.flags import is_set
 from casemate.console.callers import Call, Caller
 from casemate.console.data_asked import (
     base_named,
@@ -25,6 +24,7 @@ from casemate.console.data_asked import (
     model_version,
 )
 from casemate.console.door import Also, Door
+from casemate.console.flags import is_set
 from casemate.console.places import Long
 from casemate.console.uploads import BodyReader, client_gone, files_in_tar
 from casemate.core import (
@@ -217,7 +217,9 @@ def _declare_models(door: Door) -> None:
         """End a version for good, and pause what serves it. `cascade`: and what serves the same file."""
         deployments, ref = call.services.deployments, numbered(name, version)
         return plain(
-            deployments.revoke(ref, actor=call.principal, intent=call.intent, reason=call.reason, cascade=is_set(cascade, "cascade"))
+            deployments.revoke(
+                ref, actor=call.principal, intent=call.intent, reason=call.reason, cascade=is_set(cascade, "cascade")
+            )
         )
 
     @door.change("DELETE", "/models/{name}/versions/{version}", Action.MODEL_DELETE)

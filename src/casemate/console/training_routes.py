@@ -6,11 +6,11 @@ import msgspec
 from fastapi import Query
 from fastapi.responses import StreamingResponse
 
-from casemate.console.flags import is_set
 from casemate.console.asset_routes import MAX_SCRIPT, Body, Gone, OptionalRef, decided_ref, plain, told
 from casemate.console.callers import Caller
 from casemate.console.data_asked import base_named, dataset_named, let_out, model_as_trained, model_version
 from casemate.console.door import Also, Door
+from casemate.console.flags import is_set
 from casemate.console.places import Long
 from casemate.console.services import Asked
 from casemate.core import Action, InputError, TooLargeError, checked_id, parse_ref
