@@ -106,7 +106,7 @@ class Pinned(http.client.HTTPSConnection):
 
 def _failed(why: str) -> UpstreamError:
     return UpstreamError(
-        f"The issuer's keys could not be read from its address ({why}): the last ones count on. Try again, or give them"
+        f"The issuer's keys could not be read from its address ({why}): those that were read before, if any, count on. Try again, or give them"
         " as a file: --jwks FILE.",
         code="bad-source",
     )

@@ -23,6 +23,7 @@ from casemate.core import (
     checked_data_class,
     checked_name,
     parse_ref,
+    without_secrets,
 )
 from casemate.iam import access_report, explain, find_principal, opened_by, plain_address
 from casemate.iam.sessions import as_session
@@ -58,6 +59,8 @@ def declare(door: Door) -> None:
     ) -> dict[str, Any]:
         """What the gate would decide now, or `at` a time and from an `address`, by which policy and grant, and what is missing. Asks, and does nothing."""
         services = call.services
+        if without_secrets(resource) != resource:
+            raise InputError("This is a secret itself: name what it is of by its id.", code="bad-id")
         who = find_principal(services.access, principal, now=services.clock.now())
         who = _in_session(call, who)
         facts = {

@@ -252,7 +252,7 @@ class Policies:
             return "Or ask an owner to issue it."
         able = self.roles_for(action)
         if not able:
-            return "No role may do this: see the policy files."
+            return "No role may do this by the policies in force (casemate policy show): an owner proposes others, casemate policy propose."
         only = f" --deployment {resource.name}" if resource.kind == "deployment" and resource.name else ""
         return f"Ask an owner for a key that may: casemate key issue NAME --role {able[0]}{only}"
 

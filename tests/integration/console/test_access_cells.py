@@ -27,7 +27,7 @@ from casemate.cli import cli
 from casemate.client import Casemate
 from casemate.client.files import tar_stream
 from casemate.console import Services, build_door
-from casemate.core import Action, CasemateError, Principal, Resource, Role, Signature, SystemClock, new_id
+from casemate.core import Action, CasemateError, InputError, Principal, Resource, Role, Signature, SystemClock, new_id
 from casemate.gateway import ROUTES, Access, Recorder, RecorderConfig, ServedModel, build_app
 from casemate.iam import Decision
 from casemate.keys import SpentTokens, TokenKeys, make_private_folder
@@ -353,6 +353,13 @@ def test_a_rotation_is_explained_with_all_that_the_new_secret_opens(stage: Stage
     assert (said["allowed"], answer.status_code) == (False, 403)
     assert said["reason"] in answer.json()["detail"]
     assert said["stated"]["role"] == "auditor"
+
+
+def test_a_key_that_is_asked_about_is_named_by_its_id_and_never_said_back(casemate: Casemate) -> None:
+    key = casemate.issue_key("asked-about", role="caller", expires="1h")["key"]
+    with pytest.raises(InputError, match="by its id") as refused:
+        casemate.explain_access("local", "key:revoke", f"key:{key}")
+    assert key not in refused.value.message
 
 
 def test_a_grant_that_would_outlive_whoever_lends_it_is_explained(stage: Stage, casemate: Casemate) -> None:
