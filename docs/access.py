@@ -176,7 +176,9 @@ def _route_of(name: str, command: click.Command) -> tuple[str, str]:
         file.write_text("x = 1\n")  # a script, and a settings file
         for words in sorted(product(_WORDS, repeat=4), key=lambda words: len(set(words))):
             session = Recording(home=None, server="https://example", ca="", insecure_no_sandbox=False)
-            CliRunner().invoke(command, [*_typed(command, Path(folder), words), *_HOME.get(name, ())], obj=session, input="typed\n" * 6)
+            CliRunner().invoke(
+                command, [*_typed(command, Path(folder), words), *_HOME.get(name, ())], obj=session, input="typed\n" * 6
+            )
             if session.asked:
                 method, path = session.asked[0]
                 return next(route for route in DOOR.actions if route[0] == method and _fits(route[1], path))

@@ -93,4 +93,3 @@ def _rows(datasets: Datasets, asked: AskedConversion, *, insecure: bool) -> _Row
 def _pieces(upload: Upload) -> Iterator[bytes]:
     for start in range(0, upload.size, _CHUNK):
         yield upload.read_at(start, _CHUNK)
-

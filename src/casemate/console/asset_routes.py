@@ -12,7 +12,6 @@ from fastapi import Depends, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import StringConstraints
 
-from casemate.console.flags import is_set
 from casemate.console.callers import Call, Caller
 from casemate.console.data_asked import (
     base_named,
@@ -25,6 +24,7 @@ from casemate.console.data_asked import (
     model_version,
 )
 from casemate.console.door import Also, Door
+from casemate.console.flags import is_set
 from casemate.console.places import Long
 from casemate.console.uploads import BodyReader, client_gone, files_in_tar
 from casemate.core import (
@@ -217,7 +217,9 @@ def _declare_models(door: Door) -> None:
         """End a version for good, and pause what serves it. `cascade`: and what serves the same file."""
         deployments, ref = call.services.deployments, numbered(name, version)
         return plain(
-            deployments.revoke(ref, actor=call.principal, intent=call.intent, reason=call.reason, cascade=is_set(cascade, "cascade"))
+            deployments.revoke(
+                ref, actor=call.principal, intent=call.intent, reason=call.reason, cascade=is_set(cascade, "cascade")
+            )
         )
 
     @door.change("DELETE", "/models/{name}/versions/{version}", Action.MODEL_DELETE)
@@ -289,10 +291,13 @@ def numbered(name: str, version: str) -> Ref:
     return ref
 
 
-def decided_ref(call: Call, ref: Ref, digest: str) -> Ref:
-    """The version that the gate decided on, whatever a tag means by now. Args: digest: which attribute has its."""
-    found = call.decided.attributes.get(digest)
-    return msgspec.structs.replace(ref, version=checked_digest(str(found))) if found else ref
+def decided_ref(call: Call, assets: Datasets | Models, named: str, digest: str) -> Ref:
+    """The version that the gate decided on, whatever a tag means by now. Args: digest: which attribute has its. Raises: as `the_pinned`."""
+    ref, found = parse_ref(named), call.decided.attributes.get(digest)
+    if not found:
+        assets.find(ref)
+        raise _came_since(ref)
+    return msgspec.structs.replace(ref, version=checked_digest(str(found)))
 
 
 def the_pinned(call: Call, named: str) -> Ref:
@@ -303,8 +308,12 @@ def the_pinned(call: Call, named: str) -> Ref:
     ref = parse_ref(named)
     call.services.datasets.find(ref)
     if not isinstance(ref.version, int):
-        raise ConflictError(f"{ref} came while this was decided: ask again.", code="changed-meanwhile")
+        raise _came_since(ref)
     return ref
+
+
+def _came_since(ref: Ref) -> ConflictError:
+    return ConflictError(f"{ref} came after this was decided: ask again.", code="changed-meanwhile")
 
 
 def _brought(data: bytes, script: str, environment: str) -> Brought:

@@ -4,11 +4,11 @@ from typing import Any
 
 import msgspec
 
-from casemate.console.flags import is_set
 from casemate.console.asset_routes import MAX_SCRIPT, Body, Gone, numbered, plain
 from casemate.console.callers import Caller
 from casemate.console.data_asked import dataset_of_model, model_version
 from casemate.console.door import Also, Door
+from casemate.console.flags import is_set
 from casemate.console.places import Long
 from casemate.core import Action, InputError, TooLargeError, parse_ref
 from casemate.registry import checked_description

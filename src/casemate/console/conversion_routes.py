@@ -4,11 +4,11 @@ from typing import Annotated, Any
 
 from fastapi import Query
 
-from casemate.console.flags import is_set
 from casemate.console.asset_routes import Body, OptionalRef, plain, the_pinned, told
 from casemate.console.callers import Call, Caller
 from casemate.console.data_asked import dataset_named
 from casemate.console.door import Also, Door
+from casemate.console.flags import is_set
 from casemate.console.places import Long
 from casemate.console.services import AskedConversion
 from casemate.core import Action, AssetKind, InputError, Resource, checked_name

@@ -6,8 +6,8 @@ What is on record and does not verify is of the highest class; what is not there
 from collections.abc import Callable
 from typing import Any
 
-from casemate.console.flags import is_set
 from casemate.console.callers import Call
+from casemate.console.flags import is_set
 from casemate.core import (
     CasemateError,
     DataClass,

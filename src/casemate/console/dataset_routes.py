@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from casemate.console.flags import is_set
 from casemate.console.asset_routes import numbered, plain
 from casemate.console.callers import Caller
 from casemate.console.data_asked import (
@@ -15,6 +14,7 @@ from casemate.console.data_asked import (
     every_model,
 )
 from casemate.console.door import Also, Door
+from casemate.console.flags import is_set
 from casemate.console.places import Long
 from casemate.core import Action, AssetKind, checked_name, parse_duration, parse_ref
 
@@ -118,5 +118,7 @@ def _declare_changes(door: Door) -> None:
         seconds = parse_duration(life) if life else 0.0
         datasets = call.services.datasets
         return plain(
-            datasets.retain(checked_name(name), keep=keep, life=seconds, trial=is_set(trial, "trial"), intent=call.intent)
+            datasets.retain(
+                checked_name(name), keep=keep, life=seconds, trial=is_set(trial, "trial"), intent=call.intent
+            )
         )

@@ -4,11 +4,11 @@ from typing import Annotated, Any
 
 from fastapi import Query
 
-from casemate.console.flags import is_set
 from casemate.console.asset_routes import Body, numbered, plain
 from casemate.console.callers import Call, Caller
 from casemate.console.data_asked import Attributes, class_of_dataset, dataset_named, model_version
 from casemate.console.door import Also, Door
+from casemate.console.flags import is_set
 from casemate.console.places import Long
 from casemate.core import Action, Ref, Resource, checked_name, parse_ref
 from casemate.evaluation.claims import AT_MOST, MOST_BYTES

@@ -6,10 +6,10 @@ import msgspec
 from fastapi import Response
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
-from casemate.console.flags import is_set
 from casemate.console.asset_routes import plain
 from casemate.console.callers import Anybody, Call, Caller
 from casemate.console.door import Door
+from casemate.console.flags import is_set
 from casemate.console.session_routes import end_replaced, shown_factor, started
 from casemate.console.visitors import check_own_site
 from casemate.core import Action, Environment, InputError, parse_duration, parse_rfc3339
@@ -120,7 +120,12 @@ def _declare_changes(door: Door) -> None:
 
         def make() -> list[LedgerItem]:
             entries = revoke_person(
-                services.access, person_id, callers=is_set(callers, "callers"), by=call.principal, reason=call.reason, now=now()
+                services.access,
+                person_id,
+                callers=is_set(callers, "callers"),
+                by=call.principal,
+                reason=call.reason,
+                now=now(),
             )
             ended[:] = [str(body["id"]) for kind, body in entries if kind == "credential"]
             return entries

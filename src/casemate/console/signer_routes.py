@@ -3,11 +3,11 @@
 from datetime import timedelta
 from typing import Any
 
-from casemate.console.flags import is_set
 from casemate.console.asset_routes import Body, plain
 from casemate.console.callers import Caller
 from casemate.console.data_asked import every_model
 from casemate.console.door import Also, Door
+from casemate.console.flags import is_set
 from casemate.core import Action, TooLargeError, parse_duration
 from casemate.registry import MAX_SIGNER, read_signer
 

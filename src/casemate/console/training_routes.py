@@ -6,11 +6,11 @@ import msgspec
 from fastapi import Query
 from fastapi.responses import StreamingResponse
 
-from casemate.console.flags import is_set
 from casemate.console.asset_routes import MAX_SCRIPT, Body, Gone, OptionalRef, decided_ref, plain, told
 from casemate.console.callers import Caller
 from casemate.console.data_asked import base_named, dataset_named, let_out, model_as_trained, model_version
 from casemate.console.door import Also, Door
+from casemate.console.flags import is_set
 from casemate.console.places import Long
 from casemate.console.services import Asked
 from casemate.core import Action, InputError, TooLargeError, checked_id, parse_ref
@@ -94,8 +94,8 @@ def _declare_runs(door: Door) -> None:
         if len(script) > MAX_SCRIPT:
             raise TooLargeError(f"A training script has at most {MAX_SCRIPT} bytes.", code="script-too-large")
         asked = Asked(
-            dataset=decided_ref(call, parse_ref(dataset), "dataset_digest"),
-            base=decided_ref(call, parse_ref(base), "base_digest") if base else None,
+            dataset=decided_ref(call, call.services.datasets, dataset, "dataset_digest"),
+            base=decided_ref(call, call.services.models, base, "base_digest") if base else None,
             filename=filename,
             parameters=_object(parameters),
             purpose=purpose,

@@ -35,7 +35,6 @@ from casemate.registry.versions import Version, blobs_of, find_version, latest_v
 from casemate.signing import StoredModel, VerifiedModel, verify_model
 
 
-
 class Models:
     """The models of one project. Args: pen, scan, describe: None where nothing may be pushed."""
 

@@ -45,7 +45,9 @@ def compared(
         raise _differs("its labels are text without probabilities, which cannot be compared")
     rows = len(said["label"])
     if not apart <= tolerance.difference or others > tolerance.labels * rows:
-        how = f"by up to {apart:.1e}, and in the class of {others} of {rows} rows" if figures else "it is too far from it"
+        how = (
+            f"by up to {apart:.1e}, and in the class of {others} of {rows} rows" if figures else "it is too far from it"
+        )
         raise _differs(how)
     # Two digits: the rest would only carry something out of rows that a hostile pickle has seen.
     return Compared(max_difference=float(f"{apart:.1e}"), labels_differ=others, tolerance=tolerance)

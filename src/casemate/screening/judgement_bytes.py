@@ -13,7 +13,6 @@ from casemate.screening.columns import Bools
 from casemate.screening.judge import Judgement
 
 
-
 class _Packed(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     likely: bytes
     meant: bytes
