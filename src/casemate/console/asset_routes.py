@@ -291,10 +291,13 @@ def numbered(name: str, version: str) -> Ref:
     return ref
 
 
-def decided_ref(call: Call, ref: Ref, digest: str) -> Ref:
-    """The version that the gate decided on, whatever a tag means by now. Args: digest: which attribute has its."""
-    found = call.decided.attributes.get(digest)
-    return msgspec.structs.replace(ref, version=checked_digest(str(found))) if found else ref
+def decided_ref(call: Call, assets: Datasets | Models, named: str, digest: str) -> Ref:
+    """The version that the gate decided on, whatever a tag means by now. Args: digest: which attribute has its. Raises: as `the_pinned`."""
+    ref, found = parse_ref(named), call.decided.attributes.get(digest)
+    if not found:
+        assets.find(ref)
+        raise _came_since(ref)
+    return msgspec.structs.replace(ref, version=checked_digest(str(found)))
 
 
 def the_pinned(call: Call, named: str) -> Ref:
@@ -305,8 +308,12 @@ def the_pinned(call: Call, named: str) -> Ref:
     ref = parse_ref(named)
     call.services.datasets.find(ref)
     if not isinstance(ref.version, int):
-        raise ConflictError(f"{ref} came while this was decided: ask again.", code="changed-meanwhile")
+        raise _came_since(ref)
     return ref
+
+
+def _came_since(ref: Ref) -> ConflictError:
+    return ConflictError(f"{ref} came after this was decided: ask again.", code="changed-meanwhile")
 
 
 def _brought(data: bytes, script: str, environment: str) -> Brought:

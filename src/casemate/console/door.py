@@ -157,8 +157,9 @@ class Door:
     ) -> Callable[[Handler], Handler]:
         """A route that changes something, once for each Idempotency-Key; or one whose outcome must be on record before it answers.
 
-        Args: about: what the gate must know first. pins: arguments that name versions: the gate and the handler get the same ones. urgent: has threads that no other act takes: it ends what does harm. media: as
-            for `read`; such an answer is never given again.
+        Args: about: what the gate must know first. pins: arguments that name versions: the gate and the handler get the
+            same ones. urgent: has threads that no other act takes: it ends what does harm. media: as for `read`; such an answer is
+            never given again.
         """
         others = also if isinstance(also, tuple) else (also,)
         if others:

@@ -46,17 +46,20 @@ def named_in(services: Services, action: Action, arguments: dict[str, Any]) -> d
             found |= {"dataset": f"{about.name}@{about.number}", "dataset_digest": about.digest}
         else:
             found["dataset"] = asked[:_ASKED]
-    if action is Action.MODEL_CONVERT and (asked := str(arguments.get("sample_dataset") or "")):
-        version = _found(services, AssetKind.DATASET, asked)
-        found["sample"] = f"{version.about.name}@{version.number}" if version else asked[:_ASKED]
-        if version:
-            found["sample_digest"] = version.digest
+    found |= _sample(services, str(arguments.get("sample_dataset") or ""))
     if action in {Action.MODEL_TRAIN, Action.MODEL_PUSH} and (asked := str(arguments.get("base") or "")):
         version = _found(services, AssetKind.MODEL, asked)
         found |= {"base": asked[:_ASKED]}
         if version:
             found |= {"base": f"{version.about.name}@{version.number}", "base_digest": version.digest}
     return found
+
+
+def _sample(services: Services, asked: str) -> dict[str, str | int]:
+    version = _found(services, AssetKind.DATASET, asked) if asked else None
+    if version is None:
+        return {"sample": asked[:_ASKED]} if asked else {}
+    return {"sample": f"{version.about.name}@{version.number}", "sample_digest": version.digest}
 
 
 def pinned(services: Services, arguments: dict[str, Any], pins: Mapping[str, AssetKind]) -> dict[str, Any]:

@@ -94,8 +94,8 @@ def _declare_runs(door: Door) -> None:
         if len(script) > MAX_SCRIPT:
             raise TooLargeError(f"A training script has at most {MAX_SCRIPT} bytes.", code="script-too-large")
         asked = Asked(
-            dataset=decided_ref(call, parse_ref(dataset), "dataset_digest"),
-            base=decided_ref(call, parse_ref(base), "base_digest") if base else None,
+            dataset=decided_ref(call, call.services.datasets, dataset, "dataset_digest"),
+            base=decided_ref(call, call.services.models, base, "base_digest") if base else None,
             filename=filename,
             parameters=_object(parameters),
             purpose=purpose,

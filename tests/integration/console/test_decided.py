@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +115,29 @@ def test_a_key_ends_when_the_gate_said(casemate: Casemate) -> None:
     issued = casemate.issue_key("decided", role="caller", expires="1h")
     intent = casemate.audit_entries(action="key:issue", kind="intent", limit=1)[0]
     assert intent["facts"]["expires_at"] == issued["expires_at"]
+
+
+def test_a_dataset_that_comes_while_a_script_is_sent_is_not_trained_on(
+    services: Services, casemate: Casemate, tmp_path: Path
+) -> None:
+    """Nothing was there to decide on; by the time the script is, it is health data."""
+    key = casemate.issue_key("trains", role="data-scientist", expires="1h")["key"]
+    path = tmp_path / "rows.csv"
+    path.write_text("a,b\n1,2\n3,4\n")
+
+    def newcomer() -> None:
+        assert casemate.audit_entries(action="model:train", kind="intent", limit=1)
+        casemate.push_dataset("newcomer", path, data_class="health")
+
+    async def script() -> AsyncIterator[bytes]:
+        await asyncio.to_thread(newcomer)
+        yield b"raise SystemExit('it must not run')"
+
+    async def go(app: Any) -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="https://casemate") as client:
+            headers, query = {"Authorization": f"Bearer {key}"}, {"dataset": "newcomer"}
+            return await client.post("/api/v1/models/m/train", headers=headers, params=query, content=script())
+
+    with Recorder(services.sink, clock=services.clock) as recorder:
+        told = asyncio.run(go(build_console(services, recorder)))
+    assert (told.status_code, told.json()["code"]) == (409, "changed-meanwhile")

@@ -47,7 +47,7 @@ if find_spec("ray") is None:
     pytest.skip("make test-ray has it", allow_module_level=True)
 os.environ |= QUIET  # Ray reads them once, when it is loaded
 
-from ray.cluster_utils import Cluster
+from ray.cluster_utils import Cluster  # noqa: E402 after what it reads
 
 ROWS, BLOCK = 1000, 50
 POORER = Path(__file__).parent.parent / "sandbox" / "poorer.py"
