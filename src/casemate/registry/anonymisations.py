@@ -101,7 +101,7 @@ class Anonymisations:
         Returns: as a push; `report`: what was done, without a value. REFUSED, and no version, where more is left than
             the policy allows.
         Raises: NotFoundError; InputError `same-name`, and as `privacy.anonymise_dataset`; VerificationError; ConflictError
-            `wider-use`, `pseudonym-keys`; TooLargeError; SandboxError.
+            `wider-use`, `pseudonym-keys`, `other-source`; TooLargeError; SandboxError.
         """
         from casemate.privacy import read_policy
 
@@ -195,7 +195,9 @@ class Anonymisations:
         from casemate.privacy import Keys
 
         needs = {PSEUDONYM: policy.needs_key, REVERSIBLE: policy.needs_reversible_key}
-        keys = keys_for(self._stores, name, [file for file, needed in needs.items() if needed])
+        keys = keys_for(
+            self._stores, name, [file for file, needed in needs.items() if needed], source=source.about.name
+        )
         secrets = {file: key.secret for file, key in keys.items()}
         given = Keys(pseudonym=secrets.get(PSEUDONYM, b""), reversible=secrets.get(REVERSIBLE, b""))
         return closing.enter_context(self._anonymise(source.parquet, policy, keys=given)), keys

@@ -27,7 +27,7 @@ from casemate.core import (
 )
 from casemate.core.datasheets import Datasheet, settled_sheet
 from casemate.registry.data_use import DataUse, signed_use, stated_use, use_of_newest
-from casemate.registry.pseudonym_keys import Keys, carried, check_current, keep_keys
+from casemate.registry.pseudonym_keys import MADE_FROM, Keys, carried, check_current, keep_keys
 from casemate.registry.releases import Draft, check_held, commit_version
 from casemate.registry.revocations import check_not_revoked
 from casemate.registry.stores import Pen, Stores
@@ -134,7 +134,7 @@ def push_version(
                 "rows": told.schema["rows"],
                 "columns": len(columns),
                 **({} if personal is None else {"personal": _kinds_in(personal)}),
-                **({"made_from": _told(said.origin)} if said.origin else {}),
+                **({MADE_FROM: _told(said.origin)} if said.origin else {}),
                 **said.facts,
             },
             kept=keys,
@@ -199,7 +199,8 @@ def push_clean(
     if newest is not None and use.is_wider_than(newest) and not aside.widening:
         raise ConflictError(f"The newest version of {name} has changed: quarantine again.", code="wider-use")
     sheet, before = signed_sheet(stores, version), version.read_manifest()
-    keys, anonymised = carried(stores, version), before.facts.get("anonymised")
+    keys = carried(stores, version)
+    kept_facts = {name: before.facts[name] for name in (MADE_FROM, "anonymised") if name in before.facts}
     known = pieces_stored(stores, AssetKind.DATASET, name)
     with stores.blobs.push(stores.project, f"{AssetKind.DATASET}/{name}", known) as push:
         file = push.pieces(PARQUET)
@@ -220,7 +221,7 @@ def push_clean(
             data_class=use.data_class.value,
             purposes=use.purposes,
             facts={"rows": told.schema["rows"], "columns": len(told.schema["columns"]), "quarantined": origin}
-            | ({"anonymised": anonymised} if anonymised else {}),
+            | kept_facts,
             kept=before.kept,
             datasheet=sheet,
         )

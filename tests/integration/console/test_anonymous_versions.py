@@ -124,6 +124,26 @@ def test_nothing_that_is_stored_says_whose_rows_they_are(casemate: Casemate, vis
     assert "secret" not in json.dumps(casemate.dataset(f"{MADE}@1"))
 
 
+def test_whoever_guesses_names_learns_no_pseudonym(app, casemate: Casemate, visits: str, tmp_path: Path) -> None:
+    """A dataset of one's own made anonymous under the same name would be hidden with the same keys."""
+    assert visits
+    (tmp_path / "guesses.csv").write_text("who\n" + "".join(f"{name}\n" for name in NAMES))
+    casemate.push_dataset("guesses", tmp_path / "guesses.csv", data_class="health", purposes=["care"])
+    key = casemate.issue_key("guesser", role="data-scientist", expires="1h")["key"]
+    for treatment in ("reversible", "pseudonym", "replace"):
+        policy = f'[columns.who]\ntreatment = "{treatment}"\ndomain = "people"'.encode()
+        answer = call(
+            app,
+            "POST",
+            "/api/v1/datasets/guesses/versions/1/anonymisation",
+            params={"new": MADE},
+            headers={"Authorization": f"Bearer {key}"},
+            content=policy,
+        )
+        assert (answer.status_code, answer.json()["code"]) == (409, "other-source"), answer.text
+        assert "--as" in answer.json()["detail"]
+
+
 @pytest.mark.parametrize("role", ["data-scientist", "approver", "operator", "auditor"])
 def test_no_other_role_turns_anything_back(app, casemate: Casemate, visits: str, role: str) -> None:
     assert visits
