@@ -5,7 +5,7 @@ from typing import Any
 from casemate.console.asset_routes import plain
 from casemate.console.callers import Caller
 from casemate.console.data_asked import dataset_newest, dataset_reasoned
-from casemate.console.door import Door
+from casemate.console.door import Also, Door
 from casemate.console.services import Services
 from casemate.core import Action, CasemateError, Principal, Resource, checked_name, parse_duration
 from casemate.registry import checked_rule
@@ -20,7 +20,13 @@ def declare(door: Door) -> None:
         """The rule of a dataset, and which versions it would end now."""
         return plain(call.services.retention.show(checked_name(name)))
 
-    @door.change("PUT", path, Action.DATASET_CONFIGURE, about=dataset_reasoned)
+    @door.change(
+        "PUT",
+        path,
+        Action.DATASET_CONFIGURE,
+        about=dataset_reasoned,
+        also=Also(action=Action.DATASET_DELETE, about=dataset_newest),  # the home will, by this rule, as its owner
+    )
     def keep(call: Caller, name: str, keep: int = 0, life: str = "") -> dict[str, Any]:
         """Keep the newest `keep` versions, or those of the last `life`, from now on: the home deletes the rest by itself."""
         rule = checked_rule(keep, parse_duration(life) if life else 0.0)

@@ -122,6 +122,32 @@ def test_whose_hand_may_not_delete_deletes_nothing(
     casemate.versions.end_rule(name, reason="seen")
 
 
+CONFIGURES = '@id("scientists-configure") permit (principal in Role::"data-scientist", action == Action::"dataset:configure", resource);'
+
+
+def test_whoever_may_not_delete_lets_the_home_delete_nothing(app, casemate: Casemate, tmp_path: Path) -> None:
+    """A home's own policy may give `dataset:configure` to others; what a rule does is done by the home's owner."""
+    name = pushed(casemate, "leant-on", tmp_path)
+    proposed = casemate.policies.propose(CONFIGURES, reason="they know their data")["id"]
+    other = casemate.issue_key("second", role="owner", expires="1h")["key"]
+    approval = f"/api/v1/policies/proposals/{proposed}/approval"
+    answer = call(app, "POST", approval, headers={"Authorization": f"Bearer {other}"}, params={"reason": "right"})
+    assert answer.status_code == 200, answer.text
+    try:
+        key = casemate.issue_key("configurer", role="data-scientist", expires="1h")["key"]
+        headers = {"Authorization": f"Bearer {key}"}
+        answer = call(app, "PUT", RULE.format(name=name), headers=headers, params={"keep": "1", "reason": "tidy"})
+        assert (answer.status_code, answer.json()["code"]) == (403, "forbidden"), answer.text
+        entry = casemate.audit_entries(action="dataset:delete", kind="decision", limit=1)[0]
+        assert (entry["outcome"], entry["resource"]) == ("refused", f"default/dataset:{name}")
+        assert casemate.versions.rule(name)["rule"] is None
+        casemate.versions.keep_rule(name, keep=1, reason="our rule")
+        answer = call(app, "DELETE", RULE.format(name=name), headers=headers, params={"reason": "keep all"})
+        assert answer.status_code == 200, "who may configure may end one"
+    finally:
+        casemate.policies.revert_to_packaged(reason="enough")
+
+
 @pytest.mark.slow
 def test_the_command_keeps_shows_and_ends_a_rule(settings: Settings, casemate: Casemate, tmp_path: Path) -> None:
     name = pushed(casemate, "typed", tmp_path)
