@@ -11,7 +11,8 @@ from casemate.core import AssetKind, ConflictError, InputError, NotFoundError, P
 from casemate.registry.data_use import signed_use
 from casemate.registry.pseudonym_keys import carried
 from casemate.registry.releases import Draft, commit_version, record_deletion, remove_version
-from casemate.registry.revocations import check_not_revoked
+from casemate.registry.revocations import check_not_revoked, revoked_digests
+from casemate.registry.screening_records import ScreeningState, standing_of
 from casemate.registry.stores import Pen, Stores
 from casemate.registry.tags import MOST_TAGS, checked_tag, find_tagged, tagging, tags_of
 from casemate.registry.verification import is_released, verify_stored
@@ -84,6 +85,8 @@ def retain_versions(
 ) -> dict[str, Any]:
     """Delete the versions of a dataset that nothing needs: not the newest, none with a tag, none that a model was made from.
 
+    One that was revoked, stands suspect, or is not as it was signed takes no other's place, and stays as long as one in its place
+    would.
     Args: keep: so many of the newest stay; 0: not asked. since: what was pushed after stays; None: not asked. stood: what was
         pushed after stays, and is no newer version than another yet; nor is one whose time is not as it was signed. trial: say
         what would be deleted, and delete nothing.
@@ -98,11 +101,17 @@ def retain_versions(
             raise NotFoundError(f"There is no dataset {name}: see casemate dataset list.", code="not-found")
         why = _needed(stores, name, versions)
         standing = versions if stood is None else _standing(stores, versions, stood, why)
-        for place, version in enumerate(standing):
+        counting = _counting(stores, standing)
+        if counting:
+            why.setdefault(counting[0], "the newest that takes a place")
+        place = 0
+        for version in standing:
             if place < keep:
-                why.setdefault(version.number, f"one of the newest {keep}")
+                told = "one of" if version.number in counting else "takes no place, and is no older than"
+                why.setdefault(version.number, f"{told} the newest {keep}")
             elif since is not None and parse_rfc3339(version.created_at) >= since:
                 why.setdefault(version.number, "young enough")
+            place += version.number in counting
         ended = [version for version in versions if version.number not in why]
         warnings: dict[str, str] = {}
         for version in [] if trial else ended:
@@ -110,6 +119,18 @@ def retain_versions(
             warnings |= remove_version(stores, version, intent=intent)
     kept = [{"version": number, "why": reason} for number, reason in sorted(why.items())]
     return {"name": name, "trial": trial, "deleted": sorted(one.number for one in ended), "kept": kept, **warnings}
+
+
+def _counting(stores: Stores, versions: list[Version]) -> list[int]:
+    """Numbers of those that take a place among the newest: nobody pushes good ones out with bad ones."""
+    revoked = revoked_digests(stores)
+    return [
+        one.number
+        for one in versions
+        if one.digest not in revoked
+        and is_released(stores, one)
+        and standing_of(stores, one).state is not ScreeningState.SUSPECT
+    ]
 
 
 def _standing(stores: Stores, versions: list[Version], stood: datetime, why: dict[int, str]) -> list[Version]:
@@ -122,8 +143,6 @@ def _standing(stores: Stores, versions: list[Version], stood: datetime, why: dic
             why.setdefault(version.number, "it has not stood long enough")
         else:
             found.append(version)
-    if found:
-        why.setdefault(found[0].number, "the newest that has stood long enough")
     return found
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import msgspec
 import pytest
 from registry_house import ANA, BEN, House, push_model, table
 from sqlalchemy import update
 
 from casemate.core import InputError, NotFoundError, VerificationError, parse_ref, rfc3339
 from casemate.registry import Lineage, Retention, checked_rule
+from casemate.registry.revocations import revocation
+from casemate.registry.screening_records import JUDGED, VersionVerdict
+from casemate.screening import Judged
 from casemate.storage.database import versions
 
 DAY = 86400.0
@@ -158,3 +162,43 @@ def test_a_rule_that_nobody_can_read_stops_all(house: House) -> None:
     house.commit([("retention-rule", {"schema": 2})], "evt_x")
     with pytest.raises(VerificationError):
         Retention(house.stores, house.pen).due()
+
+
+def poisoned(house: House, number: int, intent: str) -> None:
+    """A person says so."""
+    about = house.datasets.find(parse_ref(f"visits@{number}")).about
+    said = VersionVerdict(
+        about=about, judged=Judged.POISONED, by=BEN.id, self_judged=False, reason="seen", at=rfc3339(house.clock.now())
+    )
+    house.commit([(JUDGED, msgspec.to_builtins(said))], intent)
+
+
+def revoked(house: House, number: int, intent: str) -> None:
+    version = house.datasets.find(parse_ref(f"visits@{number}"))
+    house.commit([revocation(house.stores, version, actor=BEN, reason="poisoned")], intent)
+
+
+def test_what_is_revoked_or_suspect_takes_no_place(house: House) -> None:
+    """Whoever may push pushes poison, which is seen: the good versions stay for that."""
+    push(house, 2, 3)
+    kept(house, keep=2)
+    later(house, 100)
+    push(house, 4, 5, 6)
+    revoked(house, 3, "evt_revoked")
+    poisoned(house, 4, "evt_seen")
+    revoked(house, 5, "evt_too")
+    later(house, 100)
+    assert (tended(house), left(house)) == ({}, [1, 2, 3, 4, 5])
+    assert house.datasets.retain("visits", keep=2, life=0, trial=True, intent="")["deleted"] == []
+    push(house, 7, 8)
+    later(house, 8)
+    assert (tended(house), left(house)) == ({"visits": [1, 2, 3, 4, 5]}, [6, 7])
+
+
+@pytest.mark.parametrize("spoil", [revoked, poisoned])
+def test_a_good_version_stays_whatever_came_after(house: House, spoil) -> None:
+    push(house, 2, 3, 4)
+    kept(house, days=2)
+    spoil(house, 3, "evt_bad")
+    later(house, 8)
+    assert (tended(house), left(house)) == ({"visits": [1]}, [2, 3])
