@@ -48,12 +48,17 @@ def declare(door: Door) -> None:
 def tend_retention(services: Services, by: Principal) -> list[CasemateError]:
     """Delete what the kept rules end now, each dataset through the gate. Returns: what failed."""
     failed = []
-    for name, record in services.retention.due().items():
+    for name, record in services.retention.rules().items():
         reason = f"the rule of {record.at[:10]} by {record.by}: {record.reason}"
         try:
+            if not (due := services.retention.due(record)):
+                continue
             with services.gate.open(by, Action.DATASET_DELETE, Resource("dataset", name), reason=reason) as entry:
-                done = services.retention.apply(name, intent=entry.id)
-                entry.facts.update(rule=plain(record.rule), deleted=done["deleted"])
+                entry.facts.update(
+                    rule=plain(record.rule), due=due
+                )  # first: a deletion that is not finished is on record, too
+                done = services.retention.apply(record, intent=entry.id)
+                entry.facts.update(deleted=done["deleted"], finished=done["finished"])
         except CasemateError as error:
             failed.append(error)
     return failed
