@@ -7,11 +7,13 @@ from contextlib import contextmanager
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import rich
 from registry_house import ANA, House
 from sqlalchemy import delete, select, update
 from test_deletions import put_back
 
 from casemate.core import ConflictError, NotFoundError, VerificationError, parse_ref, seal_bytes
+from casemate.privacy import Keys
 from casemate.registry.dataset_push import Aside, Statement
 from casemate.registry.pseudonym_keys import MADE_FROM, PSEUDONYM, REVERSIBLE, HeldKey, open_key
 from casemate.registry.pseudonym_keys import keys_for as keys_of
@@ -196,3 +198,9 @@ def test_a_key_that_went_meanwhile_is_not_brought_back(house: House) -> None:
         push(house, "b", keys=known, intent="evt_3")
     assert house.blob_files() == []
     assert "secret" not in repr(HeldKey(secret=b"secret"))
+
+
+def test_the_keys_of_a_run_are_shown_by_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    keys = Keys(pseudonym=b"secret", reversible=b"secret too")
+    rich.print(keys, [keys])
+    assert "secret" not in repr(keys) + str([keys]) + capsys.readouterr().out
