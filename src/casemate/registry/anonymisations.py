@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from casemate.privacy import Anonymised, Keys, Policy, Reidentified
 
 MAX_POLICY = 1 << 20  # bytes, as `privacy.read_policy` takes them
-MOST_VALUES = 1000  # pseudonyms in one question
+MOST_VALUES = 100  # pseudonyms in one question; each of a name has some 70 characters, and the head of a request 16 KiB
 _FACT = "anonymised"
 
 

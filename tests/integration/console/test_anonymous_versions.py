@@ -110,6 +110,9 @@ def test_as_few_rows_leave_as_are_asked_for(casemate: Casemate, visits: str, tmp
     outcome = casemate.audit_entries(action="dataset:reidentify", kind="outcome", limit=1)[0]
     assert (outcome["facts"]["rows"], outcome["facts"]["asked"]) == (5, 1)
     assert hidden not in json.dumps(casemate.audit_entries(limit=20))
+    with pytest.raises(InputError) as many:
+        turned_back(casemate, f"{MADE}@1", tmp_path / "many.parquet", values=[f"{hidden}{n:040}" for n in range(101)])
+    assert many.value.code == "too-many-values"
     with pytest.raises(InputError) as nobody:
         turned_back(casemate, f"{MADE}@1", tmp_path / "none.parquet", values=["x"])
     assert nobody.value.code == "no-such-pseudonym"
