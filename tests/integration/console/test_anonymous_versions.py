@@ -16,7 +16,7 @@ from test_people_routes import Person, stale
 from casemate.cli import cli
 from casemate.client import Casemate
 from casemate.console import Services
-from casemate.core import CasemateError, InputError, StorageError
+from casemate.core import CasemateError, InputError, StorageError, digest_of
 from casemate.doors import Rate, RefusalLimit
 from casemate.settings import Settings
 
@@ -100,6 +100,8 @@ def test_an_owner_turns_it_back_and_the_record_says_what_left(casemate: Casemate
         assert (entry["reason"], entry["resource"]) == ("a patient must be told", f"default/dataset:{MADE}")
         assert (entry["facts"]["column"], entry["facts"]["version"]) == ("who", 1)
     assert (outcome["outcome"], outcome["facts"]["rows"]) == ("done", 20)
+    left = (tmp_path / "back.parquet").read_bytes()
+    assert outcome["facts"]["sent"] == {"size": len(left), "digest": digest_of(left)}
 
 
 def test_as_few_rows_leave_as_are_asked_for(casemate: Casemate, visits: str, tmp_path: Path) -> None:
