@@ -27,7 +27,7 @@ from casemate.core import (
 )
 from casemate.core.datasheets import Datasheet, settled_sheet
 from casemate.registry.data_use import DataUse, signed_use, stated_use, use_of_newest
-from casemate.registry.pseudonym_keys import MADE_FROM, Keys, carried, check_current, keep_keys
+from casemate.registry.pseudonym_keys import MADE_FROM, HeldKeys, carried, check_current, keep_keys
 from casemate.registry.releases import Draft, check_held, commit_version
 from casemate.registry.revocations import check_not_revoked
 from casemate.registry.stores import Pen, Stores
@@ -62,7 +62,7 @@ class Table(Protocol):
         ...
 
 
-class Statement(msgspec.Struct, frozen=True, kw_only=True):
+class Stated(msgspec.Struct, frozen=True, kw_only=True):
     """What whoever pushes says of the rows; what is left out is as it was.
 
     Args: data_class, purposes: as `stated_use` takes them. widening: it may have a lower class, or more purposes, than the
@@ -77,7 +77,7 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True):
     required: bool = False
     origin: VersionIdentity | None = None
     facts: Mapping[str, Any] = {}
-    keys: Keys = {}
+    keys: HeldKeys = {}
 
 
 def push_version(
@@ -85,7 +85,7 @@ def push_version(
     pen: Pen,
     name: str,
     table: Table,
-    said: Statement,
+    said: Stated,
     *,
     look: Look | None = None,
     actor: Principal,
@@ -179,7 +179,7 @@ def _kinds_in(report: PersonalReport) -> dict[str, Any]:
 
 
 class Aside(msgspec.Struct, frozen=True, kw_only=True):
-    """What a quarantine sets aside. Args: report: why, as JSON. facts: for the manifest. widening: as of `Statement`."""
+    """What a quarantine sets aside. Args: report: why, as JSON. facts: for the manifest. widening: as of `Stated`."""
 
     suspects: SealedFile
     report: bytes
@@ -287,7 +287,7 @@ def _sheet_of_newest(stores: Stores, name: str) -> Datasheet | None:
         return None
 
 
-def _use(stores: Stores, name: str, said: Statement) -> DataUse:
+def _use(stores: Stores, name: str, said: Stated) -> DataUse:
     before = use_of_newest(stores, AssetKind.DATASET, name)
     use = stated_use(before, said.data_class, said.purposes)
     if before is not None and use.is_wider_than(before) and not said.widening:

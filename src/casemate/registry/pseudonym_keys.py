@@ -29,7 +29,7 @@ class HeldKey:
     held: BlobRecord | None = None
 
 
-Keys = Mapping[str, HeldKey]  # by the name of the file
+HeldKeys = Mapping[str, HeldKey]  # by the name of the file
 
 
 def keys_for(stores: Stores, name: str, needed: Collection[str], *, source: str) -> dict[str, HeldKey]:
@@ -61,14 +61,14 @@ def open_key(stores: Stores, version: Version, file: str) -> bytes:
     return _opened(stores, version, file).secret
 
 
-def keep_keys(push: Push, keys: Keys) -> tuple[dict[str, FileEntry], dict[str, list[BlobRecord]]]:
+def keep_keys(push: Push, keys: HeldKeys) -> tuple[dict[str, FileEntry], dict[str, list[BlobRecord]]]:
     """Encrypt those that are new. Returns: what the manifest says of all, and the stored files of those that are there."""
     records = {file: key.held or push.add(KEPT + file, [key.secret]) for file, key in keys.items()}
     entries = {file: FileEntry(digest=record.digest, size=record.size) for file, record in records.items()}
     return entries, {KEPT + file: [key.held] for file, key in keys.items() if key.held}
 
 
-def check_current(stores: Stores, name: str, keys: Keys) -> None:
+def check_current(stores: Stores, name: str, keys: HeldKeys) -> None:
     """Return while these are still the keys of the dataset; to be called before they are committed.
 
     Raises: ConflictError `pseudonym-keys`: others came meanwhile, or these went; equal values would not stay equal.

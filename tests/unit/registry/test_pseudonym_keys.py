@@ -14,7 +14,7 @@ from test_deletions import put_back
 
 from casemate.core import ConflictError, NotFoundError, VerificationError, parse_ref, seal_bytes
 from casemate.privacy import Keys
-from casemate.registry.dataset_push import Aside, Statement
+from casemate.registry.dataset_push import Aside, Stated
 from casemate.registry.pseudonym_keys import MADE_FROM, PSEUDONYM, REVERSIBLE, HeldKey, open_key
 from casemate.registry.pseudonym_keys import keys_for as keys_of
 from casemate.registry.versions import kept_blobs_of
@@ -45,7 +45,7 @@ def table(*texts: str):
 
 def push(house: House, *texts: str, keys=None, name="calm", intent="evt_1", source="visits"):
     with table(*texts) as made:
-        said = Statement(keys=keys or {}, facts=made_of(source) if keys else {})
+        said = Stated(keys=keys or {}, facts=made_of(source) if keys else {})
         return house.datasets.push_stated(name, made, said, actor=ANA, intent=intent)
 
 
@@ -84,7 +84,7 @@ def test_a_key_lies_encrypted_and_is_told_nowhere(house: House) -> None:
     keys = keys_for(house.stores, "calm", BOTH)
     push(house, "a", keys=keys)
     stored = b"".join(path.read_bytes() for path in house.folder.rglob("*") if path.is_file())
-    shown = repr([keys, Statement(keys=keys), house.datasets.show(parse_ref("calm@1"))]).encode()
+    shown = repr([keys, Stated(keys=keys), house.datasets.show(parse_ref("calm@1"))]).encode()
     for secret in secrets(keys).values():
         assert secret not in stored
         assert secret.hex().encode() not in shown
@@ -130,7 +130,7 @@ def test_what_is_restored_holds_the_keys_too(house: House) -> None:
 def test_what_is_left_by_a_quarantine_holds_them_and_how_they_were_made(house: House) -> None:
     keys, fact = keys_for(house.stores, "calm", BOTH), {"domains": {"who": "people"}}
     with table("a", "b") as made:
-        said = Statement(keys=keys, facts={**made_of(), "anonymised": fact})
+        said = Stated(keys=keys, facts={**made_of(), "anonymised": fact})
         house.datasets.push_stated("calm", made, said, actor=ANA, intent="evt_1")
     with table("a") as clean, seal_bytes([b"rows"]) as suspects:
         aside = Aside(suspects=suspects, report=b"{}", facts={"aside": 1}, widening=False)
