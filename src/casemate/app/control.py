@@ -15,7 +15,7 @@ from typing import Any
 from casemate.app.conversion import convert
 from casemate.app.evaluation import choose, classes_for, evaluate
 from casemate.app.ground import Ground
-from casemate.app.intake import anonymise, look, push_dataset, reidentify
+from casemate.app.intake import look, push_dataset
 from casemate.app.jwks import fetch_jwks
 from casemate.app.periodically import attempt, repeat
 from casemate.app.providers import provider_client
@@ -163,10 +163,9 @@ def build_services(
         ground.stores,
         datasets,
         screenings,
-        anonymise=partial(anonymise, insecure=insecure),
-        reidentify=partial(reidentify, insecure=insecure),
         convert=partial(convert_dataset, insecure=insecure),
         required=ground.settings.datasheets == "required",
+        insecure=insecure,
     )
     models = Models(
         ground.stores, pen, scan=partial(scan, insecure=insecure), describe=partial(describe, insecure=insecure)

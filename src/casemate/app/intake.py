@@ -16,7 +16,7 @@ from casemate.settings import Settings
 from casemate.storage import Sending, Upload, Uploads
 
 if TYPE_CHECKING:
-    from casemate.privacy import Anonymised, Keys, PersonalReport, Policy, Reidentified
+    from casemate.privacy import PersonalReport
 
 
 def push_dataset(
@@ -79,22 +79,6 @@ def look(
     if settings.personal_data == "refuse":
         return report if purposed else without_purpose(report)
     return msgspec.structs.replace(report, verdict=Verdict.CLEAN)
-
-
-def anonymise(parquet: SealedFile, policy: Policy, *, keys: Keys | None = None, insecure: bool) -> Anonymised:
-    """As `privacy.anonymise_dataset`, whose libraries are loaded when they are first needed."""
-    from casemate.privacy import anonymise_dataset
-
-    return anonymise_dataset(parquet, policy, keys=keys, insecure=insecure)
-
-
-def reidentify(
-    parquet: SealedFile, *, column: str, domain: str = "", key: bytes, values: Sequence[str] = (), insecure: bool
-) -> Reidentified:
-    """As `privacy.reidentify_dataset`, likewise."""
-    from casemate.privacy import reidentify_dataset
-
-    return reidentify_dataset(parquet, column=column, domain=domain, key=key, values=values, insecure=insecure)
 
 
 class _Uploaded:

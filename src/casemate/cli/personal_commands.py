@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -131,12 +132,10 @@ def anonymize_dataset(
             raise click.UsageError("--out, --key, --reversible-key, --region and --second-opinion are for files.")
         policy = read_file(policy_file)
         with session.client() as casemate, output.working(f"anonymizing {target}"):
-            result = casemate.personal.anonymize(
+            made = casemate.personal.anonymize(
                 target, policy, new=new, data_class=data_class, purposes=purposes, reason=reason
             )
-        output.show(result, as_json, _say_made)
-        if result["version"] is None:
-            sys.exit(output.REFUSED)
+        _finish(made, as_json, _say_made, made["version"])
         return
     if out is None:
         raise click.UsageError(f"{target} is taken for a file: name its --out.")
@@ -151,9 +150,7 @@ def anonymize_dataset(
         config=config_of(regions, second_opinion=second_opinion),
         insecure=session.insecure_no_sandbox,
     )
-    output.show(done, as_json, _say_done)
-    if done["path"] is None:
-        sys.exit(output.REFUSED)
+    _finish(done, as_json, _say_done, done["path"])
 
 
 @click.command("reidentify")
@@ -247,6 +244,13 @@ def _say_found(result: Any) -> None:
     output.say(
         f"{result['rows']} rows, declared {result['declared']}; at least {result['proposed']} is proposed.{wrote}"
     )
+
+
+def _finish(result: dict[str, Any], as_json: bool, say: Callable[[Any], None], made: Any) -> None:
+    """Show what was done, and exit 1 where nothing was made."""
+    output.show(result, as_json, say)
+    if made is None:
+        sys.exit(output.REFUSED)
 
 
 def _say_measured(report: Any) -> None:

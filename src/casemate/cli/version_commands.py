@@ -146,6 +146,9 @@ def _ruled(found: dict[str, Any]) -> None:
     newest = [f"the newest {rule['keep']}"] if rule["keep"] else []
     young = [f"what is younger than {rule['life'] / 86400:g} days"] if rule["life"] else []
     output.say(f"The home keeps {' and '.join(newest + young)} of {found['name']}: {found['reason']} ({found['by']})")
+    if "due" not in found:
+        output.say(f"What is due: casemate dataset retention {found['name']}")
+        return
     output.table(found["kept"], {"version": "kept", "why": "why"}, empty="Nothing is kept.")
     output.say(f"due: {', '.join(map(str, found['due'])) or 'none'}")
 

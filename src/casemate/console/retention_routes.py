@@ -5,7 +5,7 @@ from typing import Any
 from casemate.console.asset_routes import plain
 from casemate.console.callers import Caller
 from casemate.console.data_asked import dataset_newest, dataset_reasoned
-from casemate.console.door import Door
+from casemate.console.door import Also, Door
 from casemate.console.services import Services
 from casemate.core import Action, CasemateError, Principal, Resource, checked_name, parse_duration
 from casemate.registry import checked_rule
@@ -20,7 +20,13 @@ def declare(door: Door) -> None:
         """The rule of a dataset, and which versions it would end now."""
         return plain(call.services.retention.show(checked_name(name)))
 
-    @door.change("PUT", path, Action.DATASET_CONFIGURE, about=dataset_reasoned)
+    @door.change(
+        "PUT",
+        path,
+        Action.DATASET_CONFIGURE,
+        about=dataset_reasoned,
+        also=Also(action=Action.DATASET_DELETE, about=dataset_newest),  # the home will, by this rule, as its owner
+    )
     def keep(call: Caller, name: str, keep: int = 0, life: str = "") -> dict[str, Any]:
         """Keep the newest `keep` versions, or those of the last `life`, from now on: the home deletes the rest by itself."""
         rule = checked_rule(keep, parse_duration(life) if life else 0.0)
@@ -42,12 +48,17 @@ def declare(door: Door) -> None:
 def tend_retention(services: Services, by: Principal) -> list[CasemateError]:
     """Delete what the kept rules end now, each dataset through the gate. Returns: what failed."""
     failed = []
-    for name, record in services.retention.due().items():
+    for name, record in services.retention.rules().items():
         reason = f"the rule of {record.at[:10]} by {record.by}: {record.reason}"
         try:
+            if not (due := services.retention.due(record)):
+                continue
             with services.gate.open(by, Action.DATASET_DELETE, Resource("dataset", name), reason=reason) as entry:
-                done = services.retention.apply(name, intent=entry.id)
-                entry.facts.update(rule=plain(record.rule), deleted=done["deleted"])
+                entry.facts.update(
+                    rule=plain(record.rule), due=due
+                )  # first: a deletion that is not finished is on record, too
+                done = services.retention.apply(record, intent=entry.id)
+                entry.facts.update(deleted=done["deleted"], finished=done["finished"])
         except CasemateError as error:
             failed.append(error)
     return failed

@@ -28,10 +28,16 @@ _MONTHS_LAST = re.compile(r"\s{0,4}(\d{4})[-/.](\d{1,2})(?!\d)")
 
 
 class Keys(msgspec.Struct, frozen=True, kw_only=True):
-    """Args: pseudonym, reversible: 32 bytes each; empty: not given."""
+    """Args: pseudonym, reversible: 32 bytes each; empty: not given. Shown in no traceback."""
 
     pseudonym: bytes = b""
     reversible: bytes = b""
+
+    def __repr__(self) -> str:
+        return "Keys()"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return []
 
 
 def treated(

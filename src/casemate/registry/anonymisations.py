@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -14,7 +14,6 @@ from casemate.core import (
     InputError,
     Principal,
     Ref,
-    SealedFile,
     Verdict,
     checked_name,
     data_class_of,
@@ -23,9 +22,9 @@ from casemate.core import (
 )
 from casemate.core.datasheets import Datasheet
 from casemate.registry.data_use import ANY, DataUse, anonymous_use
-from casemate.registry.dataset_push import Statement, signed_sheet
+from casemate.registry.dataset_push import Stated, signed_sheet
 from casemate.registry.datasets import Datasets, VerifiedDataset
-from casemate.registry.pseudonym_keys import PSEUDONYM, REVERSIBLE, HeldKey, keys_for, open_key
+from casemate.registry.pseudonym_keys import PSEUDONYM, REVERSIBLE, HeldKey, HeldKeys, keys_for, open_key
 from casemate.registry.revocations import check_not_revoked
 from casemate.registry.screenings import Convert, Screenings
 from casemate.registry.stores import Stores
@@ -33,28 +32,14 @@ from casemate.registry.verification import signed_manifest
 from casemate.registry.versions import Version
 
 if TYPE_CHECKING:
-    from casemate.privacy import Anonymised, Keys, Policy, Reidentified
+    from casemate.privacy import AnonymisationReport, Anonymised, Policy, Reidentified
 
 MAX_POLICY = 1 << 20  # bytes, as `privacy.read_policy` takes them
-MOST_VALUES = 1000  # pseudonyms in one question
+MOST_VALUES = 100  # pseudonyms in one question; each of a name has some 70 characters, and the head of a request 16 KiB
 _FACT = "anonymised"
 
 
-class Anonymise(Protocol):
-    """`privacy.anonymise_dataset`."""
-
-    def __call__(self, parquet: SealedFile, policy: Policy, *, keys: Keys | None = None) -> Anonymised: ...
-
-
-class Reidentify(Protocol):
-    """`privacy.reidentify_dataset`."""
-
-    def __call__(
-        self, parquet: SealedFile, *, column: str, domain: str = "", key: bytes, values: Sequence[str] = ()
-    ) -> Reidentified: ...
-
-
-class Made(msgspec.Struct, frozen=True, kw_only=True):
+class AnonymisedFact(msgspec.Struct, frozen=True, kw_only=True):
     """A fact of the manifest, signed. Args: policy: its digest. data_class: of the version that it was made from. domains: of
     each column of reversible pseudonyms. k: of the smallest class, after; None: not measured."""
 
@@ -66,7 +51,7 @@ class Made(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Anonymisations:
-    """Of one project's datasets. Args: required: that a datasheet be whole, as at any push."""
+    """Of one project's datasets. Args: required: that a datasheet be whole, as at any push. insecure: outside the sandbox."""
 
     def __init__(
         self,
@@ -74,14 +59,12 @@ class Anonymisations:
         datasets: Datasets,
         screenings: Screenings,
         *,
-        anonymise: Anonymise,
-        reidentify: Reidentify,
         convert: Convert,
         required: bool = False,
+        insecure: bool = False,
     ) -> None:
         self._stores, self._datasets, self._screenings = stores, datasets, screenings
-        self._anonymise, self._reidentify, self._convert = anonymise, reidentify, convert
-        self._required = required
+        self._convert, self._required, self._insecure = convert, required, insecure
 
     def make(
         self,
@@ -101,7 +84,7 @@ class Anonymisations:
         Returns: as a push; `report`: what was done, without a value. REFUSED, and no version, where more is left than
             the policy allows.
         Raises: NotFoundError; InputError `same-name`, and as `privacy.anonymise_dataset`; VerificationError; ConflictError
-            `wider-use`, `pseudonym-keys`; TooLargeError; SandboxError.
+            `wider-use`, `pseudonym-keys`, `other-source`; TooLargeError; SandboxError.
         """
         from casemate.privacy import read_policy
 
@@ -115,37 +98,29 @@ class Anonymisations:
         with ExitStack() as closing:
             source = closing.enter_context(self._datasets.open(Ref(ref.name, version.digest, ref.project)))
             use = self._use(name, source.use, data_class, purposes, widening=widening)
-            done, keys = self._made(closing, source, name, asked)
-            report = msgspec.to_builtins(done.report)
+            keys = self._keys(name, source, asked)
+            done = closing.enter_context(self._anonymised(source, asked, keys))
+            found, report = list(done.report.findings), msgspec.to_builtins(done.report)
             if done.parquet is None:
-                findings = list(done.report.findings)
-                return {**_refused(name), "findings": findings, "report": report}
-            columns = {one.name for one in done.report.columns if one.treatment != "drop"}
+                return {**_refused(name), "findings": found, "report": report}
+            left = {one.name for one in done.report.columns if one.treatment != "drop"}
             table = closing.enter_context(
-                self._convert(done.parquet, "the anonymous rows", target=_target(source, columns))
+                self._convert(done.parquet, "the anonymous rows", target=_target(source, left))
             )
-            after = done.report.after
-            fact = Made(
-                policy=digest_of(policy),
-                data_class=source.use.data_class.value,
-                domains=_reversible(asked, source),
-                suppressed=done.report.suppressed,
-                k=after.k if after else None,
-            )
-            said = Statement(
+            said = Stated(
                 data_class=use.data_class.value,
                 purposes=use.purposes or ((ANY,) if ANY in purposes else ()),
                 widening=widening,
                 sheet=self._sheet(name, source, table.schema),
                 required=self._required,
                 origin=version.about,
-                facts={_FACT: msgspec.to_builtins(fact)},
+                facts={_FACT: msgspec.to_builtins(_fact(source, policy, asked, done.report))},
                 keys=keys,
             )
             answer = self._datasets.push_stated(name, table, said, actor=actor, intent=intent)
         if answer["version"] is not None:
             answer = self._screenings.screen_pushed(answer, actor=actor, intent=intent)
-        return {**answer, "findings": [*done.report.findings, *answer["findings"]], "report": report}
+        return {**answer, "findings": [*found, *answer["findings"]], "report": report}
 
     def turn_back(self, ref: Ref, column: str, *, values: Sequence[str] = ()) -> Reidentified:
         """The rows of a version with one column's reversible pseudonyms turned back; with `values`, those that hold one of them.
@@ -153,6 +128,8 @@ class Anonymisations:
         That somebody may have them, and that it is on record, is the caller's to see to. Close it.
         Raises: NotFoundError; InputError `no-pseudonym-key`, `personal-column`, `no-such-pseudonym`; VerificationError; SandboxError.
         """
+        from casemate.privacy import reidentify_dataset
+
         if len(values) > MOST_VALUES:
             raise InputError(f"Ask for up to {MOST_VALUES} pseudonyms at once, or for all.", code="too-many-values")
         version = self._datasets.find(ref)
@@ -165,8 +142,13 @@ class Anonymisations:
             )
         key = open_key(self._stores, version, REVERSIBLE)
         with self._datasets.open(Ref(ref.name, version.digest, ref.project)) as source:
-            return self._reidentify(
-                source.parquet, column=column, domain=made.domains[column], key=key, values=list(values)
+            return reidentify_dataset(
+                source.parquet,
+                column=column,
+                domain=made.domains[column],
+                key=key,
+                values=list(values),
+                insecure=self._insecure,
             )
 
     def class_turned_back(self, ref: Ref) -> DataClass:
@@ -179,9 +161,9 @@ class Anonymisations:
             return own
         return highest_class([own, DataClass.PERSONAL, data_class_of(made.data_class)])
 
-    def _fact(self, version: Version) -> Made | None:
+    def _fact(self, version: Version) -> AnonymisedFact | None:
         fact = signed_manifest(self._stores, version).facts.get(_FACT)
-        return None if fact is None else msgspec.convert(fact, Made)
+        return None if fact is None else msgspec.convert(fact, AnonymisedFact)
 
     def _use(self, name: str, source: DataUse, data_class: str, purposes: Sequence[str], *, widening: bool) -> DataUse:
         use, wider = anonymous_use(source, self._datasets.use_of_newest(name), data_class, purposes)
@@ -189,16 +171,17 @@ class Anonymisations:
             raise ConflictError(f"The newest version of {name} has changed: make it anonymous again.", code="wider-use")
         return use
 
-    def _made(
-        self, closing: ExitStack, source: VerifiedDataset, name: str, policy: Policy
-    ) -> tuple[Anonymised, dict[str, HeldKey]]:
-        from casemate.privacy import Keys
-
+    def _keys(self, name: str, source: VerifiedDataset, policy: Policy) -> dict[str, HeldKey]:
         needs = {PSEUDONYM: policy.needs_key, REVERSIBLE: policy.needs_reversible_key}
-        keys = keys_for(self._stores, name, [file for file, needed in needs.items() if needed])
-        secrets = {file: key.secret for file, key in keys.items()}
-        given = Keys(pseudonym=secrets.get(PSEUDONYM, b""), reversible=secrets.get(REVERSIBLE, b""))
-        return closing.enter_context(self._anonymise(source.parquet, policy, keys=given)), keys
+        needed = [file for file, is_needed in needs.items() if is_needed]
+        return keys_for(self._stores, name, needed, source=source.about.name)
+
+    def _anonymised(self, source: VerifiedDataset, policy: Policy, held: HeldKeys) -> Anonymised:
+        from casemate.privacy import Keys, anonymise_dataset
+
+        secrets = {file: key.secret for file, key in held.items()}
+        keys = Keys(pseudonym=secrets.get(PSEUDONYM, b""), reversible=secrets.get(REVERSIBLE, b""))
+        return anonymise_dataset(source.parquet, policy, keys=keys, insecure=self._insecure)
 
     def _sheet(self, name: str, source: VerifiedDataset, schema: dict[str, Any]) -> Datasheet | None:
         """The source's answers about what is left; None where the dataset has answers of its own."""
@@ -212,6 +195,16 @@ class Anonymisations:
         return msgspec.structs.replace(
             sheet, columns={column: why for column, why in sheet.columns.items() if column in left}
         )
+
+
+def _fact(source: VerifiedDataset, policy: bytes, asked: Policy, report: AnonymisationReport) -> AnonymisedFact:
+    return AnonymisedFact(
+        policy=digest_of(policy),
+        data_class=source.use.data_class.value,
+        domains=_reversible(asked, source),
+        suppressed=report.suppressed,
+        k=report.after.k if report.after else None,
+    )
 
 
 def _refused(name: str) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from casemate.core import (
 )
 from casemate.core.datasheets import Datasheet, settled_sheet
 from casemate.registry.data_use import DataUse, signed_use, stated_use, use_of_newest
-from casemate.registry.pseudonym_keys import Keys, carried, check_current, keep_keys
+from casemate.registry.pseudonym_keys import MADE_FROM, HeldKeys, carried, check_current, keep_keys
 from casemate.registry.releases import Draft, check_held, commit_version
 from casemate.registry.revocations import check_not_revoked
 from casemate.registry.stores import Pen, Stores
@@ -61,7 +61,7 @@ class Table(Protocol):
         ...
 
 
-class Statement(msgspec.Struct, frozen=True, kw_only=True):
+class Stated(msgspec.Struct, frozen=True, kw_only=True):
     """What whoever pushes says of the rows; what is left out is as it was.
 
     Args: data_class, purposes: as `stated_use` takes them. widening: it may have a lower class, or more purposes, than the
@@ -76,7 +76,7 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True):
     required: bool = False
     origin: VersionIdentity | None = None
     facts: Mapping[str, Any] = {}
-    keys: Keys = {}
+    keys: HeldKeys = {}
 
 
 def push_version(
@@ -84,7 +84,7 @@ def push_version(
     pen: Pen,
     name: str,
     table: Table,
-    said: Statement,
+    said: Stated,
     *,
     look: Look | None = None,
     actor: Principal,
@@ -133,7 +133,7 @@ def push_version(
                 "rows": told.schema["rows"],
                 "columns": len(columns),
                 **({} if personal is None else {"personal": _kinds_in(personal)}),
-                **({"made_from": _told(said.origin)} if said.origin else {}),
+                **({MADE_FROM: _told(said.origin)} if said.origin else {}),
                 **said.facts,
             },
             kept=keys,
@@ -178,7 +178,7 @@ def _kinds_in(report: PersonalReport) -> dict[str, Any]:
 
 
 class Aside(msgspec.Struct, frozen=True, kw_only=True):
-    """What a quarantine sets aside. Args: report: why, as JSON. facts: for the manifest. widening: as of `Statement`."""
+    """What a quarantine sets aside. Args: report: why, as JSON. facts: for the manifest. widening: as of `Stated`."""
 
     suspects: SealedFile
     report: bytes
@@ -198,7 +198,8 @@ def push_clean(
     if newest is not None and use.is_wider_than(newest) and not aside.widening:
         raise ConflictError(f"The newest version of {name} has changed: quarantine again.", code="wider-use")
     sheet, before = signed_sheet(stores, version), version.read_manifest()
-    keys, anonymised = carried(stores, version), before.facts.get("anonymised")
+    keys = carried(stores, version)
+    kept_facts = {name: before.facts[name] for name in (MADE_FROM, "anonymised") if name in before.facts}
     known = pieces_stored(stores, AssetKind.DATASET, name)
     with stores.blobs.push(stores.project, f"{AssetKind.DATASET}/{name}", known) as push:
         file = push.pieces(PARQUET)
@@ -218,7 +219,7 @@ def push_clean(
             data_class=use.data_class.value,
             purposes=use.purposes,
             facts={"rows": told.schema["rows"], "columns": len(told.schema["columns"]), "quarantined": origin}
-            | ({"anonymised": anonymised} if anonymised else {}),
+            | kept_facts,
             kept=before.kept,
             datasheet=sheet,
         )
@@ -284,7 +285,7 @@ def _sheet_of_newest(stores: Stores, name: str) -> Datasheet | None:
         return None
 
 
-def _use(stores: Stores, name: str, said: Statement) -> DataUse:
+def _use(stores: Stores, name: str, said: Stated) -> DataUse:
     before = use_of_newest(stores, AssetKind.DATASET, name)
     use = stated_use(before, said.data_class, said.purposes)
     if before is not None and use.is_wider_than(before) and not said.widening:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from datetime import datetime
 from typing import Any
 
@@ -9,13 +10,15 @@ import msgspec
 
 from casemate.core import AssetKind, ConflictError, InputError, NotFoundError, Principal, Ref, parse_rfc3339
 from casemate.registry.data_use import signed_use
+from casemate.registry.deletions import deleted_of
 from casemate.registry.pseudonym_keys import carried
 from casemate.registry.releases import Draft, commit_version, record_deletion, remove_version
-from casemate.registry.revocations import check_not_revoked
+from casemate.registry.revocations import check_not_revoked, revoked_digests
+from casemate.registry.screening_records import ScreeningState, standing_of
 from casemate.registry.stores import Pen, Stores
 from casemate.registry.tags import MOST_TAGS, checked_tag, find_tagged, tagging, tags_of
 from casemate.registry.verification import is_released, verify_stored
-from casemate.registry.versions import Version, blobs_of, find_version, list_versions
+from casemate.registry.versions import Version, blobs_of, find_version, is_deleted, list_versions, stored_versions
 
 
 def tag_version(stores: Stores, pen: Pen, ref: Ref, tag: str, *, actor: Principal, intent: str) -> dict[str, Any]:
@@ -84,32 +87,71 @@ def retain_versions(
 ) -> dict[str, Any]:
     """Delete the versions of a dataset that nothing needs: not the newest, none with a tag, none that a model was made from.
 
+    One that was revoked, stands suspect, or is not as it was signed takes no other's place, and stays as long as one in its place
+    would. Versions whose deletion was recorded and never finished are removed first, whatever else stays.
     Args: keep: so many of the newest stay; 0: not asked. since: what was pushed after stays; None: not asked. stood: what was
         pushed after stays, and is no newer version than another yet; nor is one whose time is not as it was signed. trial: say
         what would be deleted, and delete nothing.
-    Returns: `{"name", "deleted", "kept": {number: why}}`.
+    Returns: `{"name", "trial", "deleted", "finished", "kept": [{"version", "why"}]}`.
     Raises: NotFoundError; InputError `bad-retention`. StorageError `deletion-unfinished`: do it again.
     """
     if keep < 1 and since is None:
         raise InputError("Say how many versions to keep, or for how long.", code="bad-retention")
-    with pen.deciding:
+    with nullcontext() if trial else pen.deciding:
+        finished, warnings = _unfinished(stores, name), dict[str, str]()
+        for version in [] if trial else finished:
+            warnings |= remove_version(stores, version, intent=intent)
         versions = list_versions(stores, AssetKind.DATASET, name)[::-1]
-        if not versions:
+        if not versions and not finished:
             raise NotFoundError(f"There is no dataset {name}: see casemate dataset list.", code="not-found")
-        why = _needed(stores, name, versions)
+        why = _needed(stores, name, versions) if versions else {}
         standing = versions if stood is None else _standing(stores, versions, stood, why)
-        for place, version in enumerate(standing):
+        counting = _counting(stores, standing)
+        if counting:
+            why.setdefault(counting[0], "the newest that takes a place")
+        place = 0
+        for version in standing:
             if place < keep:
-                why.setdefault(version.number, f"one of the newest {keep}")
+                told = "one of" if version.number in counting else "takes no place, and is no older than"
+                why.setdefault(version.number, f"{told} the newest {keep}")
             elif since is not None and parse_rfc3339(version.created_at) >= since:
                 why.setdefault(version.number, "young enough")
+            place += version.number in counting
         ended = [version for version in versions if version.number not in why]
-        warnings: dict[str, str] = {}
         for version in [] if trial else ended:
             record_deletion(stores, pen, version, intent=intent)
             warnings |= remove_version(stores, version, intent=intent)
     kept = [{"version": number, "why": reason} for number, reason in sorted(why.items())]
-    return {"name": name, "trial": trial, "deleted": sorted(one.number for one in ended), "kept": kept, **warnings}
+    return {
+        "name": name,
+        "trial": trial,
+        "deleted": _numbers(ended),
+        "finished": _numbers(finished),
+        "kept": kept,
+        **warnings,
+    }
+
+
+def _numbers(versions: list[Version]) -> list[int]:
+    return sorted(one.number for one in versions)
+
+
+def _unfinished(stores: Stores, name: str) -> list[Version]:
+    """Those whose deletion is on record, and whose rows are there all the same."""
+    gone = deleted_of(stores)
+    return [one for one in stored_versions(stores, AssetKind.DATASET, name) if is_deleted(gone, one)]
+
+
+def _counting(stores: Stores, versions: list[Version]) -> list[int]:
+    """Numbers of those that take a place among the newest: nobody pushes good ones out with bad ones."""
+    revoked = revoked_digests(stores)
+    return [
+        one.number
+        for one in versions
+        if one.digest not in revoked
+        and is_released(stores, one)
+        and standing_of(stores, one).state is not ScreeningState.SUSPECT
+    ]
 
 
 def _standing(stores: Stores, versions: list[Version], stood: datetime, why: dict[int, str]) -> list[Version]:
@@ -122,8 +164,6 @@ def _standing(stores: Stores, versions: list[Version], stood: datetime, why: dic
             why.setdefault(version.number, "it has not stood long enough")
         else:
             found.append(version)
-    if found:
-        why.setdefault(found[0].number, "the newest that has stood long enough")
     return found
 
 

@@ -27,7 +27,7 @@ from casemate.registry.dataset_push import (
     PARQUET,
     SCHEMA_FILE,
     Aside,
-    Statement,
+    Stated,
     Table,
     push_clean,
     push_version,
@@ -121,8 +121,8 @@ class Datasets:
         sheet_required: bool = False,
         origin: Ref | None = None,
     ) -> dict[str, Any]:
-        """As `push_version`. Args: dataset: stays the caller's to close. Others: as of `Statement`."""
-        said = Statement(
+        """As `push_version`. Args: dataset: stays the caller's to close. Others: as of `Stated`."""
+        said = Stated(
             data_class=data_class,
             purposes=purposes,
             widening=widening,
@@ -132,9 +132,7 @@ class Datasets:
         )
         return self.push_stated(name, dataset, said, actor=actor, intent=intent)
 
-    def push_stated(
-        self, name: str, dataset: Table, said: Statement, *, actor: Principal, intent: str
-    ) -> dict[str, Any]:
+    def push_stated(self, name: str, dataset: Table, said: Stated, *, actor: Principal, intent: str) -> dict[str, Any]:
         """As `push_version`."""
         pen = writable(self._pen)
         return push_version(self._stores, pen, name, dataset, said, look=self._look, actor=actor, intent=intent)

@@ -67,55 +67,58 @@ class Retention:
     def show(self, name: str) -> dict[str, Any]:
         """The rule of a dataset, and what it would delete now. Raises: NotFoundError; VerificationError."""
         find_version(self._stores, AssetKind.DATASET, Ref(name))
-        record = self._rules().get((self._stores.project, name))
-        if record is None or record.rule is None:
+        record = self.rules().get(name)
+        if record is None:
             return {"name": name, "rule": None}
-        rule = {**msgspec.to_builtins(record.rule), "stands": record.rule.stands}
-        told = {"rule": rule, "by": record.by, "reason": record.reason, "at": record.at}
-        due = self._applied(name, record.rule, trial=True, intent="")
-        return {"name": name, **told, "due": due["deleted"], "kept": due["kept"]}
+        due = self._applied(record, trial=True, intent="")
+        return {**_told(record), "due": _ended(due), "kept": due["kept"]}
 
     def keep(
         self, name: str, rule: RetentionRule | None, *, reason: str, actor: Principal, intent: str
     ) -> dict[str, Any]:
-        """Delete by this rule from now on; None: by none. Raises: NotFoundError: there is no such dataset, or it has no rule."""
-        known = self._rules().get((self._stores.project, name))
+        """Delete by this rule from now on; None: by none. What is due, `show` says: nothing that may fail follows the commit.
+
+        Raises: NotFoundError: there is no such dataset, or it has no rule.
+        """
         if rule is not None:
             find_version(self._stores, AssetKind.DATASET, Ref(name))
-        elif known is None or known.rule is None:
+        elif name not in self.rules():
             raise NotFoundError(f"{name} has no rule of retention.", code="not-found")
         at = rfc3339(self._stores.clock.now())
         record = RuleRecord(project=self._stores.project, name=name, rule=rule, by=actor.id, reason=reason, at=at)
         self._pen.commit([(KIND, msgspec.to_builtins(record))], intent)
-        return {"name": name, "rule": None} if rule is None else self.show(name)
+        return _told(record)
 
-    def due(self) -> dict[str, RuleRecord]:
-        """By name: the datasets of which something is to be deleted now. Raises: VerificationError."""
-        found = {}
-        for (project, name), record in sorted(self._rules().items()):
-            if project == self._stores.project and record.rule and self._ends(name, record.rule):
-                found[name] = record
-        return found
+    def rules(self) -> dict[str, RuleRecord]:
+        """By name: those that are kept. Raises: VerificationError."""
+        found: _Rules = self._stores.folded(KIND, {}, _fold)
+        return {
+            name: one for (project, name), one in sorted(found.items()) if project == self._stores.project and one.rule
+        }
 
-    def apply(self, name: str, *, intent: str) -> dict[str, Any]:
-        """Delete what the rule ends, as `retain_versions`; nothing where the rule was ended meanwhile. Raises: as `retain_versions`."""
-        record = self._rules().get((self._stores.project, name))
-        if record is None or record.rule is None:
-            return {"name": name, "deleted": []}
-        return self._applied(name, record.rule, trial=False, intent=intent)
-
-    def _ends(self, name: str, rule: RetentionRule) -> bool:
+    def due(self, record: RuleRecord) -> list[int]:
+        """The versions that a rule ends now, with those whose end was recorded and not finished. Raises: as `retain_versions`."""
         try:
-            return bool(self._applied(name, rule, trial=True, intent="")["deleted"])
+            return _ended(self._applied(record, trial=True, intent=""))
         except NotFoundError:  # all its versions were deleted
-            return False
+            return []
 
-    def _applied(self, name: str, rule: RetentionRule, *, trial: bool, intent: str) -> dict[str, Any]:
-        now = self._stores.clock.now()
+    def apply(self, record: RuleRecord, *, intent: str) -> dict[str, Any]:
+        """Delete what this very rule ends, as `retain_versions`; nothing where it was ended meanwhile, or another is kept.
+
+        Raises: as `retain_versions`.
+        """
+        if self.rules().get(record.name) != record:
+            return {"name": record.name, "deleted": [], "finished": []}
+        return self._applied(record, trial=False, intent=intent)
+
+    def _applied(self, record: RuleRecord, *, trial: bool, intent: str) -> dict[str, Any]:
+        now, rule = self._stores.clock.now(), record.rule
+        assert rule is not None, "a record that ends a rule is none to go by"
         return retain_versions(
             self._stores,
             self._pen,
-            name,
+            record.name,
             keep=rule.keep,
             since=now - timedelta(seconds=rule.life) if rule.life else None,
             stood=now - timedelta(seconds=rule.stands),
@@ -123,8 +126,16 @@ class Retention:
             intent=intent,
         )
 
-    def _rules(self) -> _Rules:
-        return self._stores.folded(KIND, {}, _fold)
+
+def _told(record: RuleRecord) -> dict[str, Any]:
+    if record.rule is None:
+        return {"name": record.name, "rule": None}
+    rule = {**msgspec.to_builtins(record.rule), "stands": record.rule.stands}
+    return {"name": record.name, "rule": rule, "by": record.by, "reason": record.reason, "at": record.at}
+
+
+def _ended(answer: dict[str, Any]) -> list[int]:
+    return sorted([*answer["finished"], *answer["deleted"]])
 
 
 def _fold(last: _Rules, entries: list[LedgerEntry]) -> _Rules:

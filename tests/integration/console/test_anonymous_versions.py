@@ -16,7 +16,7 @@ from test_people_routes import Person, stale
 from casemate.cli import cli
 from casemate.client import Casemate
 from casemate.console import Services
-from casemate.core import CasemateError, InputError, StorageError
+from casemate.core import CasemateError, InputError, StorageError, digest_of
 from casemate.doors import Rate, RefusalLimit
 from casemate.settings import Settings
 
@@ -100,6 +100,8 @@ def test_an_owner_turns_it_back_and_the_record_says_what_left(casemate: Casemate
         assert (entry["reason"], entry["resource"]) == ("a patient must be told", f"default/dataset:{MADE}")
         assert (entry["facts"]["column"], entry["facts"]["version"]) == ("who", 1)
     assert (outcome["outcome"], outcome["facts"]["rows"]) == ("done", 20)
+    left = (tmp_path / "back.parquet").read_bytes()
+    assert outcome["facts"]["sent"] == {"size": len(left), "digest": digest_of(left)}
 
 
 def test_as_few_rows_leave_as_are_asked_for(casemate: Casemate, visits: str, tmp_path: Path) -> None:
@@ -110,6 +112,9 @@ def test_as_few_rows_leave_as_are_asked_for(casemate: Casemate, visits: str, tmp
     outcome = casemate.audit_entries(action="dataset:reidentify", kind="outcome", limit=1)[0]
     assert (outcome["facts"]["rows"], outcome["facts"]["asked"]) == (5, 1)
     assert hidden not in json.dumps(casemate.audit_entries(limit=20))
+    with pytest.raises(InputError) as many:
+        turned_back(casemate, f"{MADE}@1", tmp_path / "many.parquet", values=[f"{hidden}{n:040}" for n in range(101)])
+    assert many.value.code == "too-many-values"
     with pytest.raises(InputError) as nobody:
         turned_back(casemate, f"{MADE}@1", tmp_path / "none.parquet", values=["x"])
     assert nobody.value.code == "no-such-pseudonym"
@@ -122,6 +127,26 @@ def test_nothing_that_is_stored_says_whose_rows_they_are(casemate: Casemate, vis
     for name in NAMES:
         assert name.encode() not in stored
     assert "secret" not in json.dumps(casemate.dataset(f"{MADE}@1"))
+
+
+def test_whoever_guesses_names_learns_no_pseudonym(app, casemate: Casemate, visits: str, tmp_path: Path) -> None:
+    """A dataset of one's own made anonymous under the same name would be hidden with the same keys."""
+    assert visits
+    (tmp_path / "guesses.csv").write_text("who\n" + "".join(f"{name}\n" for name in NAMES))
+    casemate.push_dataset("guesses", tmp_path / "guesses.csv", data_class="health", purposes=["care"])
+    key = casemate.issue_key("guesser", role="data-scientist", expires="1h")["key"]
+    for treatment in ("reversible", "pseudonym", "replace"):
+        policy = f'[columns.who]\ntreatment = "{treatment}"\ndomain = "people"'.encode()
+        answer = call(
+            app,
+            "POST",
+            "/api/v1/datasets/guesses/versions/1/anonymisation",
+            params={"new": MADE},
+            headers={"Authorization": f"Bearer {key}"},
+            content=policy,
+        )
+        assert (answer.status_code, answer.json()["code"]) == (409, "other-source"), answer.text
+        assert "--as" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("role", ["data-scientist", "approver", "operator", "auditor"])

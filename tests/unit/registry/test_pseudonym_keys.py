@@ -7,19 +7,31 @@ from contextlib import contextmanager
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import rich
 from registry_house import ANA, House
 from sqlalchemy import delete, select, update
 from test_deletions import put_back
 
 from casemate.core import ConflictError, NotFoundError, VerificationError, parse_ref, seal_bytes
-from casemate.registry.dataset_push import Aside, Statement
-from casemate.registry.pseudonym_keys import PSEUDONYM, REVERSIBLE, HeldKey, keys_for, open_key
+from casemate.privacy import Keys
+from casemate.registry.dataset_push import Aside, Stated
+from casemate.registry.pseudonym_keys import MADE_FROM, PSEUDONYM, REVERSIBLE, HeldKey, open_key
+from casemate.registry.pseudonym_keys import keys_for as keys_of
 from casemate.registry.versions import kept_blobs_of
 from casemate.scanning import ConvertedDataset
 from casemate.storage import DataKeys, open_home, reading
 from casemate.storage.database import blobs, version_blobs
 
 BOTH = (PSEUDONYM, REVERSIBLE)
+
+
+def keys_for(stores, name, needed, source="visits"):
+    return keys_of(stores, name, needed, source=source)
+
+
+def made_of(source="visits") -> dict[str, dict[str, str]]:
+    """As a version says it that the home made anonymous."""
+    return {MADE_FROM: {"name": source}}
 
 
 @contextmanager
@@ -31,9 +43,9 @@ def table(*texts: str):
         yield made
 
 
-def push(house: House, *texts: str, keys=None, name="calm", intent="evt_1"):
+def push(house: House, *texts: str, keys=None, name="calm", intent="evt_1", source="visits"):
     with table(*texts) as made:
-        said = Statement(keys=keys or {})
+        said = Stated(keys=keys or {}, facts=made_of(source) if keys else {})
         return house.datasets.push_stated(name, made, said, actor=ANA, intent=intent)
 
 
@@ -58,11 +70,21 @@ def test_versions_of_one_dataset_share_theirs_and_no_other_has_them(house: House
     assert not {*secrets(other).values()} & {*secrets(first).values()}
 
 
+def test_rows_of_another_dataset_never_meet_a_key_that_is_held(house: House) -> None:
+    push(house, "a", keys=keys_for(house.stores, "calm", BOTH))
+    for file in BOTH:
+        with pytest.raises(ConflictError) as told:
+            keys_for(house.stores, "calm", [file], source="guesses")
+        assert told.value.code == "other-source"
+        assert "visits" not in told.value.message, "it may be nobody's business what they were made of"
+    assert keys_for(house.stores, "calm", [], source="guesses") == {}
+
+
 def test_a_key_lies_encrypted_and_is_told_nowhere(house: House) -> None:
     keys = keys_for(house.stores, "calm", BOTH)
     push(house, "a", keys=keys)
     stored = b"".join(path.read_bytes() for path in house.folder.rglob("*") if path.is_file())
-    shown = repr([keys, Statement(keys=keys), house.datasets.show(parse_ref("calm@1"))]).encode()
+    shown = repr([keys, Stated(keys=keys), house.datasets.show(parse_ref("calm@1"))]).encode()
     for secret in secrets(keys).values():
         assert secret not in stored
         assert secret.hex().encode() not in shown
@@ -99,13 +121,16 @@ def test_what_is_restored_holds_the_keys_too(house: House) -> None:
     house.datasets.delete(parse_ref("calm@1"), intent="evt_4")
     version = house.datasets.find(parse_ref("calm@3"))
     assert open_key(house.stores, version, REVERSIBLE) == keys[REVERSIBLE].secret
+    assert secrets(keys_for(house.stores, "calm", BOTH)) == secrets(keys)
+    with pytest.raises(ConflictError):
+        keys_for(house.stores, "calm", BOTH, source="guesses")
     assert house.datasets.verify()["ok"]
 
 
 def test_what_is_left_by_a_quarantine_holds_them_and_how_they_were_made(house: House) -> None:
     keys, fact = keys_for(house.stores, "calm", BOTH), {"domains": {"who": "people"}}
     with table("a", "b") as made:
-        said = Statement(keys=keys, facts={"anonymised": fact})
+        said = Stated(keys=keys, facts={**made_of(), "anonymised": fact})
         house.datasets.push_stated("calm", made, said, actor=ANA, intent="evt_1")
     with table("a") as clean, seal_bytes([b"rows"]) as suspects:
         aside = Aside(suspects=suspects, report=b"{}", facts={"aside": 1}, widening=False)
@@ -115,6 +140,7 @@ def test_what_is_left_by_a_quarantine_holds_them_and_how_they_were_made(house: H
     left = house.datasets.find(parse_ref("calm@2"))
     assert left.read_manifest().facts["anonymised"] == fact
     assert open_key(house.stores, left, REVERSIBLE) == keys[REVERSIBLE].secret
+    assert secrets(keys_for(house.stores, "calm", BOTH)) == secrets(keys)
     assert house.datasets.verify()["ok"]
 
 
@@ -172,3 +198,9 @@ def test_a_key_that_went_meanwhile_is_not_brought_back(house: House) -> None:
         push(house, "b", keys=known, intent="evt_3")
     assert house.blob_files() == []
     assert "secret" not in repr(HeldKey(secret=b"secret"))
+
+
+def test_the_keys_of_a_run_are_shown_by_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    keys = Keys(pseudonym=b"secret", reversible=b"secret too")
+    rich.print(keys, [keys])
+    assert "secret" not in repr(keys) + str([keys]) + capsys.readouterr().out
