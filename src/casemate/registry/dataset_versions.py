@@ -11,7 +11,7 @@ from casemate.core import AssetKind, ConflictError, InputError, NotFoundError, P
 from casemate.registry.data_use import signed_use
 from casemate.registry.pseudonym_keys import carried
 from casemate.registry.releases import Draft, commit_version, record_deletion, remove_version
-from casemate.registry.revocations import check_not_revoked
+from casemate.registry.revocations import check_not_revoked, marks_of, origins_of
 from casemate.registry.stores import Pen, Stores
 from casemate.registry.tags import MOST_TAGS, checked_tag, find_tagged, tagging, tags_of
 from casemate.registry.verification import is_released, verify_stored
@@ -132,10 +132,10 @@ def _needed(stores: Stores, name: str, versions: list[Version]) -> dict[int, str
     why = {versions[0].number: "the newest"}
     for tag, about in tags_of(stores, name).items():
         why.setdefault(about.number, f"tagged {tag}")
-    by_digest = {version.digest: version.number for version in versions}
+    known = {version.number: marks_of(version) for version in versions}
     for model in list_versions(stores, AssetKind.MODEL):  # what is deployed is among them
-        lineage = model.read_manifest().lineage
-        if lineage and lineage.dataset and lineage.dataset.digest in by_digest:
-            why.setdefault(by_digest[lineage.dataset.digest], f"{model.about.name}@{model.number} was made from it")
+        origins = origins_of(model.read_manifest())
+        for number in [number for number, marks in known.items() if marks & origins]:
+            why.setdefault(number, f"{model.about.name}@{model.number} was made from it")
     live = {version.number for version in versions}
     return {number: reason for number, reason in why.items() if number in live}
