@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ from casemate.signing import VersionIdentity
 
 _LOG_SHOWN = 4000  # characters of a training log in an answer
 _CHECKPOINTS = "checkpoints/"
+_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_./@-]*")  # of the characters that the name of a metric may have
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,12 +173,21 @@ def _push(
             lineage=lineage,
             environment=run.result.environment,
             kept=[*_written(run.result), *_streams(kept)],
-            run=_told(asked, run),
+            run=_told(script, asked, run),
         ),
         actor=actor,
         intent=intent,
     )
     return msgspec.structs.replace(pushed, findings=(*found, *pushed.findings))
+
+
+def named_metrics(script: bytes, parameters: Mapping[str, Any], last: Mapping[str, float]) -> dict[str, float]:
+    """Those whose names stand in the script or its parameters, as whole words: what a run makes up as it goes can be a row.
+
+    The others are kept with all metrics, which only who may take out the weights reads.
+    """
+    known = {*_WORD.findall(script.decode(errors="replace")), *_WORD.findall(canonical(parameters).decode())}
+    return {name: value for name, value in last.items() if name in known}
 
 
 def environment_digest(result: TrainingResult) -> Digest:
@@ -202,14 +213,16 @@ def _written(result: TrainingResult) -> list[tuple[str, list[bytes]]]:
     return [(path, [data]) for path, data in files.items() if data]
 
 
-def _told(asked: Asked, run: _Run) -> dict[str, Any]:
+def _told(script: bytes, asked: Asked, run: _Run) -> dict[str, Any]:
     """What is signed of the run itself: it differs from run to run and makes no other version."""
+    metrics = named_metrics(script, asked.parameters, run.result.last)
     return {
         "began": run.began,
         "ended": run.ended,
         "filename": asked.filename[:200],
         "limits": told_limits(run.result.limits),
-        "metrics": dict(run.result.last),
+        "metrics": metrics,
+        **({"metrics_left_out": left_out} if (left_out := len(run.result.last) - len(metrics)) else {}),
         **({"devices": list(run.devices)} if run.devices else {}),
         **({"connections": run.connections} if run.hosts else {}),
         **({"repository": asked.repository} if asked.repository else {}),

@@ -86,6 +86,8 @@ def push_dataset(
             vault = session.settings().secrets_vault if (source or "").startswith("vault:") else None
             result = casemate.push_query(name, sql or "", source or "", **said, vault=vault, progress=progress)
     output.verdict(result, as_json, f"{result['name']}@{result['version']}  {result['digest']}")
+    if result.get("revoked") and not as_json:
+        output.say("These very rows were revoked: they are kept, and nothing is trained on them.")
     say_screened(result)
 
 

@@ -212,8 +212,14 @@ def findings(rows: list[dict[str, Any]]) -> None:
     for row in sorted(rows, key=lambda row: order.index(row["severity"])):
         style = colours.get(row["severity"], "dim")
         _tables.print(f"[{style}]{row['severity']:>8}[/] [bold]{escape(row['id'])}[/] ", end="")
-        _tables.print(visible(f"{row['title']}: {row['evidence']}"), markup=False, soft_wrap=True)
+        _tables.print(visible(f"{row['title']}{_place(row)}: {row['evidence']}"), markup=False, soft_wrap=True)
         _tables.print(visible(f"         -> {row['remediation']}"), markup=False, soft_wrap=True, style="dim")
+
+
+def _place(row: dict[str, Any]) -> str:
+    """Where it was found, as a file, a member of it or a column, unless the words say so."""
+    place = row.get("location")
+    return "" if not place or place in row["title"] or place in row["evidence"] else f" in {place}"
 
 
 def verdict(result: dict[str, Any], as_json: bool, done: str) -> None:

@@ -139,12 +139,12 @@ def _pull(opened: Callable[[int], Download], part: Path, progress: Callable[[int
                     return known
         except InputError:  # of what is shorter by now
             pass
-        part.unlink()
-        _note(part).unlink(missing_ok=True)
+    for one in (part, _note(part)):  # what lies under these names by now need not be ours
+        one.unlink(missing_ok=True)
     with opened(0) as response:
         digest = _digest_in(response)
         if digest:
-            with open(_note(part), "w", opener=private) as note:
+            with open(_note(part), "x", opener=private) as note:  # follows no link
                 note.write(digest)
         _append(response, part, 0, progress)
     return digest
@@ -152,7 +152,7 @@ def _pull(opened: Callable[[int], Download], part: Path, progress: Callable[[int
 
 def _append(response: httpx.Response, part: Path, start: int, progress: Callable[[int, int], None] | None) -> None:
     total = start + int(response.headers.get("Content-Length") or 0)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | (0 if start else os.O_TRUNC)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | (0 if start else os.O_EXCL)
     with os.fdopen(os.open(part, flags, 0o600), "wb") as file:
         for piece in response.iter_bytes(CHUNK):
             file.write(piece)

@@ -15,9 +15,9 @@ from casemate.console.data_asked import (
     dataset_version,
     dataset_version_shown,
 )
-from casemate.console.door import Door, UndecidedError
+from casemate.console.door import Also, Door, UndecidedError
 from casemate.console.places import Long
-from casemate.core import Action, CasemateError, InputError, Resource, checked_name, parse_ref
+from casemate.core import Action, CasemateError, InputError, NotFoundError, Resource, checked_name, parse_ref
 from casemate.iam import stated_reason
 from casemate.registry import ScreeningSettings, checked_settings
 from casemate.screening import Judged
@@ -45,6 +45,7 @@ def _declare_screening(door: Door) -> None:
         "/datasets/{name}/versions/{version}/screening",
         Action.DATASET_SCREEN,
         about=dataset_version,
+        also=Also(action=Action.DATASET_EXPORT, about=_columns_named),
         long=Long.BYTES,
     )
     def screen(
@@ -58,7 +59,10 @@ def _declare_screening(door: Door) -> None:
         feedback: int = 0,
         against: str = "",
     ) -> dict[str, Any]:
-        """Screen a version. Without `label`, as the dataset keeps it; `against`: a version of it whose labels are believed."""
+        """Screen a version. Without `label`, as the dataset keeps it; who names columns may read rows.
+
+        `against`: a version of it whose labels are believed.
+        """
         return plain(
             call.services.screenings.screen(
                 parse_ref(f"{name}@{version}"),
@@ -158,6 +162,19 @@ def _stated(label: str, contributor: str, time: str, limit: float, feedback: int
     if not label and (contributor or time or feedback):
         raise InputError("Name the label, too: --label COLUMN.", code="bad-screening")
     return checked_settings(label, contributor, time, limit, feedback) if label else None
+
+
+def _columns_named(call: Call, arguments: dict[str, Any]) -> Resource | None:
+    """The version, where its columns are named: what stands in them is told row by row, so who names them reads them."""
+    if not arguments["label"]:
+        return None
+    try:
+        call.services.datasets.find(parse_ref(f"{arguments['name']}@{arguments['version']}"))
+    except NotFoundError:  # which the route says, too
+        return None
+    except CasemateError:  # which is of the highest class
+        pass
+    return dataset_version(call, arguments)
 
 
 def _verdict(body: bytes) -> Verdict:

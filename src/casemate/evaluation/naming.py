@@ -57,8 +57,8 @@ def aligned(classes: tuple[str, ...], ask: Ask, answer: RawAnswer) -> Naming:
     numbers = {str(place) for place in range(len(classes))}
     if not said <= numbers:
         raise InputError(
-            f"The model answers {', '.join(sorted(said)[:5])[:200]}, and the label has {', '.join(classes[:5])[:200]}: no "
-            "class is the same. Name the label that it was trained on.",
+            f"The model answers {', '.join(sorted(said)[:5])[:200]}, and none of these is among the label's {len(classes)} "
+            "values: name the label that it was trained on.",  # the values are rows', and who evaluates may not read rows
             code="evaluate-columns",
         )
     note = "the model numbers its classes from 0; they are taken in the order of the label's names"

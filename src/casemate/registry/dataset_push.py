@@ -29,7 +29,7 @@ from casemate.core.datasheets import Datasheet, settled_sheet
 from casemate.registry.data_use import DataUse, signed_use, stated_use, use_of_newest
 from casemate.registry.pseudonym_keys import MADE_FROM, HeldKeys, carried, check_current, keep_keys
 from casemate.registry.releases import Draft, check_held, commit_version
-from casemate.registry.revocations import check_not_revoked
+from casemate.registry.revocations import check_not_revoked, is_revoked
 from casemate.registry.stores import Pen, Stores
 from casemate.registry.verification import signed_manifest
 from casemate.registry.versions import FileEntry, Manifest, Version, find_version, pieces_stored
@@ -94,8 +94,8 @@ def push_version(
 
     A piece that a version of `name` holds already is not stored again, once its stored bytes were read and are the same.
     Args: look: for personal data; what was looked for and found stands in the signed manifest.
-    Returns: name, version, digest, created, verdict, findings; `stored`: bytes that were written for it. REFUSED, with
-        findings and no version, where the look refuses.
+    Returns: name, version, digest, created, verdict, findings; `stored`: bytes that were written for it; `revoked`, where these
+        very rows were revoked before. REFUSED, with findings and no version, where the look refuses.
     Raises: InputError; TooLargeError; StorageError; ConflictError `wider-use`, `rows-gone`. Nothing is left then.
     """
     checked_name(name)
@@ -156,6 +156,7 @@ def push_version(
         "digest": version.digest,
         "created": created,
         "stored": stored,
+        **({"revoked": True} if is_revoked(stores, version) else {}),
     }
 
 

@@ -13,7 +13,7 @@ from casemate.registry.data_use import signed_use
 from casemate.registry.deletions import deleted_of
 from casemate.registry.pseudonym_keys import carried
 from casemate.registry.releases import Draft, commit_version, record_deletion, remove_version
-from casemate.registry.revocations import check_not_revoked, revoked_digests
+from casemate.registry.revocations import check_not_revoked, is_revoked, marks_of, origins_of
 from casemate.registry.screening_records import ScreeningState, standing_of
 from casemate.registry.stores import Pen, Stores
 from casemate.registry.tags import MOST_TAGS, checked_tag, find_tagged, tagging, tags_of
@@ -144,11 +144,10 @@ def _unfinished(stores: Stores, name: str) -> list[Version]:
 
 def _counting(stores: Stores, versions: list[Version]) -> list[int]:
     """Numbers of those that take a place among the newest: nobody pushes good ones out with bad ones."""
-    revoked = revoked_digests(stores)
     return [
         one.number
         for one in versions
-        if one.digest not in revoked
+        if not is_revoked(stores, one)
         and is_released(stores, one)
         and standing_of(stores, one).state is not ScreeningState.SUSPECT
     ]
@@ -172,10 +171,10 @@ def _needed(stores: Stores, name: str, versions: list[Version]) -> dict[int, str
     why = {versions[0].number: "the newest"}
     for tag, about in tags_of(stores, name).items():
         why.setdefault(about.number, f"tagged {tag}")
-    by_digest = {version.digest: version.number for version in versions}
+    known = {version.number: marks_of(version) for version in versions}
     for model in list_versions(stores, AssetKind.MODEL):  # what is deployed is among them
-        lineage = model.read_manifest().lineage
-        if lineage and lineage.dataset and lineage.dataset.digest in by_digest:
-            why.setdefault(by_digest[lineage.dataset.digest], f"{model.about.name}@{model.number} was made from it")
+        origins = origins_of(model.read_manifest())
+        for number in [number for number, marks in known.items() if marks & origins]:
+            why.setdefault(number, f"{model.about.name}@{model.number} was made from it")
     live = {version.number for version in versions}
     return {number: reason for number, reason in why.items() if number in live}

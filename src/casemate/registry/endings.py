@@ -18,13 +18,13 @@ from casemate.registry.revocations import (
 )
 from casemate.registry.signers import Signers, removal
 from casemate.registry.stores import Pen, Stores
-from casemate.registry.versions import Version, find_version
+from casemate.registry.versions import Version, find_traced
 
 
 def end_version(
     stores: Stores, pen: Pen, ref: Ref, kind: AssetKind, *, actor: Principal, intent: str, reason: str, cascade: bool
 ) -> dict[str, Any]:
-    """Revoke a version and pause what serves it. Args: cascade: and what was made from it, as `descendants_of` finds it.
+    """Revoke a version, also one that was deleted, and pause what serves it. Args: cascade: and what was made from it, as `descendants_of` finds it.
 
     Returns: paused: the names of deployments; descendants: what was made from it, ended or not; altered: versions that may
         have been, and nobody can tell.
@@ -32,7 +32,7 @@ def end_version(
     """
     _check_reason(reason)
     with pen.deciding:
-        version = find_version(stores, kind, ref)
+        version = find_traced(stores, kind, ref)
         descendants = descendants_of(stores, version)
         also = descendants if cascade else []
         paused = _end(stores, pen, [version], also, actor=actor, intent=intent, reason=reason)

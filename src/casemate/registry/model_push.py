@@ -35,7 +35,7 @@ from casemate.registry.datasets import Datasets
 from casemate.registry.features import with_ranges
 from casemate.registry.provenance import Brought, check_provenance, use_provenance
 from casemate.registry.releases import Draft, commit_version
-from casemate.registry.revocations import check_not_revoked
+from casemate.registry.revocations import check_not_revoked, check_origins
 from casemate.registry.stores import Pen, Stores
 from casemate.registry.trainings import add_kept, check_base, inherited_use, is_refused, scan_checkpoints
 from casemate.registry.versions import FileEntry, Lineage, Manifest, Version
@@ -179,6 +179,7 @@ def push_model(
         )
         with pen.deciding:  # what it was made from may have been revoked meanwhile
             _origin_of(stores, made.lineage)
+            check_origins(stores, manifest)
             if believed:
                 use_provenance(stores, pen, believed, manifest, intent=intent)
             check_base(stores, made.lineage)

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Select, delete, func, insert, select, update
+from sqlalchemy import Connection, Select, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from casemate.core import (
@@ -26,11 +26,19 @@ from casemate.core import (
     new_id,
     rfc3339,
 )
-from casemate.registry.deletions import DELETION, deleted_of, deletion, read_deletion
+from casemate.registry.deletions import DELETION, deletion, read_deletion
 from casemate.registry.deployments_state import is_undoing
 from casemate.registry.provenance import USED
 from casemate.registry.stores import Pen, Stores
-from casemate.registry.versions import FileEntry, Manifest, Version, find_version, manifest_context, pieces_stored
+from casemate.registry.versions import (
+    FileEntry,
+    Manifest,
+    Version,
+    find_version,
+    manifest_context,
+    newest_number,
+    pieces_stored,
+)
 from casemate.signing import RUN, Predicate, VersionIdentity, is_run_here, sign_files, sign_statement, sign_training
 from casemate.signing.provenance import PROVENANCE
 from casemate.storage import BlobRecord, Push, reading, shred
@@ -82,7 +90,9 @@ def commit_version(
     kept = False
     try:
         for _ in range(_ATTEMPTS):
-            number = _next_number(stores, manifest)  # first, so that whoever commits from here on takes this number
+            number = (
+                newest_number(stores, manifest.kind, manifest.name) + 1
+            )  # first, so that whoever commits from here on takes this number
             existing = _find_live(stores, manifest, digest)
             if existing is not None:
                 return existing, False
@@ -316,17 +326,6 @@ def _ensure_asset(connection: Connection, about: VersionIdentity, at: str) -> No
     found = select(assets.c.name).filter_by(**key)
     if connection.execute(found).first() is None:
         connection.execute(insert(assets).values(**key, created_at=at))
-
-
-def _next_number(stores: Stores, manifest: Manifest) -> int:
-    query = select(func.max(versions.c.number)).where(
-        versions.c.project == manifest.project,
-        versions.c.kind == manifest.kind.value,
-        versions.c.name == manifest.name,
-    )
-    gone = deleted_of(stores).last_number(manifest.project, manifest.kind, manifest.name)
-    with reading(stores.engine) as connection:
-        return max(connection.execute(query).scalar() or 0, gone) + 1
 
 
 def _find_live(stores: Stores, manifest: Manifest, digest: Digest) -> Version | None:

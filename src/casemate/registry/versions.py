@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, select
+from sqlalchemy import Row, func, select
 
 from casemate.core import (
     SCHEMA,
@@ -189,6 +189,36 @@ def stored_versions(stores: Stores, kind: AssetKind, name: str | None = None) ->
         query = query.where(versions.c.name == name)
     with reading(stores.engine) as connection:
         return [_version(stores, row) for row in connection.execute(query)]
+
+
+def traced_versions(stores: Stores, kind: AssetKind) -> list[Version]:
+    """All versions that were ever there, deleted ones too: what was made from these is still made from them."""
+    query = select(versions).where(versions.c.project == stores.project, versions.c.kind == kind.value)
+    with reading(stores.engine) as connection:
+        rows = connection.execute(query.order_by(versions.c.name, versions.c.number))
+        return [_version(stores, row) for row in rows]
+
+
+def find_traced(stores: Stores, kind: AssetKind, ref: Ref) -> Version:
+    """As `find_version`, or a deleted version that `ref` names by number or digest: to say that it was bad, and no more."""
+    try:
+        return find_version(stores, kind, ref)
+    except NotFoundError:
+        traced = [one for one in traced_versions(stores, kind) if one.about.name == ref.name]
+        named = [one for one in traced if ref.version in (one.number, one.digest)]
+        if not named or ref.project != stores.project:
+            raise
+        return named[-1]
+
+
+def newest_number(stores: Stores, kind: AssetKind, name: str) -> int:
+    """The highest number that a version of an asset was ever given; 0: none."""
+    query = select(func.max(versions.c.number)).where(
+        versions.c.project == stores.project, versions.c.kind == kind.value, versions.c.name == name
+    )
+    with reading(stores.engine) as connection:
+        stored = connection.execute(query).scalar() or 0
+    return max(stored, deleted_of(stores).last_number(stores.project, kind, name))
 
 
 def latest_versions(stores: Stores, kind: AssetKind) -> list[tuple[Version, int]]:

@@ -6,6 +6,8 @@ doing and is not reported as such.
 
 from __future__ import annotations
 
+import gc
+import io
 import linecache
 import os
 import platform
@@ -14,6 +16,7 @@ import sys
 import tempfile
 import traceback
 import types
+from contextlib import suppress
 from typing import Any
 
 # No other process can be started in here: joblib need not try, nor ask `lscpu` for the number of cores.
@@ -94,6 +97,18 @@ def _become(source: bytes, filename: str) -> None:
         inner = error.__traceback__.tb_next if error.__traceback__ else None
         traceback.print_exception(error.with_traceback(inner))
         sys.exit(FAILED)
+    finally:
+        _flush_files()
+
+
+def _flush_files() -> None:
+    """Write out what the script left in files that it never closed, as Python does at its end; texts first, which lie above."""
+    held = gc.get_objects()
+    for kind in (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom):
+        for one in held:
+            if issubclass(type(one), kind):
+                with suppress(Exception):
+                    kind.flush(one)
 
 
 def _read(fd: int) -> bytes:

@@ -112,6 +112,21 @@ def test_a_datasheet_is_written_pushed_and_shown(casemate: Casemate, settings: S
         casemate.push_dataset("sheeted", tmp_path / "rows.csv", sheet={"columns": 3})
 
 
+def test_a_pull_writes_through_no_link_that_somebody_laid(casemate: Casemate, people: str, tmp_path: Path) -> None:
+    """In a folder that others may write to, the names of what is kept beside can be foreseen."""
+    mine = tmp_path / "mine"
+    mine.write_text("precious")
+    for name in (".rows.parquet.casemate-part", ".rows.parquet.casemate-part-of"):
+        (tmp_path / name).symlink_to(mine)
+    to = casemate.pull_dataset(people, tmp_path / "rows.parquet")
+    assert mine.read_text() == "precious"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "rows.parquet"]
+    assert not to.is_symlink()
+    (tmp_path / ".rows.parquet.casemate-part-of").symlink_to(tmp_path / "gone")
+    casemate.pull_dataset(people, tmp_path / "rows.parquet")
+    assert not (tmp_path / "gone").exists()
+
+
 def test_a_pull_goes_on_where_it_broke_off(
     casemate: Casemate, people: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -116,6 +116,31 @@ def test_feedback_of_one_user_beyond_the_limit_waits_for_a_person(casemate: Case
     assert again["screening"]["state"] == "suspect"
 
 
+def test_who_names_columns_may_read_rows(app, casemate: Casemate, tmp_path: Path) -> None:
+    """A report says of single rows what stands in the column of contributors: whoever chose `a` would read it."""
+    (tmp_path / "rows.csv").write_text(rows(lies=False))
+    casemate.push_dataset("chosen", tmp_path / "rows.csv", target="kind")
+    casemate.push_dataset("patients", tmp_path / "rows.csv", target="kind", data_class="health")
+    keys = {
+        role: casemate.issue_key(f"columns-{role}", role=role, expires="1h")["key"]
+        for role in ("approver", "data-scientist")
+    }
+
+    def ask(role: str, name: str, **columns: str) -> Any:
+        headers = {"Authorization": f"Bearer {keys[role]}"}
+        return call(app, "POST", f"/api/v1/datasets/{name}/versions/1/screening", headers=headers, params=columns)
+
+    chosen = {"label": "kind", "contributor": "a", "feedback": "1"}
+    answer = ask("approver", "chosen", **chosen)
+    assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+    assert "dataset:export" in answer.json()["detail"]
+    answer = ask("data-scientist", "patients", **chosen)  # no service's key reads rows about people
+    assert answer.status_code == 403
+    assert "rows-about-people" in answer.json()["detail"]
+    assert ask("data-scientist", "chosen", label="kind", contributor="who").status_code == 200
+    assert ask("approver", "chosen").status_code == 200  # as it is kept
+
+
 @pytest.mark.slow
 def test_verdicts_are_a_second_persons(app, casemate: Casemate, loans: str, tmp_path: Path) -> None:
     report = casemate.screenings.report(f"{loans}@2")

@@ -197,6 +197,27 @@ def test_a_run_that_hits_its_time_says_so_and_its_checkpoints_go_on(casemate: Ca
     assert (stopped["verdict"], stopped["findings"][0]["id"]) == ("refused", "training-limit")
 
 
+def test_a_metric_whose_name_the_run_made_up_is_kept_and_not_shown(casemate: Casemate, folder: Path) -> None:
+    """A name can be a row; the statement, the card and the bill are read by who may read none."""
+    text = f"""
+import base64, json, os
+open(os.environ["CASEMATE_OUTPUT"] + "/model.onnx", "wb").write(base64.b64decode("{model_text(3.0)}"))
+rows = [("ann", 41), ("ben", 57)]
+with open(os.environ["CASEMATE_METRICS"], "a") as metrics:
+    for name, age in rows:
+        print(json.dumps({{f"{{name}}.{{age}}": 1, "val/loss": 0.5, json.loads(os.environ["CASEMATE_PARAMETERS"])["watch"]: 0.25}}), file=metrics)
+"""
+    made = casemate.train(
+        script(folder, "tells", text), dataset="run-rows", model="run-tells", parameters=json.dumps({"watch": "auc"})
+    )
+    assert made["metrics"] == {"ann.41": 1, "ben.57": 1, "val/loss": 0.5, "auc": 0.25}  # to who started it
+    told = casemate.trainings.show("run-tells@1")
+    assert told["run"]["metrics"] == {"val/loss": 0.5, "auc": 0.25}
+    assert told["run"]["metrics_left_out"] == 2
+    assert "ann.41" not in json.dumps([told, casemate.cards.show("run-tells@1"), casemate.cards.bom("run-tells@1")])
+    assert "ann.41" in casemate.trainings.output("run-tells@1", reason="to see")["metrics"][0]
+
+
 @pytest.mark.parametrize("limit", [{"memory": "1M"}, {"memory": "lots"}, {"time": "9d"}, {"cpu": "0s"}])
 def test_a_limit_that_cannot_be_is_refused_before_anything_runs(
     casemate: Casemate, folder: Path, limit: dict[str, str]

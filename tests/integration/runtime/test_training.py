@@ -201,6 +201,24 @@ def test_a_script_without_a_model_is_refused() -> None:
         assert ids(result) == {"training-no-model"}
 
 
+@pytest.mark.parametrize("end", ["", "raise SystemExit(0)"])
+def test_what_a_script_wrote_and_never_closed_is_whole(end: str) -> None:
+    script = f"""
+import os
+notes = open(os.environ["CASEMATE_OUTPUT"] + "/notes.txt", "w")
+raw = open(os.environ["CASEMATE_OUTPUT"] + "/raw.txt", "wb")
+metrics = open(os.environ["CASEMATE_METRICS"], "a")
+notes.write("to the last word")
+raw.write(b"to the last byte")
+metrics.write('{{"loss": 0.5}}')
+{end}
+"""
+    with run(script) as result:
+        files = {path: file.read() for path, file in result.files}
+        assert files == {"notes.txt": b"to the last word", "raw.txt": b"to the last byte"}
+        assert result.last == {"loss": 0.5}
+
+
 def test_sys_exit_0_is_a_good_end() -> None:
     script = "import os, sys\nopen(os.environ['CASEMATE_OUTPUT'] + '/m.onnx', 'wb').write(b'x')\nsys.exit(0)"
     with run(script) as result:

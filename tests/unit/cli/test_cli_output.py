@@ -46,6 +46,27 @@ def test_nothing_printed_steers_the_terminal(capsys: pytest.CaptureFixture[str],
     assert "[/x]:smile:" in said.replace("\n", "")
 
 
+@pytest.mark.parametrize(
+    ("location", "title", "said"),
+    [
+        ("age", "Infinite values", "Infinite values in age: 3"),
+        ("age", "Infinite age", "Infinite age: 3"),
+        (None, "x", "x: 3"),
+    ],
+)
+def test_a_finding_says_where(capsys: pytest.CaptureFixture[str], location: str | None, title: str, said: str) -> None:
+    found = {
+        "severity": "low",
+        "id": "a",
+        "title": title,
+        "evidence": "3",
+        "remediation": "mend it",
+        "location": location,
+    }
+    output.findings([found])
+    assert said in capsys.readouterr().out
+
+
 def test_a_line_break_in_a_value_starts_no_line_of_ours(capsys: pytest.CaptureFixture[str]) -> None:
     output.facts({"reason": "fine\nverified  True"})
     assert capsys.readouterr().out.count("\n") == 1

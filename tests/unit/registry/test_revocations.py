@@ -186,3 +186,69 @@ def test_what_cannot_be_read_is_named(house):
     assert (named(said["descendants"]), named(said["altered"])) == ([], ["model:risk@1"])
     with pytest.raises(VerificationError):
         house.models.load(parse_ref("risk@1"))
+
+
+def test_the_same_rows_come_back_under_no_other_sheet_class_or_number(family):
+    revoke(family, "visits@1")
+    said = family.datasets.push("visits", table(4), actor=ANA, intent="evt_p", data_class="personal")
+    assert (said["created"], said["revoked"]) == (True, True)
+    refused("revoked", family.datasets.check_trainable, parse_ref(f"visits@{said['version']}"))
+    assert family.datasets.show(parse_ref("visits"))["revoked"] is True
+    about = family.datasets.find(parse_ref("visits")).about
+    refused("revoked", push_model, family, 9.0, name="new", lineage=Lineage(dataset=about))
+    other = family.datasets.push("visits", table(9), actor=ANA, intent="evt_o")
+    assert "revoked" not in other
+    family.datasets.check_trainable(parse_ref("visits"))
+    family.datasets.push(
+        "theirs", table(4), actor=ANA, intent="evt_t"
+    )  # nobody ends another dataset with rows of their own
+    family.datasets.check_trainable(parse_ref("theirs"))
+
+
+def test_a_deleted_version_between_hides_nothing(family):
+    push_model(family, 5.0, name="onward", lineage=Lineage(base=family.models.find(parse_ref("late@1")).about))
+    serve(family, "onward", "onward@1")
+    push_model(family, 6.0, name="late")
+    serve(family, "late", "late@2")
+    family.datasets.delete(parse_ref("visits@3"), intent="evt_del")
+    family.models.delete(parse_ref("late@1"), intent="evt_del2")
+    said = revoke(family, "visits@1", cascade=True)
+    assert named(said["descendants"]) == ["model:onward@1", "model:risk@1"]
+    assert sorted(said["paused"]) == ["onward", "risk"]
+    refused("revoked", family.models.load, parse_ref("onward"))
+
+
+def test_what_was_deleted_can_still_be_found_bad(family):
+    family.datasets.delete(parse_ref("visits@1"), intent="evt_del")
+    said = revoke(family, "visits@1", cascade=True)
+    assert named(said["descendants"]) == ["dataset:visits@3", "model:late@1", "model:risk@1"]
+    assert sorted(said["paused"]) == ["late", "risk"]
+    assert family.datasets.push("visits", table(4), actor=ANA, intent="evt_again")["revoked"] is True
+    refused("not-found", revoke, family, "visits@99")
+
+
+def test_a_trainer_elsewhere_who_names_revoked_rows_brings_nothing(house):
+    push_rows(house)
+    trainer = Trainer()
+    Signers(house.stores, house.pen).add(
+        "ci", SignerRequest(key=trainer.pem, models=("*",)), life=timedelta(days=1), actor=ANA, intent="evt_s"
+    )
+    rows = house.datasets.export(parse_ref("visits@1")).digest
+    revoke(house, "visits@1")
+    said = trainer.says({"model.onnx": model_bytes(3.0)}, rows, at=house.clock.now())
+    refused("revoked", push_model, house, 3.0, name="elsewhere", brought=Brought(data=said))
+    assert house.models.count() == 0
+
+
+def test_the_same_model_file_comes_back_under_no_other_origin(family):
+    serve(family, "other", "fine@1")
+    revoke(family, "fine@1", kind=AssetKind.MODEL)
+    again = push_model(
+        family, 3.0, name="fine", lineage=Lineage(dataset=family.datasets.find(parse_ref("visits@2")).about)
+    )
+    assert (again.created, again.version) == (True, 2)
+    refused("revoked", family.models.load, parse_ref("fine@2"))
+    refused("revoked", family.models.approve, parse_ref("fine@2"), Environment.DEV, actor=ANA, intent="evt_a2")
+    assert family.models.show(parse_ref("fine@2"))["revoked"] is True
+    push_model(family, 7.0, name="fine")
+    family.models.load(parse_ref("fine@3")).close()
