@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from casemate.cli.personal_files import write_new
-from casemate.core import InputError
+from casemate.core import InputError, StorageError
 from casemate.privacy.second_opinion import is_installed
 
 PEOPLE = "full_name,email,age,sex,illness,note\n" + "".join(
@@ -52,7 +52,7 @@ def test_what_breaks_off_leaves_no_row_behind(tmp_path: Path) -> None:
         yield b"Ann Smith"
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with pytest.raises(InputError):
+    with pytest.raises(StorageError):
         write_new(tmp_path / "shown.parquet", rows())
     assert list(tmp_path.iterdir()) == []
     write_new(tmp_path / "shown.parquet", [b"Ann Smith"])
