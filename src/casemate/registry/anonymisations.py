@@ -1,4 +1,4 @@
-"""A dataset's version made anonymous by the home, and its reversible pseudonyms turned back: rows and keys meet in the sandbox alone (ADR 32)."""
+"""A dataset's version made anonymous by the home, and its reversible pseudonyms turned back: rows and keys meet in the sandbox alone (ADR 31)."""
 
 from __future__ import annotations
 

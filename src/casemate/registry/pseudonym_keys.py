@@ -1,4 +1,4 @@
-"""Keys of a dataset's pseudonyms: made here, told to nobody, kept beside its versions as their rows are (ADR 32).
+"""Keys of a dataset's pseudonyms: made here, told to nobody, kept beside its versions as their rows are (ADR 31).
 
 A key is a file of its own, one encrypted blob that all versions of a dataset share whose pseudonyms it made. So its data key
 comes under a new key-encryption key as every other does, and dies with the last version that holds it.
