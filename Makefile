@@ -74,22 +74,24 @@ FUZZ_SECONDS ?= 60
 fuzz: .venv-fuzz/done
 	.venv-fuzz/bin/python fuzz/run.py --seconds $(FUZZ_SECONDS) $(FUZZ_TARGETS)
 
+# An environment of its own for a lane whose lock is whole: .venv-NAME/done of requirements/NAME.lock.
+define OWN_ENVIRONMENT
+@$(PYTHON) -m venv $(@D)
+@$(@D)/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes -r $<
+@$(@D)/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation --editable .
+@touch $@
+endef
+
 # MLflow itself, with its stores on this disk: large, and wants an older pyarrow, so in an environment of its own.
 .venv-mlflow/done: requirements/mlflow.lock
-	@$(PYTHON) -m venv .venv-mlflow
-	@.venv-mlflow/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes -r requirements/mlflow.lock
-	@.venv-mlflow/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation --editable .
-	@touch $@
+	$(OWN_ENVIRONMENT)
 
 test-mlflow: .venv-mlflow/done
 	MLFLOW_DISABLE_TELEMETRY=true .venv-mlflow/bin/pytest -n 0 -W ignore tests/integration/mlflow $(TEST_ARGS)
 
 # Ray itself, on a cluster of two nodes of this machine: large, so in an environment of its own.
 .venv-ray/done: requirements/ray.lock
-	@$(PYTHON) -m venv .venv-ray
-	@.venv-ray/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes -r requirements/ray.lock
-	@.venv-ray/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation --editable .
-	@touch $@
+	$(OWN_ENVIRONMENT)
 
 test-ray: .venv-ray/done
 	.venv-ray/bin/pytest -n 0 -W ignore tests/integration/ray $(TEST_ARGS)

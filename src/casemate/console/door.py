@@ -172,11 +172,17 @@ class Door:
                 return _answer_again(call, action, arguments, about, others, before)
             arguments = pinned(call.services, arguments, pins)
             resource = _asked(call, action, arguments, about)
-            if call.services.authorizer.decide(call.principal, action, resource, address=call.address).allowed:
-                call.check_parameters()  # whoever may not do it at all is refused that, below
-                _ask_also(call, others, arguments)
+            asked = (
+                others
+                and call.services.authorizer.decide(call.principal, action, resource, address=call.address).allowed
+            )
+            if asked:
+                _ask_also(call, others, arguments)  # whoever may not do it at all is refused that, below
             noted = named_in(call.services, action, arguments)
             with call.open(action, resource, intent=intent, noted=noted) as entry:
+                if not asked:  # who may do it since a moment ago is asked the rest, too
+                    _ask_also(call, others, arguments)
+                call.check_parameters()
                 if call.request_key:
                     entry.facts["request"] = _bound(call, arguments)
                     entry.facts["decided"] = msgspec.to_builtins(resource)

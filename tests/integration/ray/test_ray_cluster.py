@@ -43,7 +43,7 @@ QUIET = {
     "RAY_AUTH_MODE": "token",
     "RAY_AUTH_TOKEN": "a" * 48,
 }
-if find_spec("ray") is None:
+if find_spec("ray") is None:  # in the environment of `make test`, which collects this file; the lane always has it
     pytest.skip("make test-ray has it", allow_module_level=True)
 os.environ |= QUIET  # Ray reads them once, when it is loaded
 
@@ -196,7 +196,7 @@ def outside() -> str:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1", 9))  # nothing is sent
-        except OSError:
+        except OSError:  # a machine with no network at all has nobody else who could reach it
             pytest.skip("needs an address that is not this machine's alone")
         return str(probe.getsockname()[0])
 
